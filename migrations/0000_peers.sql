@@ -1,0 +1,5 @@
+CREATE TABLE `peers` (
+	`url` text PRIMARY KEY NOT NULL,
+	`key` text NOT NULL,
+	`learned_at_ms` integer NOT NULL
+);

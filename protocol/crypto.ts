@@ -1,0 +1,95 @@
+import { ed25519 } from "@noble/curves/ed25519.js";
+import { sha256, sha512 } from "@noble/hashes/sha2.js";
+import { type Bytes, concatBytes, equalBytes, toHex } from "./bytes.ts";
+
+/**
+ * The two primitives that the rules need. They are handed in, because each platform has faster ones and the
+ * simulator replaces signatures by a keyed hash. All implementations must agree on every input: see
+ * `vectors/signatures.json`.
+ */
+export interface CryptoSuite {
+  /** SHA-256 (FIPS 180-4), 32 bytes. */
+  sha256(data: Uint8Array): Bytes;
+  /**
+   * Ed25519 by one strict rule (RFC 8032, 5.1.7, without the cofactor): the key is canonical, of prime order;
+   * s < L; the encoding of s·B − k·A equals R byte for byte, so that a non-canonical or torsioned R fails.
+   */
+  verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+}
+
+export interface Signer {
+  /** Ed25519 public key, 32 bytes. */
+  readonly publicKey: Bytes;
+  /** 64 bytes, deterministic. */
+  sign(message: Uint8Array): Bytes;
+}
+
+export const PUBLIC_KEY_BYTES = 32;
+export const SIGNATURE_BYTES = 64;
+export const SEED_BYTES = 32;
+
+/** The order of the prime-order subgroup (RFC 8032, 5.1), little-endian in signatures. */
+const GROUP_ORDER = ed25519.Point.Fn.ORDER;
+
+/** Whether the bytes are the canonical encoding of a point of prime order: the only keys that may be members. */
+export function isPrimeOrderKey(publicKey: Uint8Array): boolean {
+  if (publicKey.length !== PUBLIC_KEY_BYTES) return false;
+  try {
+    const point = ed25519.Point.fromBytes(publicKey, false);
+    return !point.is0() && point.isTorsionFree();
+  } catch {
+    return false;
+  }
+}
+
+/** Whether s, the second half of the signature, is below the group order (RFC 8032, 5.1.7 step 1). */
+export function hasCanonicalScalar(signature: Uint8Array): boolean {
+  return signature.length === SIGNATURE_BYTES && littleEndian(signature.subarray(32)) < GROUP_ORDER;
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return BigInt(`0x${toHex(Uint8Array.from(bytes).reverse())}`);
+}
+
+/** Answers `isPrimeOrderKey` from memory for keys seen before; a miss costs about a millisecond. */
+export class PrimeOrderKeys {
+  static readonly MAX_REMEMBERED = 1_024;
+  readonly #known = new Map<string, boolean>();
+
+  has(publicKey: Uint8Array): boolean {
+    const name = toHex(publicKey);
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const answer = isPrimeOrderKey(publicKey);
+    if (this.#known.size >= PrimeOrderKeys.MAX_REMEMBERED) this.#known.clear();
+    this.#known.set(name, answer);
+    return answer;
+  }
+}
+
+function verifyStrictly(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  const { Point } = ed25519;
+  const encodedR = signature.subarray(0, 32);
+  const s = littleEndian(signature.subarray(32));
+  const k = Point.Fn.create(littleEndian(sha512(concatBytes(encodedR, publicKey, message))));
+  const a = Point.fromBytes(publicKey, false);
+  const expected = Point.BASE.multiplyUnsafe(s).subtract(a.multiplyUnsafe(k));
+  return equalBytes(expected.toBytes(), encodedR);
+}
+
+/** The suite in plain JavaScript, for any platform. */
+export function portableSuite(): CryptoSuite {
+  const keys = new PrimeOrderKeys();
+  return {
+    sha256: (data) => sha256(data),
+    verify: (publicKey, message, signature) =>
+      hasCanonicalScalar(signature) && keys.has(publicKey) && verifyStrictly(publicKey, message, signature),
+  };
+}
+
+/** A signer in plain JavaScript from a 32-byte seed. @throws RangeError for a seed of another length. */
+export function portableSigner(seed: Uint8Array): Signer {
+  if (seed.length !== SEED_BYTES) throw new RangeError(`a seed has ${SEED_BYTES} bytes, not ${seed.length}`);
+  const publicKey = ed25519.getPublicKey(seed);
+  return { publicKey, sign: (message) => ed25519.sign(message, seed) };
+}

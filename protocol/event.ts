@@ -1,0 +1,201 @@
+import { CID } from "multiformats/cid";
+import { type Bytes, compareBytes, concatBytes, equalBytes, fromUtf8, utf8 } from "./bytes.ts";
+import { decodeCbor, encodeCbor } from "./cbor.ts";
+import { type CryptoSuite, PUBLIC_KEY_BYTES, type Signer } from "./crypto.ts";
+import { invalidArgument } from "./errors.ts";
+import {
+  digestOfEventCid,
+  digestOfId,
+  digestOfMessageCid,
+  eventCid,
+  eventId,
+  messageCid,
+  seqOfId,
+} from "./event-id.ts";
+import {
+  MAX_BLOCK_BYTES,
+  MAX_GRANT_BYTES,
+  MAX_LINKS,
+  MAX_MESSAGE_BYTES,
+  MAX_SEQ,
+  MAX_TOPIC_BYTES,
+  MAX_UINT64,
+} from "./limits.ts";
+
+export const EVENT_VERSION = 1;
+
+/** The fields of an event's block. Digests are SHA-256, 32 bytes; the block holds them as CIDs. */
+export interface EventFields {
+  /** Network id, 32 bytes. */
+  readonly net: Bytes;
+  /** The content topic in UTF-8, at most 300 bytes. */
+  readonly topic: Bytes;
+  /** The client's timestampNs: any uint64. */
+  readonly ts: bigint;
+  /** SHA-256 of the message. */
+  readonly msg: Bytes;
+  /** Bytes of the message. */
+  readonly size: number;
+  /** Retention class. */
+  readonly class: number;
+  /** Ids of the parents (40 bytes each), sorted, unique, at most 16. */
+  readonly links: readonly Bytes[];
+  /** Ed25519 public key of the node that accepted the event. */
+  readonly origin: Bytes;
+  readonly seq: bigint;
+  /** Evidence that peers can verify, as dag-cbor; absent where the policy asks for none. */
+  readonly grant?: Bytes;
+}
+
+/** An event as it travels: nothing in it has been checked. */
+export interface WireEvent {
+  readonly block: Bytes;
+  readonly signature: Bytes;
+  readonly message: Bytes;
+}
+
+/** An event with what was derived from its bytes. */
+export interface EncodedEvent extends WireEvent {
+  readonly fields: EventFields;
+  readonly id: Bytes;
+}
+
+/** A block that is not an event's. `rule` names what it breaks. */
+function broken(rule: string, why: string) {
+  return invalidArgument(`event_${rule}`, `not a valid event: ${why}`, { rule });
+}
+
+const integer = (value: bigint): number | bigint =>
+  value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+
+/** The canonical dag-cbor block of an event. The caller has checked the limits. */
+export function encodeBlock(fields: EventFields): Bytes {
+  const block: Record<string, unknown> = {
+    v: EVENT_VERSION,
+    net: fields.net,
+    topic: fromUtf8(fields.topic),
+    ts: integer(fields.ts),
+    msg: messageCid(fields.msg),
+    size: fields.size,
+    class: fields.class,
+    links: fields.links.map((id) => [integer(seqOfId(id)), eventCid(digestOfId(id))]),
+    origin: fields.origin,
+    seq: integer(fields.seq),
+  };
+  if (fields.grant) block.grant = decodeCbor(fields.grant, { bytes: MAX_GRANT_BYTES });
+  return encodeCbor(block);
+}
+
+const REQUIRED = ["v", "net", "topic", "ts", "msg", "size", "class", "links", "origin", "seq"];
+
+/**
+ * Decodes a block and checks all that it shows by itself: canonical form, fields, kinds, limits, order of links.
+ * @throws PennypostError `event_*`, naming the rule that is broken.
+ */
+export function decodeBlock(block: Uint8Array): EventFields {
+  if (block.length > MAX_BLOCK_BYTES) throw broken("block_size", `a block of ${block.length} bytes`);
+  const value = decodeCbor(block, { bytes: MAX_BLOCK_BYTES, items: 4_096 });
+  if (!isMap(value)) throw broken("form", "the block is no map");
+  const names = Object.keys(value).filter((name) => name !== "grant");
+  if (names.length !== REQUIRED.length || !REQUIRED.every((name) => name in value)) {
+    throw broken("form", "fields are missing or unknown");
+  }
+  if (value.v !== EVENT_VERSION) throw broken("version", "a version that is not known here");
+  const fields: EventFields = {
+    net: bytesOf(value.net, 32, "net"),
+    topic: topicOf(value.topic),
+    ts: uintOf(value.ts, MAX_UINT64, "ts"),
+    msg: cidOf(value.msg, digestOfMessageCid, "msg"),
+    size: Number(uintOf(value.size, BigInt(MAX_MESSAGE_BYTES), "size")),
+    class: Number(uintOf(value.class, 255n, "class")),
+    links: linksOf(value.links),
+    origin: bytesOf(value.origin, PUBLIC_KEY_BYTES, "origin"),
+    seq: uintOf(value.seq, MAX_SEQ, "seq"),
+    ...("grant" in value ? { grant: grantOf(value.grant) } : {}),
+  };
+  if (!equalBytes(encodeBlock(fields), block))
+    throw broken("canonical", "the block is not canonical dag-cbor");
+  return fields;
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return (
+    typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+  );
+}
+
+function bytesOf(value: unknown, length: number, name: string): Bytes {
+  if (!(value instanceof Uint8Array) || value.length !== length)
+    throw broken("form", `${name} is not ${length} bytes`);
+  return new Uint8Array(value);
+}
+
+function uintOf(value: unknown, limit: bigint, name: string): bigint {
+  const isWhole = typeof value === "bigint" || Number.isSafeInteger(value);
+  const whole = isWhole ? BigInt(value as bigint | number) : -1n;
+  if (whole < 0n || whole > limit) throw broken("form", `${name} is no integer from 0 to ${limit}`);
+  return whole;
+}
+
+function topicOf(value: unknown): Bytes {
+  const bytes = typeof value === "string" && value.isWellFormed() ? utf8(value) : undefined;
+  if (!bytes || bytes.length === 0 || bytes.length > MAX_TOPIC_BYTES) {
+    throw broken("topic", `the topic is not 1 to ${MAX_TOPIC_BYTES} bytes of UTF-8`);
+  }
+  return bytes;
+}
+
+function cidOf(value: unknown, digestOf: (cid: CID) => Bytes | undefined, name: string): Bytes {
+  const cid = CID.asCID(value);
+  const digest = cid && digestOf(cid);
+  if (!digest) throw broken("form", `${name} is no CID of the expected kind`);
+  return digest;
+}
+
+function linksOf(value: unknown): Bytes[] {
+  if (!Array.isArray(value) || value.length > MAX_LINKS)
+    throw broken("links", `not a list of at most ${MAX_LINKS}`);
+  const ids = value.map((link: unknown) => {
+    if (!Array.isArray(link) || link.length !== 2) throw broken("links", "a link is no pair of seq and CID");
+    return eventId(uintOf(link[0], MAX_SEQ, "a link's seq"), cidOf(link[1], digestOfEventCid, "a link"));
+  });
+  for (let i = 1; i < ids.length; i++) {
+    if (compareBytes(ids[i - 1] as Bytes, ids[i] as Bytes) >= 0)
+      throw broken("links", "not sorted or not unique");
+  }
+  return ids;
+}
+
+function grantOf(value: unknown): Bytes {
+  if (!isMap(value)) throw broken("grant", "the grant is no map");
+  const bytes = encodeCbor(value);
+  if (bytes.length > MAX_GRANT_BYTES) throw broken("grant", `a grant of ${bytes.length} bytes`);
+  return bytes;
+}
+
+const SIGNATURE_DOMAIN = utf8("pennypost/event/v1\0");
+
+/** What an origin signs: a domain tag and the event's CID in its binary form (36 bytes). */
+export const signedBytes = (blockDigest: Uint8Array): Bytes =>
+  concatBytes(SIGNATURE_DOMAIN, eventCid(blockDigest).bytes);
+
+/** SHA-256(topic ‖ message): the tie-break of the time order, and with ts the identity of an envelope in its topic. */
+export const envelopeDigest = (topic: Uint8Array, message: Uint8Array, suite: CryptoSuite): Bytes =>
+  suite.sha256(concatBytes(topic, message));
+
+export type NewEvent = Omit<EventFields, "msg" | "size" | "origin"> & { readonly message: Bytes };
+
+/** Builds and signs an event of this node. */
+export function createEvent(input: NewEvent, signer: Signer, suite: CryptoSuite): EncodedEvent {
+  const { message, ...rest } = input;
+  const fields = { ...rest, msg: suite.sha256(message), size: message.length, origin: signer.publicKey };
+  const block = encodeBlock(fields);
+  const blockDigest = suite.sha256(block);
+  return {
+    fields,
+    block,
+    message,
+    id: eventId(fields.seq, blockDigest),
+    signature: signer.sign(signedBytes(blockDigest)),
+  };
+}

@@ -1,0 +1,118 @@
+import { type Bytes, equalBytes } from "./bytes.ts";
+import type { CryptoSuite } from "./crypto.ts";
+import { SIGNATURE_BYTES } from "./crypto.ts";
+import { PennypostError } from "./errors.ts";
+import {
+  decodeBlock,
+  type EncodedEvent,
+  type EventFields,
+  envelopeDigest,
+  signedBytes,
+  type WireEvent,
+} from "./event.ts";
+import { eventId, seqOfId } from "./event-id.ts";
+import type { Network, RetentionClass } from "./genesis.ts";
+import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
+import { MAX_AHEAD_HELD_MS, MAX_AHEAD_STORED_MS } from "./limits.ts";
+import { expiryLine, isEphemeral } from "./retention.ts";
+import { topicKey } from "./topic.ts";
+
+/** An event that passed every rule; only `judgeEvent` and the origin's own publish make one. */
+export interface VerifiedEvent extends EncodedEvent {
+  readonly verified: true;
+  readonly retention: RetentionClass;
+  /** SHA-256 of the topic. */
+  readonly topicKey: Bytes;
+  /** SHA-256(topic ‖ message). */
+  readonly digest: Bytes;
+}
+
+/**
+ * What becomes of an event that came in. Only `refused` is a breach by the sender; the same on every node, since it
+ * depends on the event and the network's records alone (and `held` and `dropped` on the clock).
+ */
+export type Verdict =
+  | { readonly kind: "valid"; readonly event: VerifiedEvent }
+  | {
+      readonly kind: "held";
+      readonly reason: "ahead" | "unknown-origin";
+      readonly id: Bytes;
+      readonly seq: bigint;
+    }
+  | { readonly kind: "dropped"; readonly reason: "expired" | "far-ahead"; readonly id: Bytes }
+  | { readonly kind: "refused"; readonly rule: string; readonly message: string };
+
+export interface JudgeContext {
+  readonly network: Network;
+  readonly suite: CryptoSuite;
+  readonly nowMs: number;
+}
+
+const refused = (rule: string, message: string): Verdict => ({ kind: "refused", rule, message });
+
+/** The rules that need no clock and no key, in order of cost; undefined when all hold. */
+function brokenRule(fields: EventFields, wire: WireEvent, retention: RetentionClass, context: JudgeContext) {
+  const { network, suite } = context;
+  if (!equalBytes(fields.net, network.id)) return refused("network", "the event is of another network");
+  if (fields.size !== wire.message.length)
+    return refused("size", "the message has another size than the block says");
+  if (fields.class !== retention.id)
+    return refused("class", "the class is not the one the policy gives the topic");
+  if (isEphemeral(retention) && fields.links.length > 0)
+    return refused("links", "an ephemeral event has links");
+  const greatestLink = fields.links.at(-1);
+  if (greatestLink && fields.seq <= seqOfId(greatestLink)) {
+    return refused("seq", "the seq is not above that of every link");
+  }
+  if (fields.seq < firstSeqOf(network.genesis.createdMs)) {
+    return refused("genesis", "the event is older than the genesis");
+  }
+  if (!equalBytes(suite.sha256(wire.message), fields.msg)) {
+    return refused("message", "the message does not hash to the CID in the block");
+  }
+  return undefined;
+}
+
+/** Judges an event by the rules that are the same on every way in. Never throws for what a peer sent. */
+export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
+  const { network, suite, nowMs } = context;
+  let fields: EventFields;
+  try {
+    fields = decodeBlock(wire.block);
+  } catch (error) {
+    if (!(error instanceof PennypostError)) throw error;
+    return refused(String(error.data.rule ?? error.code), error.message);
+  }
+  const retention = network.classOf(fields.topic);
+  const broken = brokenRule(fields, wire, retention, context);
+  if (broken) return broken;
+
+  const blockDigest = suite.sha256(wire.block);
+  const id = eventId(fields.seq, blockDigest);
+  if (fields.seq < expiryLine(retention, nowMs)) return { kind: "dropped", reason: "expired", id };
+  const aheadMs = timeOfSeq(fields.seq) - nowMs;
+  if (aheadMs > MAX_AHEAD_HELD_MS) return { kind: "dropped", reason: "far-ahead", id };
+
+  if (wire.signature.length !== SIGNATURE_BYTES) return refused("signature", "a signature has 64 bytes");
+  if (!suite.verify(fields.origin, signedBytes(blockDigest), wire.signature)) {
+    return refused("signature", "the signature is not the origin's");
+  }
+  if (!network.admits(fields.origin)) return { kind: "held", reason: "unknown-origin", id, seq: fields.seq };
+  if (aheadMs > MAX_AHEAD_STORED_MS) return { kind: "held", reason: "ahead", id, seq: fields.seq };
+  return { kind: "valid", event: asVerified({ ...wire, fields, id }, retention, suite) };
+}
+
+/** Marks an event that this node made itself, by the same rules, as verified. */
+export function asVerified(
+  event: EncodedEvent,
+  retention: RetentionClass,
+  suite: CryptoSuite,
+): VerifiedEvent {
+  return {
+    ...event,
+    verified: true,
+    retention,
+    topicKey: topicKey(event.fields.topic, suite),
+    digest: envelopeDigest(event.fields.topic, event.message, suite),
+  };
+}
