@@ -12,7 +12,7 @@ export const toHex = (bytes: Uint8Array): string => bytesToHex(bytes);
 export const fromHex = (text: string): Bytes => hexToBytes(text);
 
 /** UTF-8 bytes of a string; a lone surrogate must have been refused before (`isWellFormed`). */
-export const utf8 = (text: string): Bytes => encoder.encode(text);
+export const utf8 = (text: string): Bytes => encoder.encode(text) as Bytes;
 
 /** @throws TypeError when the bytes are not well-formed UTF-8. */
 export const fromUtf8 = (bytes: Uint8Array): string => decoder.decode(bytes);

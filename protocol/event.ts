@@ -103,7 +103,7 @@ export function decodeBlock(block: Uint8Array): EventFields {
   if (value.v !== EVENT_VERSION) throw broken("version", "a version that is not known here");
   const fields: EventFields = {
     net: bytesOf(value.net, 32, "net"),
-    topic: topicOf(value.topic),
+    topic: topicOf(value.topic, block),
     ts: uintOf(value.ts, MAX_UINT64, "ts"),
     msg: cidOf(value.msg, digestOfMessageCid, "msg"),
     size: Number(uintOf(value.size, BigInt(MAX_MESSAGE_BYTES), "size")),
@@ -119,9 +119,8 @@ export function decodeBlock(block: Uint8Array): EventFields {
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {
-  return (
-    typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
-  );
+  const isObject = typeof value === "object" && value !== null;
+  return isObject && !Array.isArray(value) && !(value instanceof Uint8Array) && !(value instanceof CID);
 }
 
 function bytesOf(value: unknown, length: number, name: string): Bytes {
@@ -137,8 +136,16 @@ function uintOf(value: unknown, limit: bigint, name: string): bigint {
   return whole;
 }
 
-function topicOf(value: unknown): Bytes {
-  const bytes = typeof value === "string" && value.isWellFormed() ? utf8(value) : undefined;
+const BYTE_ORDER_MARK = utf8("\uFEFF");
+/** What follows the topic in a canonical block: the name of `origin`, the head of its bytes, and these. */
+const AFTER_TOPIC_BYTES = 7 + 2 + PUBLIC_KEY_BYTES;
+
+/** The CBOR library drops a leading U+FEFF, which is part of the topic: whether there was one is seen in the block. */
+function topicOf(value: unknown, block: Uint8Array): Bytes {
+  const text = typeof value === "string" ? utf8(value) : undefined;
+  const start = block.length - AFTER_TOPIC_BYTES - (text?.length ?? 0);
+  const isMarked = equalBytes(block.subarray(start - BYTE_ORDER_MARK.length, start), BYTE_ORDER_MARK);
+  const bytes = text && isMarked ? concatBytes(BYTE_ORDER_MARK, text) : text;
   if (!bytes || bytes.length === 0 || bytes.length > MAX_TOPIC_BYTES) {
     throw broken("topic", `the topic is not 1 to ${MAX_TOPIC_BYTES} bytes of UTF-8`);
   }
@@ -146,8 +153,8 @@ function topicOf(value: unknown): Bytes {
 }
 
 function cidOf(value: unknown, digestOf: (cid: CID) => Bytes | undefined, name: string): Bytes {
-  const cid = CID.asCID(value);
-  const digest = cid && digestOf(cid);
+  // Not `CID.asCID`: it takes a map with the fields "/" and "bytes" for a CID, and fails on what that map lacks.
+  const digest = value instanceof CID ? digestOf(value) : undefined;
   if (!digest) throw broken("form", `${name} is no CID of the expected kind`);
   return digest;
 }
@@ -168,9 +175,18 @@ function linksOf(value: unknown): Bytes[] {
 
 function grantOf(value: unknown): Bytes {
   if (!isMap(value)) throw broken("grant", "the grant is no map");
-  const bytes = encodeCbor(value);
+  const bytes = encodedGrant(value);
   if (bytes.length > MAX_GRANT_BYTES) throw broken("grant", `a grant of ${bytes.length} bytes`);
   return bytes;
+}
+
+/** The encoder takes a map with equal fields "/" and "bytes" for a CID and fails on it: such a grant is refused. */
+function encodedGrant(grant: Record<string, unknown>): Bytes {
+  try {
+    return encodeCbor(grant);
+  } catch {
+    throw broken("grant", "the grant cannot be encoded again");
+  }
 }
 
 const SIGNATURE_DOMAIN = utf8("pennypost/event/v1\0");

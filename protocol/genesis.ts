@@ -16,42 +16,54 @@ export interface RetentionClass {
   readonly priority: number;
 }
 
+const KEY_HEX = /^[0-9a-f]{64}$/;
+/** A refinement is asked even where the form before it failed. */
 const publicKeyHex = z
   .string()
-  .regex(/^[0-9a-f]{64}$/, "64 lower-case hex digits")
-  .refine((hex) => isPrimeOrderKey(fromHex(hex)), "an Ed25519 key of prime order");
+  .regex(KEY_HEX, "64 lower-case hex digits")
+  .refine((hex) => !KEY_HEX.test(hex) || isPrimeOrderKey(fromHex(hex)), "an Ed25519 key of prime order");
+
+/** Two texts that differ in lone surrogates alone would have one encoding. */
+const text = (limit: number) =>
+  z
+    .string()
+    .max(limit)
+    .refine((value) => value.isWellFormed(), "well-formed Unicode");
 
 /** The genesis document in its JSON form, as operators read and write it. */
 export const genesisSchema = z
   .strictObject({
     version: z.literal(1),
-    name: z.string().min(1).max(64),
+    name: text(64).min(1),
     createdMs: z.int().min(0).max(MAX_TIME_MS),
     classes: z
       .array(
         z.strictObject({
           id: z.int().min(0).max(255),
-          name: z.string().min(1).max(32),
+          name: text(32).min(1),
           durationMs: z.int().min(0).max(MAX_TIME_MS).nullable(),
           priority: z.int().min(0).max(255),
         }),
       )
       .min(1)
       .max(64),
-    prefixes: z.array(z.tuple([z.string().max(MAX_TOPIC_BYTES), z.int()])).max(256),
+    prefixes: z.array(z.tuple([text(MAX_TOPIC_BYTES), z.int()])).max(256),
     members: z.union([z.literal("any"), z.array(publicKeyHex).max(1_024)]),
     recordKeys: z.array(publicKeyHex).max(16),
-    stampPrefixes: z.array(z.string().max(MAX_TOPIC_BYTES)).max(256),
+    stampPrefixes: z.array(text(MAX_TOPIC_BYTES)).max(256),
   })
   .superRefine((genesis, context) => {
+    const problem = (field: keyof typeof genesis, message: string) =>
+      context.addIssue({ code: "custom", path: [field], message });
     const ids = new Set(genesis.classes.map((each) => each.id));
-    if (ids.size !== genesis.classes.length) context.addIssue("two classes have one id");
+    if (ids.size !== genesis.classes.length) problem("classes", "two classes have one id");
     const prefixes = new Set(genesis.prefixes.map(([prefix]) => prefix));
-    if (prefixes.size !== genesis.prefixes.length) context.addIssue("a prefix stands twice");
-    if (!prefixes.has("")) context.addIssue('no class for the empty prefix "", which all topics match');
+    if (prefixes.size !== genesis.prefixes.length) problem("prefixes", "a prefix stands twice");
+    if (!prefixes.has("")) problem("prefixes", 'no class for the empty prefix "", which all topics match');
     for (const [prefix, id] of genesis.prefixes) {
-      if (!ids.has(id))
-        context.addIssue(`prefix ${JSON.stringify(prefix)} names class ${id}, which is not there`);
+      if (!ids.has(id)) {
+        problem("prefixes", `${JSON.stringify(prefix)} names class ${id}, which is not there`);
+      }
     }
   });
 

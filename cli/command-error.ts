@@ -1,0 +1,25 @@
+/** An error meant for the operator: what failed and why, and the command or step that mends it. */
+export class CommandError extends Error {
+  readonly mend: string | undefined;
+
+  constructor(message: string, mend?: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CommandError";
+    this.mend = mend;
+  }
+}
+
+/** What the operator reads of any error: its message, and its mend on a line of its own. */
+export function describeError(error: unknown): string {
+  if (error instanceof CommandError) {
+    return `pennypost: ${error.message}${error.mend ? `\n  mend: ${error.mend}` : ""}`;
+  }
+  // Anything else is a defect of ours or of a library: the stack is what helps.
+  return `pennypost: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
+/** The `code` of a system error (`ENOENT`, `EEXIST`, …), if it has one. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}

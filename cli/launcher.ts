@@ -1,0 +1,210 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CommandError, systemErrorCode } from "./command-error.ts";
+import { DataDirectory, npmSupervisor } from "./data-directory.ts";
+import { readGenesisFile } from "./genesis-file.ts";
+import { HOST, LocalNode, type NodeVariables, portInUse } from "./local-node.ts";
+import { isRunning } from "./processes.ts";
+import { Scheduler } from "./scheduler.ts";
+import { bundleWorker } from "./worker-bundle.ts";
+import { readWranglerConfig } from "./wrangler-config.ts";
+
+export interface NetworkOptions {
+  readonly nodes: number;
+  /** The first node's port; the others follow. */
+  readonly port: number;
+  /** A fresh temporary folder, removed at the end, where absent. */
+  readonly data?: string;
+  readonly shards?: number;
+}
+
+export interface NodeOptions {
+  readonly port: number;
+  readonly data?: string;
+  readonly peers?: string;
+  readonly shards?: number;
+  /** The genesis document's file; the development genesis where absent. */
+  readonly genesis?: string;
+}
+
+/** One node to be started. */
+interface Plan {
+  readonly label: string;
+  readonly port: number;
+  readonly directory: DataDirectory;
+  readonly variables: Partial<NodeVariables>;
+}
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** All is to be stopped within 5 s of the signal. */
+const STOP_GRACE_MS = 3_000;
+const SUPERVISOR_POLL_MS = 250;
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+/** Removed when this process ends, in whatever way it can still act. */
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "pennypost-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  return folder;
+}
+
+/** Resolves at the first signal to stop, or when npm, which started this process, was killed. */
+class StopRequest {
+  readonly #asked = Promise.withResolvers<"stop">();
+  readonly requested = this.#asked.promise;
+
+  constructor() {
+    this.takeSignals();
+    const supervisor = npmSupervisor();
+    if (!supervisor) return;
+    const parent = process.ppid;
+    const timer = setInterval(() => {
+      if (process.ppid !== parent || !isRunning(supervisor)) this.#asked.resolve("stop");
+    }, SUPERVISOR_POLL_MS);
+    timer.unref();
+  }
+
+  /** Also after each `new Miniflare`, which would end the process by handlers of its own. */
+  takeSignals(): void {
+    for (const signal of SIGNALS) {
+      process.removeAllListeners(signal);
+      // Under npm, Ctrl-C comes twice, from the terminal and from npm: the second changes nothing.
+      process.on(signal, () => this.#asked.resolve("stop"));
+    }
+  }
+}
+
+async function checkPortFree(port: number): Promise<void> {
+  const server = createServer();
+  try {
+    const listening = Promise.withResolvers<void>();
+    server.once("error", listening.reject).listen(port, HOST, listening.resolve);
+    await listening.promise;
+  } catch (error) {
+    if (systemErrorCode(error) === "EADDRINUSE") throw portInUse(port, error);
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(`cannot listen on ${HOST}:${port}: ${why}`, "give another --port", {
+      cause: error,
+    });
+  } finally {
+    if (server.listening) {
+      const closed = Promise.withResolvers<void>();
+      server.close(() => closed.resolve());
+      await closed.promise;
+    }
+  }
+}
+
+async function startNodes(plans: readonly Plan[], stop: StopRequest): Promise<LocalNode[]> {
+  for (const { port } of plans) await checkPortFree(port);
+  const config = await readWranglerConfig();
+  const script = bundleWorker(config.main);
+  const defaults = { GENESIS: "development", PEERS: "", SHARDS: config.vars.SHARDS ?? "" };
+  const nodes = plans.map(({ label, port, directory, variables }) => {
+    const report = (line: string): void => say(`${label}: ${line}`);
+    return new LocalNode({
+      label,
+      port,
+      directory,
+      script,
+      config,
+      variables: { ...defaults, ...variables },
+      report,
+    });
+  });
+  stop.takeSignals();
+  return nodes;
+}
+
+async function runNodes(plans: readonly Plan[], stop: StopRequest): Promise<void> {
+  let nodes: LocalNode[] = [];
+  const schedulers: Scheduler[] = [];
+  try {
+    nodes = await startNodes(plans, stop);
+    const ready = Promise.all(nodes.map((node) => node.ready()));
+    if ((await Promise.race([ready, stop.requested])) === "stop") {
+      ready.catch(() => {});
+      return;
+    }
+    for (const [index, node] of nodes.entries()) {
+      const label = plans[index]?.label;
+      schedulers.push(
+        new Scheduler(
+          () => node.runScheduled(),
+          (message) => say(`${label}: ${message}`),
+        ),
+      );
+    }
+    for (const scheduler of schedulers) scheduler.start();
+    process.stdout.write(`pennypost: ready ${nodes.map(({ url }) => url).join(" ")}\n`);
+    await stop.requested;
+  } finally {
+    for (const scheduler of schedulers) scheduler.stop();
+    await Promise.race([Promise.allSettled(nodes.map((node) => node.stop())), sleep(STOP_GRACE_MS)]);
+  }
+}
+
+/** Opens the directories, runs what `plan` makes of them, and lets go of them whatever happens. */
+async function withDirectories(
+  paths: readonly string[],
+  stop: StopRequest,
+  plan: (directories: readonly DataDirectory[]) => Plan[],
+): Promise<void> {
+  const directories: DataDirectory[] = [];
+  try {
+    for (const path of paths) directories.push(await DataDirectory.open(path));
+    await runNodes(plan(directories), stop);
+  } finally {
+    await Promise.all(directories.map((directory) => directory.close()));
+  }
+}
+
+const shardsVariable = (shards: number | undefined): Partial<NodeVariables> =>
+  shards === undefined ? {} : { SHARDS: String(shards) };
+
+/** `npm start`: a network of nodes, all peers of each other, until a signal comes. */
+export async function runNetwork(options: NetworkOptions): Promise<void> {
+  const stop = new StopRequest();
+  const root = options.data ?? temporaryFolder();
+  const paths = Array.from({ length: options.nodes }, (_, index) => join(root, `node-${index + 1}`));
+  await withDirectories(paths, stop, (directories) => {
+    const addresses = directories.map(
+      (directory, index) => `${directory.key().did}@http://${HOST}:${options.port + index}`,
+    );
+    return directories.map((directory, index) => ({
+      label: `node-${index + 1}`,
+      port: options.port + index,
+      directory,
+      variables: {
+        PEERS: addresses.filter((_, other) => other !== index).join(","),
+        ...shardsVariable(options.shards),
+      },
+    }));
+  });
+}
+
+/** `npm run node`: one node in the foreground, until a signal comes. */
+export async function runNode(options: NodeOptions): Promise<void> {
+  const genesis = options.genesis === undefined ? undefined : readGenesisFile(options.genesis);
+  const stop = new StopRequest();
+  await withDirectories([options.data ?? temporaryFolder()], stop, ([directory]) => {
+    if (!directory) throw new Error("one path gives one directory");
+    const { did, publicKey } = directory.key();
+    say(`pennypost: this node is ${did}@http://${HOST}:${options.port}`);
+    if (genesis && genesis.members !== "any" && !genesis.members.includes(publicKey)) {
+      say(
+        `pennypost: its key is no member of ${options.genesis}: put a member's secret in ${directory.keyFile}`,
+      );
+    }
+    const variables: Partial<NodeVariables> = {
+      ...(genesis ? { GENESIS: JSON.stringify(genesis) } : {}),
+      ...(options.peers === undefined ? {} : { PEERS: options.peers }),
+      ...shardsVariable(options.shards),
+    };
+    return [{ label: "node", port: options.port, directory, variables }];
+  });
+}

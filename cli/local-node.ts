@@ -1,0 +1,188 @@
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
+import { CommandError } from "./command-error.ts";
+import { applyMigrations, readMigrations } from "./d1-migrations.ts";
+import { type DataDirectory, WORKERD_PID_FILE_VARIABLE } from "./data-directory.ts";
+import { ROOT, WORKERD_WRAPPER } from "./paths.ts";
+import { databaseOf, type WranglerConfig } from "./wrangler-config.ts";
+
+/** What a node is configured with; the rest is as wrangler.toml says. */
+export interface NodeVariables {
+  /** The genesis document as JSON, or "development". */
+  readonly GENESIS: string;
+  /** Comma-separated `KEY@URL` or, under the development genesis, URLs. */
+  readonly PEERS: string;
+  readonly SHARDS: string;
+}
+
+export interface LocalNodeOptions {
+  /** What its lines on stderr begin with. */
+  readonly label: string;
+  readonly port: number;
+  readonly directory: DataDirectory;
+  /** The bundled Worker. */
+  readonly script: string;
+  readonly config: WranglerConfig;
+  readonly variables: NodeVariables;
+  readonly report: (line: string) => void;
+}
+
+export const HOST = "127.0.0.1";
+const HEALTH_DEADLINE_MS = 30_000;
+const HEALTH_POLL_MS = 50;
+const HEALTH_REQUEST_MS = 5_000;
+/** `/health` says in a line what is wrong; no more of it than that is shown. */
+const MAX_SHOWN_CHARACTERS = 500;
+
+/** Miniflare's own messages, warnings and worse, on stderr. */
+class ReportedLog extends Log {
+  readonly #report: (line: string) => void;
+
+  constructor(report: (line: string) => void) {
+    super(LogLevel.WARN, { prefix: "" });
+    this.#report = report;
+  }
+
+  override log(message: string): void {
+    this.#report(message);
+  }
+}
+
+function workerdPath(): string {
+  // workerd is miniflare's dependency, not ours: taken from where miniflare finds it.
+  const miniflare = createRequire(import.meta.url).resolve("miniflare");
+  const workerd: unknown = createRequire(miniflare)("workerd");
+  if (typeof workerd === "object" && workerd !== null && "default" in workerd) return String(workerd.default);
+  throw new CommandError("the npm package workerd names no program", "npm ci");
+}
+
+/** Lets Miniflare start workerd through our wrapper; answers the program that the wrapper is to start. */
+function wrapWorkerd(): string {
+  process.env.X_LOCAL_OBSERVABILITY = "false";
+  const chosen = process.env.MINIFLARE_WORKERD_PATH;
+  if (chosen !== undefined && chosen !== WORKERD_WRAPPER) {
+    process.env.PENNYPOST_WORKERD = chosen;
+  }
+  process.env.MINIFLARE_WORKERD_PATH = WORKERD_WRAPPER;
+  return process.env.PENNYPOST_WORKERD ?? workerdPath();
+}
+
+function miniflareOptions(options: LocalNodeOptions, workerd: string) {
+  const { config, directory, port, report } = options;
+  const database = databaseOf(config);
+  return convertV4MiniflareOptions({
+    name: config.name,
+    modules: true,
+    script: options.script,
+    compatibilityDate: config.compatibility_date,
+    compatibilityFlags: config.compatibility_flags,
+    durableObjects: Object.fromEntries(
+      config.durable_objects.bindings.map(({ name, class_name: className }) => [
+        name,
+        { className, useSQLite: true },
+      ]),
+    ),
+    d1Databases: { [database.binding]: database.database_name },
+    r2Buckets: Object.fromEntries(config.r2_buckets.map(({ binding }) => [binding, binding.toLowerCase()])),
+    bindings: { ...config.vars, ...options.variables, NODE_KEY: directory.key().seed, LOCAL: "true" },
+    resourcePersistencePath: directory.storage,
+    host: HOST,
+    port: 0,
+    // workerd's own socket: Miniflare's is a Worker in front that compresses, and so delays, streams.
+    unsafeDirectSockets: [{ host: HOST, port }],
+    unsafeRuntimeEnv: {
+      PENNYPOST_WORKERD: workerd,
+      [WORKERD_PID_FILE_VARIABLE]: directory.workerdFile,
+    },
+    // No look-up of `request.cf` on the internet.
+    cf: false,
+    telemetry: { enabled: false },
+    logRequests: false,
+    log: new ReportedLog(report),
+    handleStructuredLogs: ({ level, message }) => {
+      if (level === "warn" || level === "error") report(message);
+    },
+  });
+}
+
+/** One node in workerd, on this machine. */
+export class LocalNode {
+  readonly url: string;
+  readonly #options: LocalNodeOptions;
+  readonly #miniflare: Miniflare;
+
+  /** Begins to start the node; `ready` tells when it has. */
+  constructor(options: LocalNodeOptions) {
+    this.#options = options;
+    this.url = `http://${HOST}:${options.port}`;
+    this.#miniflare = new Miniflare(miniflareOptions(options, wrapWorkerd()));
+  }
+
+  /** Resolves when the database is up to date and the node answers `/health` with 200. */
+  async ready(): Promise<void> {
+    try {
+      await this.#miniflare.ready;
+    } catch (error) {
+      throw this.#startError(error);
+    }
+    const { binding, migrations_dir: folder } = databaseOf(this.#options.config);
+    await applyMigrations(await this.#miniflare.getD1Database(binding), readMigrations(join(ROOT, folder)));
+    await this.#waitForHealth();
+  }
+
+  #startError(error: unknown): Error {
+    if (error instanceof Error && "code" in error && error.code === "ERR_ADDRESS_IN_USE") {
+      return portInUse(this.#options.port, error);
+    }
+    return error instanceof Error ? error : new Error(String(error));
+  }
+
+  async #waitForHealth(): Promise<void> {
+    const deadlineMs = performance.now() + HEALTH_DEADLINE_MS;
+    for (;;) {
+      const answer = await this.#askHealth();
+      if (answer === undefined) return;
+      if (performance.now() > deadlineMs) {
+        throw new CommandError(
+          `${this.#options.label} did not become healthy within ${HEALTH_DEADLINE_MS / 1_000} s: ${answer}`,
+          `see the lines above and ${this.url}/health`,
+        );
+      }
+      await sleep(HEALTH_POLL_MS);
+    }
+  }
+
+  /** Undefined when all is well, else what is wrong. */
+  async #askHealth(): Promise<string | undefined> {
+    try {
+      const response = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(HEALTH_REQUEST_MS) });
+      const text = await response.text();
+      return response.status === 200
+        ? undefined
+        : `${response.status} ${text.slice(0, MAX_SHOWN_CHARACTERS)}`;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** Calls the Worker's scheduled handler. @throws Error when it failed. */
+  async runScheduled(): Promise<void> {
+    const worker = await this.#miniflare.getWorker();
+    const { outcome } = await worker.scheduled({ cron: "* * * * *", scheduledTime: new Date() });
+    if (outcome !== "ok") throw new Error(`outcome ${outcome}`);
+  }
+
+  /** Stops workerd. What it acknowledged is on disk. */
+  async stop(): Promise<void> {
+    await this.#miniflare.dispose();
+  }
+}
+
+export const portInUse = (port: number, cause: unknown): CommandError =>
+  new CommandError(
+    `port ${port} is in use on ${HOST}`,
+    `stop what listens there (ss -ltnp 'sport = :${port}'), or give another --port`,
+    { cause },
+  );

@@ -1,0 +1,101 @@
+import { Command, InvalidArgumentError } from "commander";
+import type { DeployOptions } from "./deploy.ts";
+import type { KeygenOptions } from "./keygen.ts";
+import type { NetworkOptions, NodeOptions } from "./launcher.ts";
+import {
+  DEFAULT_NODES,
+  DEFAULT_PORT,
+  MAX_PORT,
+  parseDeployedPeers,
+  parseLocalPeers,
+  parseNodes,
+  parsePath,
+  parsePort,
+  parseShards,
+} from "./options.ts";
+
+/** What the commands do; each is loaded when it is called, since Miniflare and wrangler are large. */
+export interface Actions {
+  keygen(options: KeygenOptions): Promise<void>;
+  start(options: NetworkOptions): Promise<void>;
+  node(options: NodeOptions): Promise<void>;
+  deploy(options: DeployOptions): Promise<void>;
+}
+
+const PORT = ["--port <port>", "port of the node", parsePort, DEFAULT_PORT] as const;
+const SHARDS = [
+  "--shards <count>",
+  "topic shards per node, fixed at the first start (default: wrangler.toml's)",
+  parseShards,
+] as const;
+
+function parseName(text: string): string {
+  if (text.trim() === "" || text.length > 64)
+    throw new InvalidArgumentError("1 to 64 characters are needed.");
+  return text;
+}
+
+function addKeygen(program: Command, actions: Actions): void {
+  program
+    .command("keygen")
+    .description("make a node's key, and the genesis document of a new network")
+    .option("--name <name>", "the network's name in the genesis document", parseName, "pennypost")
+    .option("--genesis <file>", "where the genesis document goes", parsePath, "genesis.json")
+    .option("--no-genesis", "make a key only")
+    .option("--out <file>", "write the secret to a new file that only you can read, not to stdout", parsePath)
+    .option("--json", "print JSON")
+    .action((options: KeygenOptions) => actions.keygen(options));
+}
+
+function addStart(program: Command, actions: Actions): void {
+  const command = program
+    .command("start")
+    .description("run a network of local nodes, all peers of each other")
+    .option("--nodes <count>", "number of nodes", parseNodes, DEFAULT_NODES)
+    .option("--port <port>", "port of the first node; the others follow", parsePort, DEFAULT_PORT)
+    .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
+    .option(...SHARDS);
+  command.action((options: NetworkOptions) => {
+    if (options.port + options.nodes - 1 > MAX_PORT) {
+      command.error(`error: ${options.nodes} nodes from port ${options.port} on end above ${MAX_PORT}`);
+    }
+    return actions.start(options);
+  });
+}
+
+function addNode(program: Command, actions: Actions): void {
+  program
+    .command("node")
+    .description("run one local node")
+    .option(...PORT)
+    .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
+    .option("--peers <urls>", "nodes to replicate with: KEY@URL or URL, separated by commas", parseLocalPeers)
+    .option(...SHARDS)
+    .option("--genesis <file>", "the network's genesis document (default: the development one)", parsePath)
+    .action((options: NodeOptions) => actions.node(options));
+}
+
+function addDeploy(program: Command, actions: Actions): void {
+  program
+    .command("deploy")
+    .description("deploy the node to Cloudflare: the Worker, then its database's migrations")
+    .option("--dry-run", "bundle and show what would be done, offline")
+    .option("--genesis <file>", "the network's genesis document (default: genesis.json)", parsePath)
+    .option(
+      "--peers <list>",
+      'nodes to replicate with: KEY@URL, separated by commas; "" for none (default: as deployed)',
+      parseDeployedPeers,
+    )
+    .action((options: DeployOptions) => actions.deploy(options));
+}
+
+export function makeProgram(actions: Actions): Command {
+  const program = new Command("pennypost")
+    .description("Run and deploy Pennypost nodes.")
+    .showHelpAfterError("(--help shows the options)");
+  addKeygen(program, actions);
+  addStart(program, actions);
+  addNode(program, actions);
+  addDeploy(program, actions);
+  return program;
+}

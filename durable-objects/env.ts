@@ -1,0 +1,23 @@
+import type { Hub } from "./hub/hub.ts";
+import type { NodeState } from "./node-state.ts";
+import type { PeerLink } from "./peer-link/peer-link.ts";
+import type { TopicShard } from "./topic-shard/topic-shard.ts";
+
+/** The bindings of a node, as wrangler.toml and the local launcher give them. */
+export interface Env {
+  readonly TOPIC_SHARD: DurableObjectNamespace<TopicShard>;
+  readonly HUB: DurableObjectNamespace<Hub>;
+  readonly PEER_LINK: DurableObjectNamespace<PeerLink>;
+  readonly NODE_STATE: DurableObjectNamespace<NodeState>;
+  readonly DB: D1Database;
+  readonly BUCKET: R2Bucket;
+  /** The genesis document as JSON, or "development". */
+  readonly GENESIS?: string;
+  /** Comma-separated `KEY@URL`; under the development genesis also bare URLs. */
+  readonly PEERS?: string;
+  readonly SHARDS?: string;
+  /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */
+  readonly NODE_KEY?: string;
+  /** "true" on a local node only: allows the development genesis, and peers on loopback. */
+  readonly LOCAL?: string;
+}

@@ -1,0 +1,29 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+
+/** An event on its way from a shard to the subscribers. */
+export interface FedEvent {
+  /** 0 for an ephemeral event. */
+  readonly position: number;
+  readonly flags: number;
+  readonly topicKey: Bytes;
+  readonly id: Bytes;
+  readonly block: Bytes;
+  readonly message: Bytes;
+}
+
+/** All that a shard delivered in (from, to], in order, and ephemeral events beside them. */
+export interface FeedBatch {
+  readonly shard: number;
+  readonly generation: Bytes;
+  readonly from: number;
+  readonly to: number;
+  readonly events: readonly FedEvent[];
+  readonly ephemeral: readonly FedEvent[];
+}
+
+export interface FeedAnswer {
+  /** The position up to which the hub has this shard's events; null when it does not follow the shard. */
+  readonly position: number | null;
+  /** False when no subscriber of this hub has a topic in the shard. */
+  readonly isListening: boolean;
+}

@@ -1,0 +1,252 @@
+import { DurableObject } from "cloudflare:workers";
+import { z } from "zod";
+import { type Bytes, equalBytes, fromHex, toHex } from "../../protocol/bytes.ts";
+import { invalidArgument } from "../../protocol/errors.ts";
+import { MAX_TOPICS_PER_SUBSCRIPTION } from "../../protocol/limits.ts";
+import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
+import type { Env } from "../env.ts";
+import { nodeConfig } from "../node-config.ts";
+import { attempt, type Outcome, outcomeOf } from "../outcome.ts";
+import { suite } from "../platform-suite.ts";
+import { shardStub } from "../stubs.ts";
+import { ECHO } from "../topic-shard/shard-store.ts";
+import type { Connection } from "./connection.ts";
+import type { FeedAnswer, FeedBatch } from "./feed.ts";
+import { decodeResumeToken, encodeResumeToken, type ShardPlace } from "./resume-token.ts";
+import { refuseSocket, type SocketAttachment, SocketConnection } from "./socket-connection.ts";
+import { StreamConnection } from "./stream-connection.ts";
+import { Subscriptions } from "./subscriptions.ts";
+import { TopicLists } from "./topic-lists.ts";
+
+/** Marks an answer of a hub that is an error record instead of a stream. */
+export const ERROR_HEADER = "pennypost-error";
+const KEEP_ALIVE_MS = 20_000;
+/** The first message of a socket: topics of up to 300 bytes, with their JSON around them. */
+const MAX_SUBSCRIBE_CHARS = 8 * 1024 * 1024;
+
+/** What a client sends once over its socket. */
+const subscribeSchema = z.object({
+  topics: z.union([z.array(z.string()).min(1).max(MAX_TOPICS_PER_SUBSCRIPTION), z.literal("all")]),
+  token: z.string().optional(),
+});
+
+/**
+ * Where subscriptions end. Shards feed a hub all that they deliver while it has a subscriber in them; the hub knows who
+ * wants what. XMTP streams live in its memory; WebSockets hibernate, and their topics and places are kept.
+ * Named `hub-N`.
+ */
+export class Hub extends DurableObject<Env> {
+  readonly #subscriptions = new Subscriptions();
+  readonly #topicLists: TopicLists;
+  readonly #sockets = new Map<WebSocket, SocketConnection>();
+  #keepAlive: ReturnType<typeof setInterval> | undefined;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#topicLists = new TopicLists(ctx.storage.sql);
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+    for (const socket of ctx.getWebSockets()) this.#wake(socket);
+  }
+
+  /** An XMTP stream for the topics in the body (a JSON list, or null for all), or a socket upgrade. */
+  override async fetch(request: Request): Promise<Response> {
+    if (request.headers.get("Upgrade") === "websocket") return this.#acceptSocket();
+    const outcome = await attempt(async () => {
+      const topics = (await request.json()) as string[] | null;
+      return this.#openStream(topics && keysOf(topics));
+    });
+    if (outcome.ok) return new Response(outcome.value, { headers: { "content-type": "application/json" } });
+    return Response.json(outcome.error, { status: 500, headers: { [ERROR_HEADER]: outcome.error.code } });
+  }
+
+  async #openStream(topicKeys: ReadonlySet<string> | null): Promise<ReadableStream> {
+    const connection = new StreamConnection(topicKeys, (closed) => this.#subscriptions.remove(closed));
+    try {
+      await this.#attach(connection, []);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    connection.keepAlive();
+    this.#keepAlive ??= setInterval(() => this.#keepStreamsAlive(), KEEP_ALIVE_MS);
+    this.#catchUpAll(connection).catch(() => connection.close());
+    return connection.readable;
+  }
+
+  #keepStreamsAlive(): void {
+    const streams = [...this.#subscriptions.connections].filter((each) => each instanceof StreamConnection);
+    for (const stream of streams) stream.keepAlive();
+    if (streams.length > 0) return;
+    clearInterval(this.#keepAlive);
+    this.#keepAlive = undefined;
+  }
+
+  /** Makes every shard that the connection needs feed this hub, and places the connection in each. */
+  async #attach(connection: Connection, places: readonly ShardPlace[]): Promise<void> {
+    const { shardCount } = nodeConfig(this.env);
+    const shards = shardsOf(connection.topicKeys, shardCount);
+    this.#subscriptions.add(connection, shards);
+    const name = this.ctx.id.name ?? "";
+    await Promise.all(
+      shards.map(async (shard) => {
+        const { generation, position } = await outcomeOf("shard", shardStub(this.env, shard).attachHub(name));
+        this.#subscriptions.attached(shard, generation, position);
+        this.#topicLists.keepGeneration(shard, generation);
+        const place = places.find((each) => each.shard === shard);
+        if (place && !equalBytes(place.generation, generation)) throw new RestartNeeded();
+        connection.follows.set(shard, {
+          position: Math.min(place?.position ?? position, position),
+          isLive: false,
+        });
+      }),
+    );
+  }
+
+  /** A shard brings what it delivered. */
+  async feed(batch: FeedBatch): Promise<Outcome<FeedAnswer>> {
+    return attempt(() => this.#subscriptions.feed(batch));
+  }
+
+  #acceptSocket(): Response {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    try {
+      if (this.#sockets.has(socket))
+        throw invalidArgument("already_subscribed", "a socket carries one subscription");
+      await this.#subscribe(socket, readSubscribe(message));
+    } catch (error) {
+      if (error instanceof RestartNeeded) this.#sockets.get(socket)?.restart();
+      else refuseSocket(socket, error);
+      this.#forget(socket);
+    }
+  }
+
+  async #subscribe(socket: WebSocket, { topics, token }: z.infer<typeof subscribeSchema>): Promise<void> {
+    const topicKeys = topics === "all" ? null : keysOf(topics);
+    const places = token === undefined ? [] : decodeResumeToken(this.#nodeKey, token);
+    const connection = this.#connect(this.#topicLists.add(topicKeys), socket, topicKeys);
+    if (!places) throw new RestartNeeded();
+    await this.#attach(connection, places);
+    connection.saveAttachment();
+    connection.ready();
+    await this.#catchUpAll(connection);
+    connection.saveAttachment();
+  }
+
+  #connect(id: number, socket: WebSocket, topicKeys: ReadonlySet<string> | null): SocketConnection {
+    const connection = new SocketConnection(id, socket, topicKeys, {
+      token: (each) => this.#tokenOf(each),
+      closed: () => this.#forget(socket),
+    });
+    this.#sockets.set(socket, connection);
+    return connection;
+  }
+
+  /**
+   * Sends what was delivered between a connection's place and the hub's, shard by shard: what a resuming subscriber
+   * missed, and what the hub was fed while a new one was on its way.
+   */
+  async #catchUpAll(connection: Connection): Promise<void> {
+    await Promise.all([...connection.follows.keys()].map((shard) => this.#catchUp(connection, shard)));
+  }
+
+  async #catchUp(connection: Connection, shard: number): Promise<void> {
+    const follow = connection.follows.get(shard);
+    while (follow && this.#subscriptions.connections.has(connection)) {
+      const place = this.#subscriptions.place(shard);
+      if (!place || follow.position >= place.position) {
+        follow.isLive = true;
+        return;
+      }
+      const call = shardStub(this.env, shard).deliveredAfter(follow.position, connection.topicKeys);
+      const { events, position } = await outcomeOf("shard", call);
+      follow.position = Math.max(follow.position, position);
+      const fresh = events.filter(({ flags }) => (flags & ECHO) === 0);
+      if (fresh.length > 0) connection.send(fresh);
+    }
+  }
+
+  /** A live connection has all that the hub has; one that catches up has its own position. */
+  #tokenOf(connection: SocketConnection): string {
+    const places: ShardPlace[] = [];
+    for (const [shard, { position, isLive }] of connection.follows) {
+      const place = this.#subscriptions.place(shard);
+      if (!place) continue;
+      const reached = isLive ? Math.max(position, place.position) : position;
+      places.push({ shard, generation: place.generation, position: reached });
+    }
+    return encodeResumeToken(this.#nodeKey, places);
+  }
+
+  get #nodeKey(): Bytes {
+    return nodeConfig(this.env).signer.publicKey;
+  }
+
+  /** Takes a socket up again after hibernation. */
+  #wake(socket: WebSocket): void {
+    const attachment = socket.deserializeAttachment() as SocketAttachment | null;
+    if (!attachment) return;
+    const topicKeys = this.#topicLists.read(attachment.id);
+    const connection = this.#connect(attachment.id, socket, topicKeys);
+    const shards = shardsOf(topicKeys, nodeConfig(this.env).shardCount);
+    this.#subscriptions.add(connection, shards);
+    for (const [i, shard] of shards.entries()) {
+      const position = attachment.positions[i] ?? 0;
+      connection.follows.set(shard, { position, isLive: true });
+      const generation = this.#topicLists.generation(shard);
+      if (generation) this.#subscriptions.recall(shard, generation, position);
+    }
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#forget(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#forget(socket);
+  }
+
+  #forget(socket: WebSocket): void {
+    const connection = this.#sockets.get(socket);
+    if (!connection) return;
+    this.#sockets.delete(socket);
+    this.#subscriptions.remove(connection);
+    this.#topicLists.remove(connection.id);
+  }
+}
+
+/** The subscriber's token leads nowhere here: it has to query, and to subscribe without one. */
+class RestartNeeded extends Error {}
+
+function readSubscribe(message: string | ArrayBuffer): z.infer<typeof subscribeSchema> {
+  if (typeof message !== "string" || message.length > MAX_SUBSCRIBE_CHARS) {
+    throw invalidArgument("subscribe_invalid", "expected a JSON text with the topics");
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(message);
+  } catch {
+    throw invalidArgument("subscribe_invalid", "the message is not JSON");
+  }
+  const parsed = subscribeSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw invalidArgument(
+    "subscribe_invalid",
+    `${issue?.path.join(".") || "the message"}: ${issue?.message ?? "invalid"}`,
+  );
+}
+
+const keysOf = (topics: readonly string[]): ReadonlySet<string> =>
+  new Set(topics.map((topic) => toHex(topicKey(checkTopic(topic), suite))));
+
+/** The shards that a subscription reads, in order. */
+function shardsOf(topicKeys: ReadonlySet<string> | null, shardCount: number): number[] {
+  if (!topicKeys) return Array.from({ length: shardCount }, (_, shard) => shard);
+  const shards = new Set([...topicKeys].map((key) => shardOf(fromHex(key.slice(0, 4)), shardCount)));
+  return [...shards].sort((a, b) => a - b);
+}

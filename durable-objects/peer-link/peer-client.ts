@@ -1,0 +1,71 @@
+import { type Bytes, fromHex } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
+import { signRequest } from "../../protocol/request-signature.ts";
+import type { NodeConfig } from "../node-config.ts";
+import { suite } from "../platform-suite.ts";
+
+/** A peer that does not answer within this time is treated as down. */
+export const PEER_TIMEOUT_MS = 5_000;
+const MAX_INFO_BYTES = 64 * 1024;
+
+/** Reads a body up to a limit. @throws PennypostError `peer_answer_too_large`. */
+export async function readLimited(body: ReadableStream<Uint8Array> | null, limit: number): Promise<Bytes> {
+  if (!body) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    length += chunk.length;
+    if (length > limit)
+      throw unavailable("peer_answer_too_large", `a peer's answer is over ${limit} bytes`, { limit });
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+async function send(url: string, init: RequestInit, limit: number): Promise<Bytes> {
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      ...init,
+      redirect: "manual",
+      signal: AbortSignal.timeout(PEER_TIMEOUT_MS),
+    });
+  } catch (error) {
+    throw unavailable("peer_unreachable", `${url} does not answer`, { url, why: String(error) });
+  }
+  const body = await readLimited(response.body, limit);
+  if (response.status === 200) return body;
+  const why = new TextDecoder().decode(body.subarray(0, 300));
+  throw unavailable("peer_refused", `${url} answered ${response.status}`, {
+    url,
+    status: response.status,
+    why,
+  });
+}
+
+/** Sends a signed CBOR body to a peer and reads its answer. @throws PennypostError `peer_*` (503). */
+export function callPeer(
+  config: NodeConfig,
+  peer: { url: string; key: Bytes },
+  path: string,
+  body: Bytes,
+): Promise<Bytes> {
+  const context = { signer: config.signer, suite, nowMs: Date.now() };
+  const headers = signRequest({ method: "POST", path, body }, peer.key, context);
+  const init = { method: "POST", headers: { ...headers, "content-type": "application/cbor" }, body };
+  return send(peer.url + path, init, MAX_PEER_BODY_BYTES);
+}
+
+/** What a node says of itself, as far as a peer needs it. @throws PennypostError `peer_*` (503). */
+export async function readPeerInfo(
+  url: string,
+): Promise<{ readonly key: Bytes; readonly networkId: string }> {
+  const body = await send(`${url}/v1/info`, {}, MAX_INFO_BYTES);
+  const info: unknown = JSON.parse(new TextDecoder().decode(body));
+  const { key, networkId } = (info ?? {}) as { key?: unknown; networkId?: unknown };
+  if (typeof key !== "string" || !/^[0-9a-f]{64}$/.test(key) || typeof networkId !== "string") {
+    throw unavailable("peer_info_invalid", `${url} does not tell its key`, { url });
+  }
+  return { key: fromHex(key), networkId };
+}

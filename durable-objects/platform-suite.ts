@@ -1,0 +1,53 @@
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import { type Bytes, concatBytes, fromHex, toHex } from "../protocol/bytes.ts";
+import {
+  type CryptoSuite,
+  hasCanonicalScalar,
+  PrimeOrderKeys,
+  SEED_BYTES,
+  type Signer,
+} from "../protocol/crypto.ts";
+
+/** ASN.1 heads of an Ed25519 key (RFC 8410, section 7 and 4). */
+const PKCS8_HEAD = fromHex("302e020100300506032b657004220420");
+const SPKI_HEAD = fromHex("302a300506032b6570032100");
+
+const MAX_KEYS_IN_MEMORY = 1_024;
+
+/**
+ * The suite on the platform's own code: synchronous, so that nothing interleaves with a commit. BoringSSL verifies
+ * without the cofactor and compares R byte for byte; canonical s and keys of prime order are checked before.
+ */
+function platformSuite(): CryptoSuite {
+  const primeOrder = new PrimeOrderKeys();
+  const imported = new Map<string, KeyObject>();
+  const keyOf = (publicKey: Uint8Array): KeyObject => {
+    const name = toHex(publicKey);
+    const known = imported.get(name);
+    if (known) return known;
+    const der = Buffer.from(concatBytes(SPKI_HEAD, publicKey));
+    const key = createPublicKey({ key: der, format: "der", type: "spki" });
+    if (imported.size >= MAX_KEYS_IN_MEMORY) imported.clear();
+    imported.set(name, key);
+    return key;
+  };
+  return {
+    sha256: (data) => new Uint8Array(createHash("sha256").update(data).digest()),
+    verify: (publicKey, message, signature) =>
+      hasCanonicalScalar(signature) &&
+      primeOrder.has(publicKey) &&
+      verify(null, message, keyOf(publicKey), signature),
+  };
+}
+
+export const suite: CryptoSuite = platformSuite();
+
+/** A signer from a 32-byte seed. @throws RangeError for a seed of another length. */
+export function platformSigner(seed: Uint8Array): Signer {
+  if (seed.length !== SEED_BYTES) throw new RangeError(`a seed has ${SEED_BYTES} bytes, not ${seed.length}`);
+  const der = Buffer.from(concatBytes(PKCS8_HEAD, seed));
+  const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+  const spki = createPublicKey(key).export({ format: "der", type: "spki" });
+  const publicKey: Bytes = new Uint8Array(spki.subarray(SPKI_HEAD.length));
+  return { publicKey, sign: (message) => new Uint8Array(sign(null, message, key)) };
+}

@@ -1,0 +1,118 @@
+import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { PENDING_BASE } from "./shard-store.ts";
+
+/**
+ * Finds an event by its block digest alone (its CID) without an index that costs a row per event: every
+ * `RUN_EVENTS` positions are written once as a run, cut into parts by the digest's first bits and sorted within. What
+ * came after the last run is looked up in the table.
+ *
+ * An entry is the first 8 bytes of the digest and the position in 6 bytes; hits are checked against the event's id.
+ */
+const RUN_EVENTS = 4_096;
+const PARTS = 32;
+const PREFIX_BYTES = 8;
+const ENTRY_BYTES = PREFIX_BYTES + 6;
+
+const partOf = (digest: Uint8Array): number => (digest[0] as number) >> 3;
+
+interface IdRow extends Record<string, SqlStorageValue> {
+  position: number;
+  id: ArrayBuffer;
+}
+
+const digestOf = (row: IdRow): Bytes => new Uint8Array(row.id, 8);
+
+export class DigestIndex {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** Positions at which the event may be: all but the right one differ in their id. */
+  candidates(digest: Bytes): number[] {
+    this.#writeRuns();
+    return [...this.#inRuns(digest), ...this.#inTable(digest)];
+  }
+
+  *#inRuns(digest: Bytes): Iterable<number> {
+    const rows = this.#sql.exec<{ entries: ArrayBuffer }>(
+      "SELECT entries FROM digest_runs WHERE part = ?",
+      partOf(digest),
+    );
+    const prefix = digest.subarray(0, PREFIX_BYTES);
+    for (const row of rows.toArray()) {
+      const entries = new Uint8Array(row.entries);
+      for (let at = firstNotBelow(entries, prefix); at < entries.length; at += ENTRY_BYTES) {
+        if (compareBytes(entries.subarray(at, at + PREFIX_BYTES), prefix) !== 0) break;
+        yield new DataView(row.entries).getUint16(at + PREFIX_BYTES) * 2 ** 32 +
+          new DataView(row.entries).getUint32(at + PREFIX_BYTES + 2);
+      }
+    }
+  }
+
+  /** What no run covers: at most `RUN_EVENTS` delivered events, and those that are pending. */
+  *#inTable(digest: Bytes): Iterable<number> {
+    const rows = this.#sql.exec<IdRow>("SELECT position, id FROM events WHERE position > ?", this.#covered());
+    for (const row of rows) if (compareBytes(digestOf(row), digest) === 0) yield row.position;
+  }
+
+  #covered(): number {
+    const { run } = this.#sql
+      .exec<{ run: number | null }>("SELECT max(run) AS run FROM digest_runs WHERE part = 0")
+      .one();
+    return run ?? 0;
+  }
+
+  /** Writes the runs that are due. A run is named by its last position, so that what is written says what it covers. */
+  #writeRuns(): void {
+    for (let covered = this.#covered(); ; covered += RUN_EVENTS) {
+      const end = covered + RUN_EVENTS;
+      const last = this.#sql
+        .exec<{ last: number | null }>(
+          "SELECT max(position) AS last FROM events WHERE position < ?",
+          PENDING_BASE,
+        )
+        .one().last;
+      if ((last ?? 0) < end) return;
+      const rows = this.#sql
+        .exec<IdRow>("SELECT position, id FROM events WHERE position > ? AND position <= ?", covered, end)
+        .toArray();
+      this.#writeRun(end, rows);
+    }
+  }
+
+  #writeRun(run: number, rows: readonly IdRow[]): void {
+    const parts = Array.from({ length: PARTS }, (): IdRow[] => []);
+    for (const row of rows) parts[partOf(digestOf(row))]?.push(row);
+    for (const [part, members] of parts.entries()) {
+      members.sort((a, b) => compareBytes(digestOf(a), digestOf(b)));
+      const entries = new Uint8Array(members.length * ENTRY_BYTES);
+      const view = new DataView(entries.buffer);
+      for (const [i, row] of members.entries()) {
+        entries.set(digestOf(row).subarray(0, PREFIX_BYTES), i * ENTRY_BYTES);
+        view.setUint16(i * ENTRY_BYTES + PREFIX_BYTES, Math.floor(row.position / 2 ** 32));
+        view.setUint32(i * ENTRY_BYTES + PREFIX_BYTES + 2, row.position % 2 ** 32);
+      }
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO digest_runs (part, run, entries) VALUES (?, ?, ?)",
+        part,
+        run,
+        entries,
+      );
+    }
+  }
+}
+
+/** Binary search: the offset of the first entry whose prefix is not below `prefix`. */
+function firstNotBelow(entries: Uint8Array, prefix: Uint8Array): number {
+  let low = 0;
+  let high = entries.length / ENTRY_BYTES;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const at = middle * ENTRY_BYTES;
+    if (compareBytes(entries.subarray(at, at + PREFIX_BYTES), prefix) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low * ENTRY_BYTES;
+}

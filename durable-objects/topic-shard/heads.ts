@@ -1,0 +1,26 @@
+import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import type { ShardStore } from "./shard-store.ts";
+
+/**
+ * Heads are the stored events of a topic that no other stored event links to. The greatest id is always one, since a
+ * link's seq is below its event's; it needs no row. Rows are kept for the others only.
+ */
+
+/** Brings the heads up to date with an event that is about to be inserted. Depends on the set alone, not its order. */
+export function recordHeads(store: ShardStore, topicKey: Bytes, id: Bytes, links: readonly Bytes[]): void {
+  const greatest = store.greatest(topicKey)?.id;
+  if (!greatest) return;
+  const isLinked = (head: Bytes) => links.some((link) => compareBytes(link, head) === 0);
+  for (const head of store.extraHeads(topicKey)) if (isLinked(head)) store.removeHead(topicKey, head);
+  if (compareBytes(id, greatest) > 0) {
+    if (!isLinked(greatest)) store.addHead(topicKey, greatest);
+  } else if (!store.hasUnmet(topicKey, id)) {
+    store.addHead(topicKey, id);
+  }
+}
+
+/** All heads of a topic, in id order. */
+export function headsOf(store: ShardStore, topicKey: Bytes): Bytes[] {
+  const greatest = store.greatest(topicKey)?.id;
+  return greatest ? [...store.extraHeads(topicKey), greatest] : [];
+}

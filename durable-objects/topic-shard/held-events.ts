@@ -1,0 +1,53 @@
+import { toHex } from "../../protocol/bytes.ts";
+import type { WireEvent } from "../../protocol/event.ts";
+import { MAX_HELD_BYTES_PER_PEER, MAX_HELD_EVENTS_PER_PEER } from "../../protocol/limits.ts";
+
+interface Held {
+  readonly wire: WireEvent;
+  readonly peer: string;
+  readonly bytes: number;
+}
+
+/**
+ * Events that cannot be judged yet, outside the stored set and in memory only: what is lost here comes back by
+ * anti-entropy. The limits of a peer are shared out over the node's shards.
+ */
+export class HeldEvents {
+  readonly #events = new Map<string, Held>();
+  readonly #counts = new Map<string, { events: number; bytes: number }>();
+  readonly #maxEvents: number;
+  readonly #maxBytes: number;
+
+  constructor(shardCount: number) {
+    this.#maxEvents = Math.ceil(MAX_HELD_EVENTS_PER_PEER / shardCount);
+    this.#maxBytes = Math.ceil(MAX_HELD_BYTES_PER_PEER / shardCount);
+  }
+
+  get size(): number {
+    return this.#events.size;
+  }
+
+  has(id: Uint8Array): boolean {
+    return this.#events.has(toHex(id));
+  }
+
+  /** Keeps an event; answers false when its peer has no room left. */
+  hold(id: Uint8Array, wire: WireEvent, peer: string): boolean {
+    if (this.has(id)) return true;
+    const bytes = wire.block.length + wire.message.length;
+    const count = this.#counts.get(peer) ?? { events: 0, bytes: 0 };
+    if (count.events >= this.#maxEvents || count.bytes + bytes > this.#maxBytes) return false;
+    this.#counts.set(peer, { events: count.events + 1, bytes: count.bytes + bytes });
+    this.#events.set(toHex(id), { wire, peer, bytes });
+    return true;
+  }
+
+  /** Takes all out, by peer, to be judged again. */
+  takeAll(): Map<string, WireEvent[]> {
+    const byPeer = new Map<string, WireEvent[]>();
+    for (const { peer, wire } of this.#events.values()) byPeer.set(peer, [...(byPeer.get(peer) ?? []), wire]);
+    this.#events.clear();
+    this.#counts.clear();
+    return byPeer;
+  }
+}

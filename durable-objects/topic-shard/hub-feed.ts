@@ -1,0 +1,144 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { VerifiedEvent } from "../../protocol/validity.ts";
+import type { Env } from "../env.ts";
+import type { FeedAnswer, FeedBatch } from "../hub/feed.ts";
+import { outcomeOf } from "../outcome.ts";
+import type { ShardStore, StoredEvent } from "./shard-store.ts";
+
+/** A batch to a hub: this many events, or bytes of them. */
+const BATCH_EVENTS = 256;
+const BATCH_BYTES = 1024 * 1024;
+/** A hub that does not answer is tried again after 100 ms, 200 ms … this often, and then at the next commit. */
+const MAX_RETRIES = 8;
+const FIRST_PAUSE_MS = 100;
+/** Ephemeral events that wait for a hub; the oldest go first, since nothing promises them. */
+const MAX_EPHEMERAL = 1_024;
+
+interface HubState {
+  /** The last position that the hub has; undefined until it said so. */
+  sent: number | undefined;
+  isRunning: boolean;
+  /** Grows with each subscription, so that an old "nobody listens" does not detach a new one. */
+  attachments: number;
+  failures: number;
+  ephemeral: VerifiedEvent[];
+}
+
+/**
+ * Brings delivered events to the hubs that have subscribers in this shard. A hub answers each batch with the position
+ * that it has, and the next batch begins there: nothing is lost or doubled when either side restarts.
+ */
+export class HubFeed {
+  readonly #env: Env;
+  readonly #storage: DurableObjectStorage;
+  readonly #store: ShardStore;
+  readonly #shard: number;
+  readonly #generation: Bytes;
+  readonly #hubs = new Map<string, HubState>();
+
+  constructor(env: Env, storage: DurableObjectStorage, store: ShardStore, shard: number, generation: Bytes) {
+    this.#env = env;
+    this.#storage = storage;
+    this.#store = store;
+    this.#shard = shard;
+    this.#generation = generation;
+    for (const { name } of storage.sql.exec<{ name: string }>("SELECT name FROM hubs"))
+      this.#hubs.set(name, newState(undefined));
+  }
+
+  /** A hub has a subscriber in this shard from now on. Answers the position after which it will hear of all. */
+  attach(name: string): number {
+    const position = this.#store.lastPosition();
+    const known = this.#hubs.get(name);
+    if (known) {
+      known.attachments++;
+    } else {
+      this.#storage.sql.exec("INSERT OR IGNORE INTO hubs (name) VALUES (?)", name);
+      this.#hubs.set(name, newState(position));
+    }
+    return position;
+  }
+
+  /** Called after each commit, and at the start, when a hub may have missed the last one. */
+  kick(): void {
+    for (const [name, hub] of this.#hubs) if (!hub.isRunning) void this.#feed(name, hub);
+  }
+
+  relay(events: readonly VerifiedEvent[]): void {
+    for (const hub of this.#hubs.values()) {
+      hub.ephemeral.push(...events);
+      hub.ephemeral.splice(0, Math.max(0, hub.ephemeral.length - MAX_EPHEMERAL));
+    }
+    this.kick();
+  }
+
+  async #feed(name: string, hub: HubState): Promise<void> {
+    hub.isRunning = true;
+    try {
+      while (this.#hubs.get(name) === hub) {
+        const batch = this.#nextBatch(hub);
+        if (!batch) break;
+        const { attachments } = hub;
+        const answer = await this.#send(name, hub, batch);
+        if (!answer) break;
+        if (!answer.isListening && hub.attachments === attachments) this.#detach(name);
+        hub.sent = answer.position ?? batch.to;
+      }
+    } finally {
+      hub.isRunning = false;
+    }
+  }
+
+  #nextBatch(hub: HubState): FeedBatch | undefined {
+    const ephemeral = hub.ephemeral.splice(0, BATCH_EVENTS);
+    const head = { shard: this.#shard, generation: this.#generation, ephemeral: ephemeral.map(toFed) };
+    if (hub.sent === undefined) {
+      const position = this.#store.lastPosition();
+      return { ...head, from: position, to: position, events: [] };
+    }
+    const events = this.#store.deliveredAfter(hub.sent, BATCH_EVENTS, BATCH_BYTES);
+    const to = events.at(-1)?.position ?? hub.sent;
+    return events.length === 0 && ephemeral.length === 0
+      ? undefined
+      : { ...head, from: hub.sent, to, events: events.map(toFed) };
+  }
+
+  async #send(name: string, hub: HubState, batch: FeedBatch): Promise<FeedAnswer | undefined> {
+    try {
+      const stub = this.#env.HUB.get(this.#env.HUB.idFromName(name));
+      const answer = await outcomeOf("hub", stub.feed(batch));
+      hub.failures = 0;
+      return answer;
+    } catch (error) {
+      if (++hub.failures > MAX_RETRIES) {
+        console.warn({ what: "hub_unreachable", hub: name, shard: this.#shard, why: String(error) });
+        hub.failures = 0;
+        return undefined;
+      }
+      setTimeout(() => this.kick(), FIRST_PAUSE_MS * 2 ** (hub.failures - 1));
+      return undefined;
+    }
+  }
+
+  #detach(name: string): void {
+    this.#hubs.delete(name);
+    this.#storage.sql.exec("DELETE FROM hubs WHERE name = ?", name);
+  }
+}
+
+const newState = (sent: number | undefined): HubState => ({
+  sent,
+  isRunning: false,
+  attachments: 0,
+  failures: 0,
+  ephemeral: [],
+});
+
+const toFed = (event: StoredEvent | VerifiedEvent) => ({
+  position: "position" in event ? event.position : 0,
+  flags: "flags" in event ? event.flags : 0,
+  topicKey: event.topicKey,
+  id: event.id,
+  block: event.block,
+  message: event.message,
+});

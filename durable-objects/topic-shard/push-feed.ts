@@ -1,0 +1,96 @@
+import type { WireEvent } from "../../protocol/event.ts";
+import type { EventName, PushedRun } from "../../protocol/peer-messages.ts";
+import type { Env } from "../env.ts";
+import type { NodeConfig } from "../node-config.ts";
+import { outcomeOf } from "../outcome.ts";
+import { OWN, type ShardStore } from "./shard-store.ts";
+
+const BATCH_EVENTS = 256;
+const BATCH_BYTES = 512 * 1024;
+/** Ephemeral events that wait for a link. */
+const MAX_EPHEMERAL = 256;
+
+interface PeerState {
+  /** Own events up to here were handed to the peer's link, or given up. */
+  sent: number;
+  previous: EventName | null;
+  isRunning: boolean;
+  pausedUntilMs: number;
+  ephemeral: { readonly hops: number; readonly event: WireEvent }[];
+}
+
+/**
+ * Hands this node's new events to the link of each peer, best effort: what a paused or failing link does not take is
+ * skipped, and the next run's `previous` tells the peer that it has something to pull.
+ */
+export class PushFeed {
+  readonly #env: Env;
+  readonly #store: ShardStore;
+  readonly #peers: ReadonlyMap<string, PeerState>;
+
+  constructor(env: Env, config: NodeConfig, store: ShardStore, lastOwn: EventName | null) {
+    this.#env = env;
+    this.#store = store;
+    const sent = store.lastPosition();
+    this.#peers = new Map(
+      config.peers.map(({ url }) => [
+        url,
+        { sent, previous: lastOwn, isRunning: false, pausedUntilMs: 0, ephemeral: [] },
+      ]),
+    );
+  }
+
+  kick(): void {
+    for (const [url, peer] of this.#peers) if (!peer.isRunning) void this.#feed(url, peer);
+  }
+
+  relay(event: WireEvent, hops: number): void {
+    for (const peer of this.#peers.values())
+      if (peer.ephemeral.length < MAX_EPHEMERAL) peer.ephemeral.push({ hops, event });
+    this.kick();
+  }
+
+  async #feed(url: string, peer: PeerState): Promise<void> {
+    peer.isRunning = true;
+    try {
+      for (;;) {
+        const run = this.#nextRun(peer);
+        const ephemeral = peer.ephemeral.splice(0);
+        if (run.events.length === 0 && ephemeral.length === 0) break;
+        if (peer.pausedUntilMs > Date.now()) continue;
+        peer.pausedUntilMs = await this.#hand(url, run, ephemeral);
+      }
+    } finally {
+      peer.isRunning = false;
+    }
+  }
+
+  /** The own events after what was sent; skips what came from others, which is not pushed on. */
+  #nextRun(peer: PeerState): PushedRun {
+    const { previous } = peer;
+    for (;;) {
+      const rows = this.#store.deliveredAfter(peer.sent, BATCH_EVENTS, BATCH_BYTES);
+      const own = rows.filter(({ flags }) => (flags & OWN) !== 0);
+      peer.sent = rows.at(-1)?.position ?? peer.sent;
+      const last = own.at(-1);
+      if (last) peer.previous = { topicKey: last.topicKey, id: last.id };
+      if (own.length > 0 || rows.length === 0) {
+        return {
+          previous,
+          events: own.map(({ block, signature, message }) => ({ block, signature, message })),
+        };
+      }
+    }
+  }
+
+  /** Answers until when the link wants nothing. */
+  async #hand(url: string, run: PushedRun, ephemeral: PeerState["ephemeral"]): Promise<number> {
+    try {
+      const link = this.#env.PEER_LINK.get(this.#env.PEER_LINK.idFromName(url));
+      return await outcomeOf("peer link", link.push(url, run, ephemeral));
+    } catch (error) {
+      console.warn({ what: "push_not_handed_over", peer: url, why: String(error) });
+      return Date.now() + 1_000;
+    }
+  }
+}

@@ -1,0 +1,211 @@
+import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import { createEvent, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
+import { seqOfId } from "../../protocol/event-id.ts";
+import type { Network, RetentionClass } from "../../protocol/genesis.ts";
+import { firstSeqOf, nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { GAP_DELIVERY_MS, MAX_AHEAD_LINKED_MS, MAX_LINKS } from "../../protocol/limits.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
+import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
+import { Delivery } from "./delivery.ts";
+import { recordHeads } from "./heads.ts";
+import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
+
+/** What a client publishes, checked by the client API. */
+export interface Envelope {
+  /** UTF-8. */
+  readonly topic: Bytes;
+  readonly topicKey: Bytes;
+  readonly ts: bigint;
+  readonly message: Bytes;
+}
+
+export interface Published {
+  readonly id: Bytes;
+  /** Whether the envelope was there already, so that nothing was stored. */
+  readonly isDuplicate: boolean;
+  /** An ephemeral event: to be relayed, since it is stored nowhere. */
+  readonly ephemeral?: VerifiedEvent;
+}
+
+/** What became of an event from a peer. */
+export type Ingested =
+  | { readonly kind: "stored" | "known" }
+  | { readonly kind: "ephemeral"; readonly event: VerifiedEvent }
+  | Exclude<Verdict, { kind: "valid" }>;
+
+/** After this many positions the core writes down what it knows of its own events. */
+const CHECKPOINT_POSITIONS = 1_024;
+
+export interface CoreContext {
+  readonly network: Network;
+  readonly suite: CryptoSuite;
+  readonly signer: Signer;
+  readonly shard: number;
+}
+
+/** An id below every event of this class that has not expired. */
+export const expiryId = (retention: RetentionClass, nowMs: number): Bytes =>
+  concatBytes(uint64Bytes(expiryLine(retention, nowMs)), new Uint8Array(32));
+
+/**
+ * The rules of one topic shard over its storage: what is stored, linked, delivered. Synchronous, without clock or
+ * random. What it keeps in memory is a cache of what is committed: after a failed transaction `reload` must follow.
+ */
+export class ShardCore {
+  readonly #store: ShardStore;
+  readonly #context: CoreContext;
+  readonly #delivery: Delivery;
+  #lastSeq = 0n;
+  #lastOwn: EventName | null = null;
+  #checkpointed = 0;
+
+  constructor(store: ShardStore, context: CoreContext) {
+    this.#store = store;
+    this.#context = context;
+    this.#delivery = new Delivery(store, context.network);
+    this.reload();
+  }
+
+  /** The last event of this node in this shard, if any. */
+  get lastOwn(): EventName | null {
+    return this.#lastOwn;
+  }
+
+  /** The newest delivered position. */
+  get position(): number {
+    return this.#delivery.position;
+  }
+
+  /** Reads the state anew from what is committed: the last checkpoint and the events after it. */
+  reload(): void {
+    const checkpoint = this.#store.checkpoint();
+    this.#delivery.reload(checkpoint.position);
+    this.#checkpointed = checkpoint.position;
+    this.#lastOwn = checkpoint.lastOwn;
+    let lastSeq = checkpoint.lastSeq;
+    for (let from = checkpoint.position; ; ) {
+      const names = this.#store.namesAfter(from, CHECKPOINT_POSITIONS);
+      for (const { flags, id, topicKey } of names) {
+        if ((flags & OWN) === 0) continue;
+        this.#lastOwn = { topicKey, id };
+        if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);
+      }
+      const last = names.at(-1);
+      if (!last) break;
+      from = last.position;
+    }
+    if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
+  }
+
+  /** How far the last seq is ahead of a clock, in ms; negative when behind. */
+  aheadMs(nowMs: number): number {
+    return timeOfSeq(this.#lastSeq) - nowMs;
+  }
+
+  /**
+   * Takes one envelope of a client, inside a transaction.
+   * @throws PennypostError `clock_behind` when the last seq is more than 60 s ahead of the clock.
+   */
+  publish(envelope: Envelope, nowMs: number): Published {
+    const { network, suite, signer, shard } = this.#context;
+    if (this.aheadMs(nowMs) > MAX_AHEAD_LINKED_MS) {
+      throw unavailable("clock_behind", "this node's clock is behind its own last event", {
+        aheadMs: this.aheadMs(nowMs),
+      });
+    }
+    const { topic, topicKey, ts, message } = envelope;
+    const retention = network.classOf(topic);
+    const ephemeral = isEphemeral(retention);
+    const timeKey = concatBytes(uint64Bytes(ts), envelopeDigest(topic, message, suite));
+    const known = ephemeral
+      ? undefined
+      : this.#store.findEnvelope(topicKey, timeKey, expiryId(retention, nowMs));
+    if (known) return { id: known, isDuplicate: true };
+
+    const links = ephemeral ? [] : this.#parents(topicKey, nowMs);
+    const greatestParent = links.at(-1);
+    const seq = nextSeq({
+      nowMs,
+      greatestParent: greatestParent ? seqOfId(greatestParent) : 0n,
+      last: this.#lastSeq,
+      shard,
+    });
+    const fields = { net: network.id, topic, ts, class: retention.id, links, seq, message };
+    const event = asVerified(createEvent(fields, signer, suite), retention, suite);
+    this.#lastSeq = seq;
+    if (ephemeral) return { id: event.id, isDuplicate: false, ephemeral: event };
+    this.#storeEvent(event, nowMs, OWN);
+    this.#lastOwn = { topicKey, id: event.id };
+    return { id: event.id, isDuplicate: false };
+  }
+
+  /** The delivered heads that a new event links to: the newest 16 that are not too far ahead, sorted. */
+  #parents(topicKey: Bytes, nowMs: number): Bytes[] {
+    const limit = firstSeqOf(nowMs + MAX_AHEAD_LINKED_MS);
+    const greatest = this.#store.greatest(topicKey);
+    if (!greatest) return [];
+    const isDelivered = (id: Bytes) =>
+      (this.#store.positionOf({ topicKey, id }) ?? PENDING_BASE) < PENDING_BASE;
+    const heads = this.#store.extraHeads(topicKey).filter(isDelivered);
+    if (greatest.position < PENDING_BASE) heads.push(greatest.id);
+    return heads.filter((id) => seqOfId(id) <= limit).slice(-MAX_LINKS);
+  }
+
+  /** An event that is relayed and not stored; undefined for any other, valid or not. */
+  judgeEphemeral(wire: WireEvent, nowMs: number): VerifiedEvent | undefined {
+    const verdict = judgeEvent(wire, { network: this.#context.network, suite: this.#context.suite, nowMs });
+    return verdict.kind === "valid" && isEphemeral(verdict.event.retention) ? verdict.event : undefined;
+  }
+
+  /** Judges and stores an event that a peer sent, inside a transaction. Nothing in it can make this throw. */
+  ingest(wire: WireEvent, nowMs: number): Ingested {
+    const verdict = judgeEvent(wire, { network: this.#context.network, suite: this.#context.suite, nowMs });
+    if (verdict.kind !== "valid") return verdict;
+    const { event } = verdict;
+    if (isEphemeral(event.retention)) return { kind: "ephemeral", event };
+    if (this.#store.positionOf(event) !== undefined) return { kind: "known" };
+    const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
+    this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
+    return { kind: "stored" };
+  }
+
+  #storeEvent(event: VerifiedEvent, nowMs: number, flags: number): void {
+    const { topicKey, id, fields } = event;
+    const unmet = this.#delivery.unmetLinks(event, nowMs);
+    recordHeads(this.#store, topicKey, id, fields.links);
+    const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
+    const isDelivered = unmet.length === 0;
+    const stored: StoredEvent = {
+      position: isDelivered ? this.#delivery.nextPosition() : this.#delivery.nextPending(),
+      topicKey,
+      timeKey,
+      id,
+      flags: isDelivered ? flags | this.#delivery.echoFlag({ topicKey, timeKey }) : flags,
+      storedMs: nowMs,
+      signature: event.signature,
+      block: event.block,
+      message: event.message,
+    };
+    this.#store.insert(stored);
+    for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
+    if (isDelivered) this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+  }
+
+  /** Delivers what waited longer than 30 s, marked as a gap, inside a transaction. Answers when to come again. */
+  deliverOverdue(nowMs: number, limit: number): number | undefined {
+    this.#delivery.deliverOverdue(nowMs, limit);
+    const firstMs = this.#store.firstPendingMs();
+    return firstMs === undefined ? undefined : firstMs + GAP_DELIVERY_MS;
+  }
+
+  /** Writes down what is known when enough has come since: the last step of a transaction. */
+  checkpointWhenDue(): void {
+    const { position } = this.#delivery;
+    if (position - this.#checkpointed < CHECKPOINT_POSITIONS) return;
+    this.#store.saveCheckpoint({ position, lastSeq: this.#lastSeq, lastOwn: this.#lastOwn });
+    this.#checkpointed = position;
+  }
+}

@@ -1,0 +1,96 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+
+/**
+ * Positions from here on are of events that are stored and not yet delivered. Delivery moves the row below, so that
+ * the order of positions is the order of delivery, and a reader's place is one number.
+ */
+export const PENDING_BASE = 2 ** 52;
+
+/** Bits of `flags`. */
+export const OWN = 1;
+/** Delivered without all its parents. */
+export const GAP = 2;
+/** Its envelope had been delivered before, with another event. */
+export const ECHO = 4;
+
+export interface StoredEvent {
+  /** Local order of arrival (delivery); see `PENDING_BASE`. */
+  readonly position: number;
+  readonly topicKey: Bytes;
+  /** timestampNs (8 bytes, big-endian) ‖ envelope digest (32): the time order. */
+  readonly timeKey: Bytes;
+  readonly id: Bytes;
+  readonly flags: number;
+  readonly storedMs: number;
+  readonly signature: Bytes;
+  readonly block: Bytes;
+  readonly message: Bytes;
+}
+
+export interface PlacedName extends EventName {
+  readonly position: number;
+  readonly flags: number;
+}
+
+/** A stretch of one topic in time order. Bounds are time keys; `leastId` hides what has expired. */
+export interface TimeRange {
+  readonly topicKey: Bytes;
+  readonly from: Bytes;
+  readonly to: Bytes;
+  readonly isDescending: boolean;
+  readonly leastId: Bytes;
+}
+
+/** What the shard knew of its own events when it was last written down; the rest is read from the table. */
+export interface Checkpoint {
+  readonly position: number;
+  readonly lastSeq: bigint;
+  readonly lastOwn: EventName | null;
+}
+
+/** A shard's storage. Every method is synchronous: nothing comes between two of them. */
+export interface ShardStore {
+  /** All or nothing; @throws whatever `work` throws, after a rollback. */
+  transaction<T>(work: () => T): T;
+
+  insert(event: StoredEvent): void;
+  /** Moves a pending event to its place among the delivered ones. */
+  deliver(pendingPosition: number, position: number, flags: number): void;
+  positionOf(name: EventName): number | undefined;
+  get(name: EventName): StoredEvent | undefined;
+  findByDigest(blockDigest: Bytes): StoredEvent | undefined;
+  /** The least id, from `leastId` on, of the events that carry this envelope. */
+  findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
+  isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
+  greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
+
+  /** Heads other than the topic's greatest id. */
+  extraHeads(topicKey: Bytes): Bytes[];
+  addHead(topicKey: Bytes, id: Bytes): void;
+  removeHead(topicKey: Bytes, id: Bytes): void;
+
+  /** Notes that `child` is stored while `parent` is not delivered. */
+  addUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void;
+  hasUnmet(topicKey: Bytes, parent: Bytes): boolean;
+  /** Forgets the notes on `parent` and answers the children, in id order. */
+  takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[];
+  /** Parents that are named by stored events and are not stored, in the order of topic and id. */
+  missingParents(limit: number): EventName[];
+
+  lastPosition(): number;
+  lastPending(): number | undefined;
+  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[];
+  firstPendingMs(): number | undefined;
+
+  /** Delivered events after a position, up to `maxBytes` of blocks and messages but at least one. */
+  deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[];
+  namesAfter(position: number, limit: number): PlacedName[];
+  /** Distinct envelopes, one event each (the one with the least id). */
+  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[];
+  /** Events of a topic with ids above `afterId`, in id order: a causal order. */
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[];
+
+  checkpoint(): Checkpoint;
+  saveCheckpoint(checkpoint: Checkpoint): void;
+}

@@ -1,0 +1,308 @@
+import { type Bytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { digestOfId } from "../../protocol/event-id.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import { DigestIndex } from "./digest-index.ts";
+import { readMeta, writeMeta } from "./schema.ts";
+import {
+  type Checkpoint,
+  PENDING_BASE,
+  type PlacedName,
+  type ShardStore,
+  type StoredEvent,
+  type TimeRange,
+} from "./shard-store.ts";
+
+interface EventRow extends Record<string, SqlStorageValue> {
+  position: number;
+  topic_key: ArrayBuffer;
+  time_key: ArrayBuffer;
+  id: ArrayBuffer;
+  flags: number;
+  stored_ms: number;
+  signature: ArrayBuffer;
+  block: ArrayBuffer;
+  message: ArrayBuffer;
+}
+
+interface PlaceRow extends Record<string, SqlStorageValue> {
+  id: ArrayBuffer;
+  position: number;
+}
+
+const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
+
+const toEvent = (row: EventRow): StoredEvent => ({
+  position: row.position,
+  topicKey: bytes(row.topic_key),
+  timeKey: bytes(row.time_key),
+  id: bytes(row.id),
+  flags: row.flags,
+  storedMs: row.stored_ms,
+  signature: bytes(row.signature),
+  block: bytes(row.block),
+  message: bytes(row.message),
+});
+
+const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), position: row.position };
+
+/** Takes events from a cursor until a limit is reached; the first one always fits. */
+function takePage(rows: Iterable<EventRow>, maxBytes: number): StoredEvent[] {
+  const page: StoredEvent[] = [];
+  let taken = 0;
+  for (const row of rows) {
+    taken += row.block.byteLength + row.message.byteLength;
+    if (page.length > 0 && taken > maxBytes) break;
+    page.push(toEvent(row));
+  }
+  return page;
+}
+
+const COLUMNS = "position, topic_key, time_key, id, flags, stored_ms, signature, block, message";
+
+/** A shard's storage in the SQLite of its Durable Object. */
+export class SqlShardStore implements ShardStore {
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+  readonly #digests: DigestIndex;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+    this.#digests = new DigestIndex(storage.sql);
+  }
+
+  transaction<T>(work: () => T): T {
+    return this.#storage.transactionSync(work);
+  }
+
+  insert(event: StoredEvent): void {
+    this.#sql.exec(
+      `INSERT INTO events (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      event.position,
+      event.topicKey,
+      event.timeKey,
+      event.id,
+      event.flags,
+      event.storedMs,
+      event.signature,
+      event.block,
+      event.message,
+    );
+  }
+
+  deliver(pendingPosition: number, position: number, flags: number): void {
+    this.#sql.exec(
+      "UPDATE events SET position = ?, flags = ? WHERE position = ?",
+      position,
+      flags,
+      pendingPosition,
+    );
+  }
+
+  #first<T extends Record<string, SqlStorageValue>>(
+    query: string,
+    ...bindings: (Bytes | number)[]
+  ): T | undefined {
+    return this.#sql.exec<T>(query, ...bindings).toArray()[0];
+  }
+
+  positionOf({ topicKey, id }: EventName): number | undefined {
+    const query = "SELECT position FROM events WHERE topic_key = ? AND id = ?";
+    return this.#first<{ position: number }>(query, topicKey, id)?.position;
+  }
+
+  get({ topicKey, id }: EventName): StoredEvent | undefined {
+    const row = this.#first<EventRow>(
+      `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id = ?`,
+      topicKey,
+      id,
+    );
+    return row && toEvent(row);
+  }
+
+  findByDigest(blockDigest: Bytes): StoredEvent | undefined {
+    for (const position of this.#digests.candidates(blockDigest)) {
+      const row = this.#first<EventRow>(`SELECT ${COLUMNS} FROM events WHERE position = ?`, position);
+      if (row && equalBytes(digestOfId(bytes(row.id)), blockDigest)) return toEvent(row);
+    }
+    return undefined;
+  }
+
+  findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
+    const query =
+      "SELECT id FROM events WHERE topic_key = ? AND time_key = ? AND id >= ? ORDER BY id LIMIT 1";
+    const row = this.#first<{ id: ArrayBuffer }>(query, topicKey, timeKey, leastId);
+    return row && bytes(row.id);
+  }
+
+  isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean {
+    const query =
+      "SELECT 1 AS found FROM events WHERE topic_key = ? AND time_key = ? AND position < ? LIMIT 1";
+    return this.#first(query, topicKey, timeKey, PENDING_BASE) !== undefined;
+  }
+
+  greatest(topicKey: Bytes) {
+    const query = "SELECT id, position FROM events WHERE topic_key = ? ORDER BY id DESC LIMIT 1";
+    return toPlace(this.#first<PlaceRow>(query, topicKey));
+  }
+
+  extraHeads(topicKey: Bytes): Bytes[] {
+    const rows = this.#sql.exec<{ id: ArrayBuffer }>(
+      "SELECT id FROM heads WHERE topic_key = ? ORDER BY id",
+      topicKey,
+    );
+    return rows.toArray().map(({ id }) => bytes(id));
+  }
+
+  addHead(topicKey: Bytes, id: Bytes): void {
+    this.#sql.exec("INSERT OR IGNORE INTO heads (topic_key, id) VALUES (?, ?)", topicKey, id);
+  }
+
+  removeHead(topicKey: Bytes, id: Bytes): void {
+    this.#sql.exec("DELETE FROM heads WHERE topic_key = ? AND id = ?", topicKey, id);
+  }
+
+  addUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
+    this.#sql.exec(
+      "INSERT OR IGNORE INTO unmet (topic_key, parent, child) VALUES (?, ?, ?)",
+      topicKey,
+      parent,
+      child,
+    );
+  }
+
+  hasUnmet(topicKey: Bytes, parent: Bytes): boolean {
+    return (
+      this.#first(
+        "SELECT 1 AS found FROM unmet WHERE topic_key = ? AND parent = ? LIMIT 1",
+        topicKey,
+        parent,
+      ) !== undefined
+    );
+  }
+
+  takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[] {
+    const query = "SELECT child FROM unmet WHERE topic_key = ? AND parent = ? ORDER BY child";
+    const children = this.#sql.exec<{ child: ArrayBuffer }>(query, topicKey, parent).toArray();
+    if (children.length > 0)
+      this.#sql.exec("DELETE FROM unmet WHERE topic_key = ? AND parent = ?", topicKey, parent);
+    return children.map(({ child }) => bytes(child));
+  }
+
+  missingParents(limit: number): EventName[] {
+    const query = `SELECT DISTINCT topic_key, parent FROM unmet AS u
+      WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.topic_key = u.topic_key AND e.id = u.parent)
+      ORDER BY topic_key, parent LIMIT ?`;
+    const rows = this.#sql.exec<{ topic_key: ArrayBuffer; parent: ArrayBuffer }>(query, limit).toArray();
+    return rows.map((row) => ({ topicKey: bytes(row.topic_key), id: bytes(row.parent) }));
+  }
+
+  lastPosition(): number {
+    return this.#greatestPosition("SELECT max(position) AS last FROM events WHERE position < ?") ?? 0;
+  }
+
+  lastPending(): number | undefined {
+    return this.#greatestPosition("SELECT max(position) AS last FROM events WHERE position >= ?");
+  }
+
+  #greatestPosition(query: string): number | undefined {
+    return this.#first<{ last: number | null }>(query, PENDING_BASE)?.last ?? undefined;
+  }
+
+  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[] {
+    const query = `SELECT ${COLUMNS} FROM events WHERE position >= ? AND stored_ms <= ? ORDER BY position LIMIT ?`;
+    return this.#sql.exec<EventRow>(query, PENDING_BASE, storedMs, limit).toArray().map(toEvent);
+  }
+
+  firstPendingMs(): number | undefined {
+    const query = "SELECT stored_ms FROM events WHERE position >= ? ORDER BY position LIMIT 1";
+    return this.#first<{ stored_ms: number }>(query, PENDING_BASE)?.stored_ms;
+  }
+
+  deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[] {
+    const query = `SELECT ${COLUMNS} FROM events WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
+    return takePage(this.#sql.exec<EventRow>(query, position, PENDING_BASE, limit), maxBytes);
+  }
+
+  namesAfter(position: number, limit: number): PlacedName[] {
+    const query =
+      "SELECT position, topic_key, id, flags FROM events WHERE position > ? AND position < ? ORDER BY position LIMIT ?";
+    const rows = this.#sql.exec<{ position: number; topic_key: ArrayBuffer; id: ArrayBuffer; flags: number }>(
+      query,
+      position,
+      PENDING_BASE,
+      limit,
+    );
+    return rows.toArray().map((row) => ({
+      position: row.position,
+      topicKey: bytes(row.topic_key),
+      id: bytes(row.id),
+      flags: row.flags,
+    }));
+  }
+
+  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+    const page: StoredEvent[] = [];
+    let { from, to } = range;
+    let taken = 0;
+    for (let isFirst = true; page.length < limit; isFirst = false) {
+      let read = 0;
+      for (const row of this.#timeRows(range, from, to, isFirst, limit)) {
+        read++;
+        const last = page.at(-1);
+        if (last && equalBytes(last.timeKey, bytes(row.time_key))) continue;
+        taken += row.message.byteLength;
+        if (page.length === limit || (last && taken > maxBytes)) return this.#withLeastIds(page, range);
+        page.push(toEvent(row));
+      }
+      const last = page.at(-1);
+      if (read < limit || !last) break;
+      if (range.isDescending) to = last.timeKey;
+      else from = last.timeKey;
+    }
+    return this.#withLeastIds(page, range);
+  }
+
+  #timeRows(
+    { topicKey, isDescending, leastId }: TimeRange,
+    from: Bytes,
+    to: Bytes,
+    isFirst: boolean,
+    limit: number,
+  ) {
+    const order = isDescending ? "DESC" : "ASC";
+    const query = `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id >= ?
+      AND time_key ${isDescending || isFirst ? ">=" : ">"} ? AND time_key ${isDescending && !isFirst ? "<" : "<="} ?
+      ORDER BY time_key ${order}, id ${order} LIMIT ?`;
+    return this.#sql.exec<EventRow>(query, topicKey, leastId, from, to, limit);
+  }
+
+  /** Descending, the first row of an envelope's events is the one with the greatest id: asks for the least. */
+  #withLeastIds(page: StoredEvent[], { topicKey, isDescending, leastId }: TimeRange): StoredEvent[] {
+    if (!isDescending) return page;
+    return page.map((event) => {
+      const id = this.findEnvelope(topicKey, event.timeKey, leastId);
+      return id && !equalBytes(id, event.id) ? (this.get({ topicKey, id }) ?? event) : event;
+    });
+  }
+
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+    const query = `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id > ? ORDER BY id LIMIT ?`;
+    return takePage(this.#sql.exec<EventRow>(query, topicKey, afterId, limit), maxBytes);
+  }
+
+  checkpoint(): Checkpoint {
+    const value = readMeta(this.#sql, "checkpoint");
+    if (!(value instanceof ArrayBuffer)) return { position: 0, lastSeq: 0n, lastOwn: null };
+    const view = new DataView(value);
+    const lastOwn =
+      value.byteLength > 16 ? { topicKey: bytes(value.slice(16, 48)), id: bytes(value.slice(48)) } : null;
+    return { position: Number(view.getBigUint64(0)), lastSeq: view.getBigUint64(8), lastOwn };
+  }
+
+  saveCheckpoint({ position, lastSeq, lastOwn }: Checkpoint): void {
+    const parts = [uint64Bytes(BigInt(position)), uint64Bytes(lastSeq)];
+    if (lastOwn) parts.push(lastOwn.topicKey, lastOwn.id);
+    writeMeta(this.#sql, "checkpoint", Buffer.concat(parts));
+  }
+}

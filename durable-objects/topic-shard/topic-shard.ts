@@ -1,0 +1,344 @@
+import { DurableObject } from "cloudflare:workers";
+import { type Bytes, fromUtf8 } from "../../protocol/bytes.ts";
+import { PennypostError } from "../../protocol/errors.ts";
+import type { WireEvent } from "../../protocol/event.ts";
+import { EPHEMERAL_HOPS, MAX_AHEAD_LINKED_MS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
+import type { VerifiedEvent } from "../../protocol/validity.ts";
+import type { Env } from "../env.ts";
+import type { FedEvent } from "../hub/feed.ts";
+import { type NodeConfig, nodeConfig } from "../node-config.ts";
+import { shardCountMismatch } from "../node-state.ts";
+import { attempt, type Outcome, outcomeOf } from "../outcome.ts";
+import { suite } from "../platform-suite.ts";
+import { answerWant } from "./ancestors.ts";
+import { headsOf } from "./heads.ts";
+import { HeldEvents } from "./held-events.ts";
+import { HubFeed } from "./hub-feed.ts";
+import { ParentSeeker } from "./parent-seeker.ts";
+import { PushFeed } from "./push-feed.ts";
+import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
+import { RecentIds } from "./recent-ids.ts";
+import { migrateSchema, readMeta, writeMeta } from "./schema.ts";
+import { type Envelope, expiryId, ShardCore } from "./shard-core.ts";
+import type { ShardStore, StoredEvent } from "./shard-store.ts";
+import { SqlShardStore } from "./sql-shard-store.ts";
+import { WriterLoop } from "./writer-loop.ts";
+
+/** Overdue events that one transaction delivers. */
+const MAX_OVERDUE = 256;
+/** Held events are judged again after this long. */
+const HELD_RETRY_MS = 5_000;
+const MAX_CATCH_UP_EVENTS = 512;
+
+export interface IngestSummary {
+  readonly stored: number;
+  readonly known: number;
+  readonly held: number;
+  readonly dropped: number;
+  /** The rules that refused events broke. */
+  readonly refused: readonly string[];
+  /** Whether all events named as previous are stored here. */
+  readonly hasPrevious: boolean;
+}
+
+export interface CaughtUp {
+  readonly generation: Bytes;
+  readonly events: readonly FedEvent[];
+  /** The position that was read up to: the shard's last when there was nothing to read. */
+  readonly position: number;
+}
+
+/** Everything that a started shard works with. */
+interface Parts {
+  readonly config: NodeConfig;
+  readonly shard: number;
+  readonly generation: Bytes;
+  readonly store: ShardStore;
+  readonly core: ShardCore;
+  readonly writer: WriterLoop;
+  readonly hubs: HubFeed;
+  readonly pushes: PushFeed;
+  readonly parents: ParentSeeker;
+  readonly held: HeldEvents;
+  readonly recentEphemeral: RecentIds;
+}
+
+/**
+ * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
+ * subscribers and peers.
+ *
+ * All writes go through one `WriterLoop`; an answer leaves only after the group that it depends on is durable. What is
+ * in memory is a cache of the SQLite, except what may be lost: held events, counters of retries, relayed ephemerals.
+ * Named `shard-N`.
+ */
+export class TopicShard extends DurableObject<Env> {
+  /** A failure here is one that only the operator can mend; a passing one resets the object. */
+  #parts: Outcome<Parts> | undefined;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    void ctx.blockConcurrencyWhile(async () => {
+      migrateSchema(ctx.storage);
+      this.#parts = await attempt(() => this.#start());
+      if (this.#parts.ok) this.#parts.value.hubs.kick();
+      else if (this.#parts.error.code === "part_unavailable")
+        throw PennypostError.fromRecord(this.#parts.error);
+    });
+  }
+
+  async #start(): Promise<Parts> {
+    const { storage } = this.ctx;
+    const config = nodeConfig(this.env);
+    const shard = Number((this.ctx.id.name ?? String(readMeta(storage.sql, "name"))).replace("shard-", ""));
+    const stored = readMeta(storage.sql, "shard_count");
+    if (stored === undefined) {
+      const state = this.env.NODE_STATE.get(this.env.NODE_STATE.idFromName("node"));
+      await outcomeOf("node state", state.registerShards(config.shardCount));
+      storage.transactionSync(() => {
+        writeMeta(storage.sql, "name", `shard-${shard}`);
+        writeMeta(storage.sql, "shard_count", config.shardCount);
+        writeMeta(storage.sql, "generation", crypto.getRandomValues(new Uint8Array(8)));
+      });
+    } else if (stored !== config.shardCount) {
+      throw shardCountMismatch(Number(stored), config.shardCount);
+    }
+    const generation = new Uint8Array(readMeta(storage.sql, "generation") as ArrayBuffer);
+    return this.#assemble(config, shard, generation);
+  }
+
+  #assemble(config: NodeConfig, shard: number, generation: Bytes): Parts {
+    const { storage } = this.ctx;
+    const store = new SqlShardStore(storage);
+    const core = new ShardCore(store, { network: config.network, suite, signer: config.signer, shard });
+    const hubs = new HubFeed(this.env, storage, store, shard, generation);
+    const pushes = new PushFeed(this.env, config, store, core.lastOwn);
+    const writer = new WriterLoop({
+      transaction: (work) =>
+        store.transaction(() => {
+          work();
+          core.checkpointWhenDue();
+        }),
+      sync: () => storage.sync(),
+      rolledBack: () => core.reload(),
+      committed: () => {
+        hubs.kick();
+        pushes.kick();
+      },
+    });
+    const parents = new ParentSeeker(this.env, config, store, (events, peer) => this.#ingest(events, peer));
+    const held = new HeldEvents(config.shardCount);
+    return {
+      config,
+      shard,
+      generation,
+      store,
+      core,
+      writer,
+      hubs,
+      pushes,
+      parents,
+      held,
+      recentEphemeral: new RecentIds(),
+    };
+  }
+
+  get #started(): Parts {
+    if (!this.#parts) throw new Error("the shard has not started");
+    if (!this.#parts.ok) throw PennypostError.fromRecord(this.#parts.error);
+    return this.#parts.value;
+  }
+
+  /** Stores envelopes, all of this shard's topics, and answers their event ids in order. All or none. */
+  async publish(
+    envelopes: readonly Envelope[],
+  ): Promise<Outcome<{ readonly id: Bytes; readonly isDuplicate: boolean }[]>> {
+    return attempt(async () => {
+      const { core, writer } = this.#started;
+      const bytes = envelopes.reduce((sum, { message }) => sum + message.length, 0);
+      const results = await writer.write(bytes, () => {
+        const nowMs = Date.now();
+        return envelopes.map((envelope) => core.publish(envelope, nowMs));
+      });
+      for (const { ephemeral } of results) if (ephemeral) this.#relayEphemeral(ephemeral, EPHEMERAL_HOPS);
+      return results.map(({ id, isDuplicate }) => ({ id, isDuplicate }));
+    });
+  }
+
+  /** Takes events that a peer sent. `previous` are events that would be stored here too. */
+  async ingest(
+    events: readonly WireEvent[],
+    peer: string,
+    previous: readonly EventName[],
+  ): Promise<Outcome<IngestSummary>> {
+    return attempt(() => this.#ingest(events, peer, previous));
+  }
+
+  async #ingest(
+    events: readonly WireEvent[],
+    peer: string,
+    previous: readonly EventName[] = [],
+  ): Promise<IngestSummary> {
+    const { core, writer, held, store, parents } = this.#started;
+    const bytes = events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+    const results =
+      events.length === 0
+        ? []
+        : await writer.write(bytes, () => {
+            const nowMs = Date.now();
+            return events.map((wire) => core.ingest(wire, nowMs));
+          });
+    const summary = { stored: 0, known: 0, held: 0, dropped: 0, refused: [] as string[] };
+    for (const [i, result] of results.entries()) {
+      if (result.kind === "stored" || result.kind === "known") summary[result.kind]++;
+      else if (result.kind === "refused") summary.refused.push(result.rule);
+      else if (result.kind === "ephemeral") this.#relayEphemeral(result.event, 0);
+      else if (result.kind === "held" && held.hold(result.id, events[i] as WireEvent, peer)) summary.held++;
+      else summary.dropped++;
+    }
+    if (held.size > 0) this.#retryHeldLater();
+    if (summary.stored > 0) {
+      parents.seekSoon();
+      await this.#wakeForOverdue();
+    }
+    return { ...summary, hasPrevious: previous.every((name) => store.positionOf(name) !== undefined) };
+  }
+
+  #heldTimer: ReturnType<typeof setTimeout> | undefined;
+
+  #retryHeldLater(): void {
+    this.#heldTimer ??= setTimeout(() => {
+      this.#heldTimer = undefined;
+      const retried = [...this.#started.held.takeAll()].map(([peer, events]) => this.#ingest(events, peer));
+      this.ctx.waitUntil(Promise.allSettled(retried));
+    }, HELD_RETRY_MS);
+  }
+
+  /** An ephemeral event from a peer that may be passed on `hops` more times. */
+  async relay(event: WireEvent, hops: number): Promise<Outcome<boolean>> {
+    return attempt(async () => {
+      const { core } = this.#started;
+      const verified = core.judgeEphemeral(event, Date.now());
+      if (verified) this.#relayEphemeral(verified, hops);
+      return verified !== undefined;
+    });
+  }
+
+  #relayEphemeral(event: VerifiedEvent, hops: number): void {
+    const { recentEphemeral, hubs, pushes } = this.#started;
+    if (!recentEphemeral.add(event.id)) return;
+    hubs.relay([event]);
+    const { block, signature, message } = event;
+    if (hops > 0) pushes.relay({ block, signature, message }, hops - 1);
+  }
+
+  /** Makes sure that something wakes the shard when a pending event is overdue. */
+  async #wakeForOverdue(): Promise<void> {
+    if (this.#started.store.firstPendingMs() === undefined) return;
+    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + 30_000);
+  }
+
+  override async alarm(): Promise<void> {
+    const { writer, core, parents } = this.#started;
+    const againMs = await writer.write(0, () => core.deliverOverdue(Date.now(), MAX_OVERDUE));
+    if (againMs !== undefined) await this.ctx.storage.setAlarm(Math.max(againMs, Date.now() + 100));
+    parents.seekSoon();
+  }
+
+  async query(query: TimeQuery): Promise<Outcome<EnvelopePage>> {
+    return attempt(() =>
+      queryEnvelopes(this.#started.store, query, fromUtf8(query.topic), this.#leastId(query.topic)),
+    );
+  }
+
+  #leastId(topic: Bytes): Bytes {
+    return expiryId(this.#started.config.network.classOf(topic), Date.now());
+  }
+
+  async eventsByTime(
+    query: TimeQuery,
+  ): Promise<Outcome<{ readonly events: StoredEvent[]; readonly isFull: boolean }>> {
+    return attempt(() => readTimePage(this.#started.store, query, this.#leastId(query.topic)));
+  }
+
+  async eventsByCause(
+    topic: Bytes,
+    topicKey: Bytes,
+    afterId: Bytes | null,
+    limit: number,
+  ): Promise<Outcome<{ readonly events: StoredEvent[]; readonly isFull: boolean }>> {
+    return attempt(() => {
+      const least = this.#leastId(topic);
+      const start = afterId && Buffer.compare(afterId, least) > 0 ? afterId : least;
+      const events = this.#started.store.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
+      const last = events.at(-1);
+      return {
+        events,
+        isFull: last !== undefined && this.#started.store.causalPage(topicKey, last.id, 1, 0).length > 0,
+      };
+    });
+  }
+
+  async event(blockDigest: Bytes): Promise<Outcome<StoredEvent | null>> {
+    return attempt(() => this.#started.store.findByDigest(blockDigest) ?? null);
+  }
+
+  async heads(topicKey: Bytes): Promise<Outcome<Bytes[]>> {
+    return attempt(() => headsOf(this.#started.store, topicKey));
+  }
+
+  /** The names of events that arrived after a peer's cursor. */
+  async pull(cursor: Cursor | null, limit: number): Promise<Outcome<PulledShard>> {
+    return attempt(() => {
+      const { store, generation, shard } = this.#started;
+      const isSame = cursor !== null && Buffer.compare(cursor.generation, generation) === 0;
+      const start = isSame ? Math.min(cursor.position, store.lastPosition()) : 0;
+      const names = store.namesAfter(start, limit + 1);
+      const page = names.slice(0, limit);
+      return {
+        cursor: { shard, generation, position: page.at(-1)?.position ?? start },
+        names: page.map(({ topicKey, id }) => ({ topicKey, id })),
+        more: names.length > limit,
+        restart: cursor !== null && !isSame,
+      };
+    });
+  }
+
+  /** Which of these events are neither stored nor held here. */
+  async lacking(names: readonly EventName[]): Promise<Outcome<EventName[]>> {
+    const { store, held } = this.#started;
+    return attempt(() => names.filter((name) => store.positionOf(name) === undefined && !held.has(name.id)));
+  }
+
+  async want(want: WantBody): Promise<Outcome<EventPage>> {
+    return attempt(() => answerWant(this.#started.store, want));
+  }
+
+  /** A hub follows this shard from now on: it will hear of all that is delivered after the position answered. */
+  async attachHub(name: string): Promise<Outcome<{ readonly generation: Bytes; readonly position: number }>> {
+    return attempt(() => {
+      const { hubs, generation } = this.#started;
+      return { generation, position: hubs.attach(name) };
+    });
+  }
+
+  /** For a subscriber that resumes: what was delivered after a position in the given topics. */
+  async deliveredAfter(position: number, topicKeys: ReadonlySet<string> | null): Promise<Outcome<CaughtUp>> {
+    return attempt(() => {
+      const { store, generation } = this.#started;
+      const rows = store.deliveredAfter(position, MAX_CATCH_UP_EVENTS, MAX_PEER_PAGE_BYTES);
+      const events = topicKeys
+        ? rows.filter(({ topicKey }) => topicKeys.has(Buffer.from(topicKey).toString("hex")))
+        : rows;
+      return { generation, events, position: rows.at(-1)?.position ?? store.lastPosition() };
+    });
+  }
+
+  /** For the health check. @throws like every other method when the shard refuses to work. */
+  async status(): Promise<Outcome<{ readonly position: number; readonly isClockBehind: boolean }>> {
+    return attempt(() => {
+      const { core } = this.#started;
+      return { position: core.position, isClockBehind: core.aheadMs(Date.now()) > MAX_AHEAD_LINKED_MS };
+    });
+  }
+}

@@ -1,0 +1,163 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { fromHex, readUint64, toHex, utf8 } from "./bytes.ts";
+import { portableSigner, portableSuite } from "./crypto.ts";
+import { createEvent, decodeBlock, envelopeDigest, signedBytes } from "./event.ts";
+import { digestOfId, eventCid, parseEventCid } from "./event-id.ts";
+import { DEVELOPMENT_GENESIS, encodeGenesis, Network, parseGenesis } from "./genesis.ts";
+import { nextSeq, shardOfSeq, timeOfSeq } from "./hybrid-clock.ts";
+import { expiresAtMs, expiryLine, slotOfSeq } from "./retention.ts";
+import { bucketOf, checkTopic, shardOf, topicKey } from "./topic.ts";
+import { judgeEvent } from "./validity.ts";
+import clock from "./vectors/clock.json" with { type: "json" };
+import { fromMessageForm } from "./vectors/encoding.ts";
+import events from "./vectors/events.json" with { type: "json" };
+import { vectorFiles } from "./vectors/generate.ts";
+import genesis from "./vectors/genesis.json" with { type: "json" };
+import refused from "./vectors/refused.json" with { type: "json" };
+import retention from "./vectors/retention.json" with { type: "json" };
+import signatures from "./vectors/signatures.json" with { type: "json" };
+import topics from "./vectors/topics.json" with { type: "json" };
+
+/** Our code against the committed files, which other implementations are held to as well. */
+
+const suite = portableSuite();
+const development = new Network(DEVELOPMENT_GENESIS, suite);
+
+describe("the files", () => {
+  const files = [...vectorFiles()];
+
+  test.each(files)("%s is what generate.ts makes, byte for byte", (name, text) => {
+    expect(readFileSync(join(import.meta.dirname, "vectors", name), "utf8")).toBe(text);
+  });
+
+  test("each case has a description of its own", () => {
+    for (const { cases } of [events, refused, signatures, clock, topics, genesis]) {
+      const descriptions = cases.map((each) => each.description);
+      expect(new Set(descriptions).size).toBe(descriptions.length);
+    }
+  });
+});
+
+describe("events.json", () => {
+  test.each(events.cases)("$description", ({ input, expected }) => {
+    const signer = portableSigner(fromHex(input.seed));
+    const message = fromMessageForm(input);
+    const topic = utf8(input.topic);
+    expect(toHex(topic)).toBe(input.topicUtf8);
+    const event = createEvent(
+      {
+        net: development.id,
+        topic,
+        ts: BigInt(input.ts),
+        class: development.classOf(topic).id,
+        links: input.links.map(fromHex),
+        seq: BigInt(input.seq),
+        message,
+        ...(input.grant === null ? {} : { grant: fromHex(input.grant) }),
+      },
+      signer,
+      suite,
+    );
+    const digest = digestOfId(event.id);
+    const key = topicKey(topic, suite);
+    expect({
+      net: toHex(event.fields.net),
+      origin: toHex(event.fields.origin),
+      class: event.fields.class,
+      size: event.fields.size,
+      messageDigest: toHex(event.fields.msg),
+      block: toHex(event.block),
+      blockDigest: toHex(suite.sha256(event.block)),
+      cid: eventCid(digest).toString(),
+      id: toHex(event.id),
+      signedBytes: toHex(signedBytes(digest)),
+      signature: toHex(event.signature),
+      envelopeDigest: toHex(envelopeDigest(topic, message, suite)),
+      topicKey: toHex(key),
+      bucket: bucketOf(key),
+    }).toEqual(expected);
+    expect(decodeBlock(event.block)).toEqual(event.fields);
+    expect(parseEventCid(expected.cid)).toEqual(digest);
+    expect(readUint64(event.id)).toBe(BigInt(input.seq));
+    const context = { network: development, suite, nowMs: timeOfSeq(event.fields.seq) };
+    expect(judgeEvent(event, context)).toMatchObject({ kind: "valid", event: { id: event.id } });
+  });
+});
+
+describe("refused.json", () => {
+  const context = { network: development, suite, nowMs: refused.nowMs };
+  const wireOf = (each: { block: string; signature: string; message?: string; patternBytes?: number }) => ({
+    block: fromHex(each.block),
+    signature: fromHex(each.signature),
+    message: fromMessageForm(each),
+  });
+
+  test(refused.control.description, () => {
+    expect(judgeEvent(wireOf(refused.control), context).kind).toBe("valid");
+  });
+
+  test.each(refused.cases)("$rule: $description", ({ patternBytes, message, ...each }) => {
+    const form = message === undefined ? { patternBytes: patternBytes ?? 0 } : { message };
+    const verdict = judgeEvent(wireOf({ ...each, ...form }), context);
+    expect(verdict).toMatchObject({ kind: "refused", rule: each.rule });
+  });
+});
+
+describe("signatures.json", () => {
+  test.each(signatures.cases)("$valid: $description", ({ publicKey, message, signature, valid }) => {
+    expect(suite.verify(fromHex(publicKey), fromHex(message), fromHex(signature))).toBe(valid);
+  });
+});
+
+describe("clock.json", () => {
+  test.each(clock.cases)("$description", (each) => {
+    const seq = nextSeq({
+      nowMs: each.nowMs,
+      greatestParent: BigInt(each.greatestParent),
+      last: BigInt(each.last),
+      shard: each.shard,
+    });
+    expect(String(seq)).toBe(each.seq);
+    expect(seq.toString(16).padStart(16, "0")).toBe(each.seqHex);
+    expect([timeOfSeq(seq), shardOfSeq(seq)]).toEqual([each.timeMs, each.shardOfSeq]);
+  });
+});
+
+describe("topics.json", () => {
+  test.each(topics.cases)("$description", (each) => {
+    const topic = checkTopic(each.topic);
+    const key = topicKey(topic, suite);
+    expect(toHex(topic)).toBe(each.topicUtf8);
+    expect(toHex(key)).toBe(each.key);
+    expect(bucketOf(key)).toBe(each.bucket);
+    for (const [count, shard] of Object.entries(each.shards)) expect(shardOf(key, Number(count))).toBe(shard);
+    expect(development.classOf(topic).id).toBe(each.developmentClass);
+  });
+});
+
+describe("genesis.json", () => {
+  test.each(genesis.cases)("$description", ({ json, dagCbor, networkId }) => {
+    const parsed = parseGenesis(json);
+    expect(toHex(encodeGenesis(parsed))).toBe(dagCbor);
+    expect(toHex(new Network(parsed, suite).id)).toBe(networkId);
+  });
+
+  test("its first is the development genesis", () => {
+    expect(genesis.cases[0]?.json).toEqual(DEVELOPMENT_GENESIS);
+  });
+});
+
+describe("retention.json", () => {
+  const classOf = (durationMs: number | null) => ({ id: 0, name: "class", durationMs, priority: 0 });
+
+  test.each(retention.events)("$description", ({ durationMs, seq, slot, expiresAtMs: expected }) => {
+    expect(slotOfSeq(BigInt(seq))).toBe(slot);
+    expect(expiresAtMs(classOf(durationMs), BigInt(seq))).toBe(expected);
+  });
+
+  test.each(retention.lines)("$description", ({ durationMs, nowMs, line }) => {
+    expect(String(expiryLine(classOf(durationMs), nowMs))).toBe(line);
+  });
+});

@@ -1,0 +1,31 @@
+import { Hono } from "hono";
+import type { Env } from "../durable-objects/env.ts";
+import { eventsV1 } from "./client-api/events-v1.ts";
+import { messageV1, notFound, wrongMethod } from "./client-api/message-v1.ts";
+import { nodeV1 } from "./client-api/node-v1.ts";
+import { allowAnyOrigin, isPreflight, preflightResponse } from "./cors.ts";
+import { asPennypostError, errorResponse } from "./error-response.ts";
+import { peerV1 } from "./peer-api/peer-v1.ts";
+
+/** All HTTP surfaces of a node, one folder each. */
+export function createApp(): Hono<{ Bindings: Env }> {
+  const app = new Hono<{ Bindings: Env }>();
+  messageV1(app);
+  eventsV1(app);
+  nodeV1(app);
+  peerV1(app);
+  const routes = app.routes.map(({ path }) => new RegExp(`^${path.replace(/:\w+/g, "[^/]+")}$`));
+  app.notFound((c) => {
+    const isKnownPath = routes.some((route) => route.test(new URL(c.req.url).pathname));
+    return errorResponse(isKnownPath ? wrongMethod() : notFound());
+  });
+  app.onError((error) => errorResponse(asPennypostError(error)));
+  return app;
+}
+
+const app = createApp();
+
+export async function handleRequest(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
+  if (isPreflight(request)) return preflightResponse();
+  return allowAnyOrigin(await app.fetch(request, env, ctx));
+}

@@ -1,0 +1,76 @@
+import type { Env } from "../../durable-objects/env.ts";
+import { nodeConfig } from "../../durable-objects/node-config.ts";
+import { outcomeOf } from "../../durable-objects/outcome.ts";
+import { shardStub } from "../../durable-objects/stubs.ts";
+import { PennypostError } from "../../protocol/errors.ts";
+
+/** A part that does not answer within this time counts as failing. */
+const PART_TIMEOUT_MS = 3_000;
+/** How long an answer is given again: a monitor that asks often does not wake the shards each time. */
+const REMEMBERED_MS = 2_000;
+
+export interface Health {
+  /** `degraded`: publishes and hot reads work, the parts named do not. `failing`: publishes fail. */
+  readonly status: "ok" | "degraded" | "failing";
+  readonly failing: readonly { readonly part: string; readonly code: string; readonly why: string }[];
+}
+
+type Failure = Health["failing"][number];
+
+function within<T>(part: string, work: Promise<T>): Promise<T> {
+  const timeout = new Promise<never>((_, reject) => {
+    setTimeout(
+      () => reject(new Error(`${part} did not answer within ${PART_TIMEOUT_MS} ms`)),
+      PART_TIMEOUT_MS,
+    );
+  });
+  return Promise.race([work, timeout]);
+}
+
+async function probe(part: string, work: () => Promise<unknown>): Promise<Failure | undefined> {
+  try {
+    await within(part, work());
+    return undefined;
+  } catch (error) {
+    const code = error instanceof PennypostError ? error.code : "part_failed";
+    return { part, code, why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function probeShards(env: Env): Promise<Failure[]> {
+  let shardCount: number;
+  try {
+    ({ shardCount } = nodeConfig(env));
+  } catch (error) {
+    const code = error instanceof PennypostError ? error.code : "misconfigured";
+    return [{ part: "configuration", code, why: error instanceof Error ? error.message : String(error) }];
+  }
+  const probes = Array.from({ length: shardCount }, (_, shard) =>
+    probe(`shard-${shard}`, async () => {
+      const { isClockBehind } = await outcomeOf("shard", shardStub(env, shard).status());
+      if (isClockBehind) throw new Error("the node's clock is more than 60 s behind its own last event");
+    }),
+  );
+  return (await Promise.all(probes)).filter((each) => each !== undefined);
+}
+
+let remembered: { readonly env: Env; readonly untilMs: number; readonly health: Promise<Health> } | undefined;
+
+/** Asks every part of the node. The answer is remembered for a moment. */
+export function checkHealth(env: Env): Promise<Health> {
+  if (remembered?.env === env && remembered.untilMs > Date.now()) return remembered.health;
+  const health = askParts(env);
+  remembered = { env, untilMs: Date.now() + REMEMBERED_MS, health };
+  return health;
+}
+
+async function askParts(env: Env): Promise<Health> {
+  const [shards, d1, r2] = await Promise.all([
+    probeShards(env),
+    probe("D1", () => env.DB.prepare("SELECT url FROM peers LIMIT 1").all()),
+    probe("R2", () => env.BUCKET.head("health")),
+  ]);
+  const stores = [d1, r2].filter((each) => each !== undefined);
+  const status = shards.length > 0 ? "failing" : stores.length > 0 ? "degraded" : "ok";
+  return { status, failing: [...shards, ...stores] };
+}

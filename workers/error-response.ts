@@ -1,0 +1,29 @@
+import { GRPC, PennypostError } from "../protocol/errors.ts";
+
+/** Carries the machine-readable code beside the body, whose form the old clients fix. */
+const CODE_HEADER = "pennypost-error";
+
+/** The typed form of any failure; what is not ours is logged and told to nobody. */
+export function asPennypostError(error: unknown): PennypostError {
+  if (error instanceof PennypostError) return error;
+  console.error({
+    what: "unexpected_error",
+    why: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  });
+  return new PennypostError("internal", GRPC.internal, "internal error");
+}
+
+const statusBody = (error: PennypostError) => ({ code: error.grpc, message: error.message, details: [] });
+
+function respond(error: PennypostError, body: object): Response {
+  const headers = new Headers({ "content-type": "application/json", [CODE_HEADER]: error.code });
+  if (error.grpc === GRPC.unauthenticated) headers.set("www-authenticate", "Bearer");
+  return new Response(JSON.stringify(body), { status: error.httpStatus, headers });
+}
+
+/** The form of the gateway: `{"code","message","details"}`. */
+export const errorResponse = (error: PennypostError): Response => respond(error, statusBody(error));
+
+/** The form of a stream that failed before its first line. */
+export const streamErrorResponse = (error: PennypostError): Response =>
+  respond(error, { error: statusBody(error) });
