@@ -12,7 +12,8 @@ export interface CryptoSuite {
   sha256(data: Uint8Array): Bytes;
   /**
    * Ed25519 by one strict rule (RFC 8032, 5.1.7, without the cofactor): the key is canonical, of prime order;
-   * s < L; the encoding of s·B − k·A equals R byte for byte, so that a non-canonical or torsioned R fails.
+   * s < L; R is not the neutral point; the encoding of s·B − k·A equals R byte for byte, so that a non-canonical or
+   * torsioned R fails.
    */
   verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
 }
@@ -45,6 +46,16 @@ export function isPrimeOrderKey(publicKey: Uint8Array): boolean {
 /** Whether s, the second half of the signature, is below the group order (RFC 8032, 5.1.7 step 1). */
 export function hasCanonicalScalar(signature: Uint8Array): boolean {
   return signature.length === SIGNATURE_BYTES && littleEndian(signature.subarray(32)) < GROUP_ORDER;
+}
+
+const NEUTRAL_POINT = ed25519.Point.ZERO.toBytes();
+
+/**
+ * Whether R, the first half of the signature, is the neutral point, the only one of small order that can satisfy the
+ * equation. To be asked on every platform: Node's own verification refuses it since 2026, BoringSSL's does not.
+ */
+export function hasNeutralR(signature: Uint8Array): boolean {
+  return equalBytes(signature.subarray(0, 32), NEUTRAL_POINT);
 }
 
 function littleEndian(bytes: Uint8Array): bigint {
@@ -83,7 +94,10 @@ export function portableSuite(): CryptoSuite {
   return {
     sha256: (data) => sha256(data),
     verify: (publicKey, message, signature) =>
-      hasCanonicalScalar(signature) && keys.has(publicKey) && verifyStrictly(publicKey, message, signature),
+      hasCanonicalScalar(signature) &&
+      !hasNeutralR(signature) &&
+      keys.has(publicKey) &&
+      verifyStrictly(publicKey, message, signature),
   };
 }
 

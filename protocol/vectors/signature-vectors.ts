@@ -225,14 +225,28 @@ function encodedRCases(): SignatureCase[] {
     return respond(encodedR, r, signer.publicKey, secret, MESSAGE);
   };
   return [
-    made(true, "R is the neutral point, in its canonical encoding: the equation holds.", {
-      signature: rOf(1n, 0n),
+    made(
+      false,
+      "R is the neutral point, in its canonical encoding: the equation holds without the cofactor.",
+      {
+        signature: rOf(1n, 0n),
+      },
+    ),
+    made(false, "R is the neutral point, encoded with y = p + 1: the equation holds without the cofactor.", {
+      signature: rOf(FIELD + 1n, 0n),
     }),
-    made(false, "R is the neutral point, encoded with y = p + 1.", { signature: rOf(FIELD + 1n, 0n) }),
-    made(false, "R is the neutral point, encoded with the sign bit.", { signature: rOf(1n + sign, 0n) }),
-    made(false, "R is the neutral point, encoded with y = p + 1 and the sign bit.", {
-      signature: rOf(FIELD + 1n + sign, 0n),
-    }),
+    made(
+      false,
+      "R is the neutral point, encoded with the sign bit: the equation holds without the cofactor.",
+      { signature: rOf(1n + sign, 0n) },
+    ),
+    made(
+      false,
+      "R is the neutral point, encoded with y = p + 1 and the sign bit: the equation holds without the cofactor.",
+      {
+        signature: rOf(FIELD + 1n + sign, 0n),
+      },
+    ),
     ...[1, 2, 4].map((j) =>
       made(false, `R is r·B plus a point of order ${ORDERS[j]}: the equation holds with the cofactor.`, {
         signature: torsionedR(j),
