@@ -56,6 +56,8 @@ function temporaryFolder(): string {
 class StopRequest {
   readonly #asked = Promise.withResolvers<"stop">();
   readonly requested = this.#asked.promise;
+  /** Under npm, Ctrl-C comes twice, from the terminal and from npm: the second changes nothing. */
+  readonly #onSignal = (): void => this.#asked.resolve("stop");
 
   constructor() {
     this.takeSignals();
@@ -68,12 +70,14 @@ class StopRequest {
     timer.unref();
   }
 
-  /** Also after each `new Miniflare`, which would end the process by handlers of its own. */
+  /** Also after each `new Miniflare`, which adds handlers that end the process at once. */
   takeSignals(): void {
     for (const signal of SIGNALS) {
-      process.removeAllListeners(signal);
-      // Under npm, Ctrl-C comes twice, from the terminal and from npm: the second changes nothing.
-      process.on(signal, () => this.#asked.resolve("stop"));
+      // Ours stays in its place meanwhile: without any, a signal that waits to be delivered would be lost.
+      if (!process.listeners(signal).includes(this.#onSignal)) process.on(signal, this.#onSignal);
+      for (const listener of process.listeners(signal)) {
+        if (listener !== this.#onSignal) process.removeListener(signal, listener);
+      }
     }
   }
 }

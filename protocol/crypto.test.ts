@@ -12,6 +12,7 @@ import { describe, expect, test } from "vitest";
 import { type Bytes, concatBytes, equalBytes, fromHex, toHex } from "./bytes.ts";
 import {
   hasCanonicalScalar,
+  hasNeutralR,
   isPrimeOrderKey,
   PrimeOrderKeys,
   portableSigner,
@@ -34,9 +35,9 @@ const cases = signatures.cases.map((each) => ({
 const SPKI = fromHex("302a300506032b6570032100");
 const PKCS8 = fromHex("302e020100300506032b657004220420");
 
-/** Node's own verification behind the two checks: what a platform's suite is. */
+/** Node's own verification behind the three checks: what a platform's suite is. */
 function verifyByNode(publicKey: Bytes, message: Bytes, signature: Bytes): boolean {
-  if (!hasCanonicalScalar(signature) || !isPrimeOrderKey(publicKey)) return false;
+  if (!hasCanonicalScalar(signature) || hasNeutralR(signature) || !isPrimeOrderKey(publicKey)) return false;
   const key = createPublicKey({
     key: Buffer.from(concatBytes(SPKI, publicKey)),
     format: "der",
@@ -58,7 +59,7 @@ function equationHolds(publicKey: Bytes, message: Bytes, signature: Bytes): bool
 }
 
 describe("the rule of verification", () => {
-  test.each(cases)("is also node:crypto's behind the two checks: $description", (each) => {
+  test.each(cases)("is also node:crypto's behind the three checks: $description", (each) => {
     expect(verifyByNode(each.publicKey, each.message, each.signature)).toBe(each.valid);
   });
 
@@ -132,11 +133,13 @@ describe("keys", () => {
     }
   });
 
-  test("whose y is p or more are refused, though the same point below p is a key", () => {
-    const field = ed25519.Point.Fp.ORDER;
-    const ys = Array.from({ length: 19 }, (_, y) => BigInt(y)).filter((y) => isPrimeOrderKey(scalarBytes(y)));
-    expect(ys.length).toBeGreaterThan(0);
-    for (const y of ys) expect(isPrimeOrderKey(scalarBytes(field + y))).toBe(false);
+  test("whose y is p or more are refused, with either sign", () => {
+    const { Point } = ed25519;
+    const ys = Array.from({ length: 19 }, (_, y) => BigInt(y));
+    for (const sign of [0n, 2n ** 255n]) {
+      for (const y of ys) expect(isPrimeOrderKey(scalarBytes(Point.Fp.ORDER + y + sign))).toBe(false);
+    }
+    expect(isPrimeOrderKey(Uint8Array.from(Point.BASE.toBytes()))).toBe(true);
   });
 
   test("are remembered with either answer, up to a number", () => {

@@ -15,6 +15,7 @@ import { GRPC, PennypostError } from "./errors.ts";
 
 export const RECEIVER_HEADER = "pennypost-to";
 const COMPONENTS = ["@method", "@path", "content-digest", RECEIVER_HEADER] as const;
+const SIGNED_HEADERS = ["content-digest", RECEIVER_HEADER, "signature", "signature-input"] as const;
 const TAG = "pennypost-peer";
 const LABEL = "node";
 /** How far the clocks of two nodes may be apart, and how long a request may travel. */
@@ -69,6 +70,18 @@ function refused(code: string, message: string): PennypostError {
   return new PennypostError(code, GRPC.unauthenticated, message);
 }
 
+/** Refuses at once, before a body is read, what is not signed for this node. @throws PennypostError 401. */
+export function checkReceiver(header: (name: string) => string | null, receiver: Uint8Array): void {
+  for (const name of SIGNED_HEADERS) {
+    if (header(name) === null) {
+      throw refused("request_unsigned", `a request between nodes needs the header ${name}`);
+    }
+  }
+  if (header(RECEIVER_HEADER) !== toHex(receiver)) {
+    throw refused("request_receiver", "the request is signed for another node");
+  }
+}
+
 /**
  * Checks a signed request and answers its sender's public key.
  * @throws PennypostError `request_*` with 401, saying what does not hold.
@@ -79,15 +92,8 @@ export async function verifyRequest(
   context: { readonly receiver: Uint8Array; readonly suite: CryptoSuite; readonly nowMs: number },
 ): Promise<Bytes> {
   const { receiver, suite, nowMs } = context;
-  const headers: Record<string, string> = {};
-  for (const name of ["content-digest", RECEIVER_HEADER, "signature", "signature-input"]) {
-    const value = header(name);
-    if (value === null) throw refused("request_unsigned", `a request between nodes needs the header ${name}`);
-    headers[name] = value;
-  }
-  if (headers[RECEIVER_HEADER] !== toHex(receiver)) {
-    throw refused("request_receiver", "the request is signed for another node");
-  }
+  checkReceiver(header, receiver);
+  const headers = Object.fromEntries(SIGNED_HEADERS.map((name) => [name, header(name) ?? ""]));
   if (headers["content-digest"] !== contentDigest(request.body, suite)) {
     throw refused("request_digest", "Content-Digest does not match the body");
   }

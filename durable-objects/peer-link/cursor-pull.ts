@@ -17,7 +17,12 @@ import { outcomeOf } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
 import { groupByShard, shardStub } from "../stubs.ts";
 
-type Call = (path: string, body: Bytes) => Promise<Bytes>;
+/** The peer that is read, and this node's configuration. */
+export interface PulledPeer {
+  readonly url: string;
+  readonly config: NodeConfig;
+  call(path: string, body: Bytes): Promise<Bytes>;
+}
 
 /** Requests for ids of one run; what is left is read in the next. */
 const MAX_PULLS_PER_RUN = 1_000;
@@ -37,26 +42,27 @@ export class CursorPull {
     );
   }
 
-  /** Answers how many events came in. @throws what `call` throws; cursors stay behind what was stored. */
-  run(config: NodeConfig, call: Call): Promise<number> {
+  /** Answers how many events came in. @throws what the peer's `call` throws; cursors stay behind what was stored. */
+  run(peer: PulledPeer): Promise<number> {
     if (this.#running) {
       this.#isAskedAgain = true;
       return this.#running;
     }
-    this.#running = this.#runAll(config, call).finally(() => {
+    this.#running = this.#runAll(peer).finally(() => {
       this.#running = undefined;
     });
     return this.#running;
   }
 
-  async #runAll(config: NodeConfig, call: Call): Promise<number> {
+  async #runAll(peer: PulledPeer): Promise<number> {
     let received = 0;
     for (let pulls = 0; pulls < MAX_PULLS_PER_RUN; pulls++) {
       this.#isAskedAgain = false;
-      const shards = decodePullAnswer(await call("/peer/v1/pull", encodePull({ cursors: this.#cursors() })));
+      const shards = decodePullAnswer(
+        await peer.call("/peer/v1/pull", encodePull({ cursors: this.#cursors() })),
+      );
       received += await this.#fetch(
-        config,
-        call,
+        peer,
         shards.flatMap(({ names }) => names),
       );
       const moved = shards.filter(({ cursor }) => this.#keep(cursor)).length;
@@ -87,16 +93,16 @@ export class CursorPull {
   }
 
   /** Fetches those of the named events that are not here, oldest first, page by page. */
-  async #fetch(config: NodeConfig, call: Call, names: readonly EventName[]): Promise<number> {
-    const lacking = await this.#lacking(config, names);
+  async #fetch(peer: PulledPeer, names: readonly EventName[]): Promise<number> {
+    const lacking = await this.#lacking(peer.config, names);
     lacking.sort((a, b) => compareBytes(a.id, b.id));
     let received = 0;
     while (lacking.length > 0) {
       const wanted = lacking.slice(0, MAX_WANTED_IDS);
-      const answer = await call("/peer/v1/want", encodeWant({ wanted, ancestors: false, have: [] }));
+      const answer = await peer.call("/peer/v1/want", encodeWant({ wanted, ancestors: false, have: [] }));
       const { events, more } = decodePage(answer);
       received += events.length;
-      await this.#ingest(config, events);
+      await this.#ingest(peer, events);
       lacking.splice(0, more ? answeredUpTo(wanted, events) : wanted.length);
     }
     return received;
@@ -110,7 +116,7 @@ export class CursorPull {
     return answers.flat();
   }
 
-  async #ingest(config: NodeConfig, events: readonly WireEvent[]): Promise<void> {
+  async #ingest({ config, url }: PulledPeer, events: readonly WireEvent[]): Promise<void> {
     const readable = events.flatMap((event) => {
       const topicKey = topicKeyOfWire(event);
       return topicKey ? [{ ...event, topicKey }] : [];
@@ -119,7 +125,7 @@ export class CursorPull {
     await Promise.all(
       groups.map(async ([shard, group]) => {
         const wire = group.map(({ block, signature, message }) => ({ block, signature, message }));
-        const summary = await outcomeOf("shard", shardStub(this.#env, shard).ingest(wire, "pull", []));
+        const summary = await outcomeOf("shard", shardStub(this.#env, shard).ingest(wire, url, []));
         if (summary.refused.length > 0)
           console.warn({ what: "pulled_events_refused", rules: summary.refused.join() });
       }),

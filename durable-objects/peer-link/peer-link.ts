@@ -96,7 +96,8 @@ export class PeerLink extends DurableObject<Env> {
     return attempt(async () => {
       if (this.#pausedUntilMs > Date.now()) return 0;
       try {
-        return await this.#pull.run(this.#config, (path, body) => this.#call(url, path, body));
+        const call = (path: string, body: Bytes) => this.#call(url, path, body);
+        return await this.#pull.run({ url, config: this.#config, call });
       } catch (error) {
         logFailure("pull_failed", url, error);
         return 0;

@@ -2,7 +2,12 @@ import { DurableObject } from "cloudflare:workers";
 import { type Bytes, fromUtf8 } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import type { WireEvent } from "../../protocol/event.ts";
-import { EPHEMERAL_HOPS, MAX_AHEAD_LINKED_MS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import {
+  EPHEMERAL_HOPS,
+  GAP_DELIVERY_MS,
+  MAX_AHEAD_LINKED_MS,
+  MAX_PEER_PAGE_BYTES,
+} from "../../protocol/limits.ts";
 import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Env } from "../env.ts";
@@ -81,9 +86,12 @@ export class TopicShard extends DurableObject<Env> {
     void ctx.blockConcurrencyWhile(async () => {
       migrateSchema(ctx.storage);
       this.#parts = await attempt(() => this.#start());
-      if (this.#parts.ok) this.#parts.value.hubs.kick();
-      else if (this.#parts.error.code === "part_unavailable")
+      if (this.#parts.ok) {
+        this.#parts.value.hubs.kick();
+        await this.#wakeForOverdue();
+      } else if (this.#parts.error.code === "part_unavailable") {
         throw PennypostError.fromRecord(this.#parts.error);
+      }
     });
   }
 
@@ -160,7 +168,7 @@ export class TopicShard extends DurableObject<Env> {
         const nowMs = Date.now();
         return envelopes.map((envelope) => core.publish(envelope, nowMs));
       });
-      for (const { ephemeral } of results) if (ephemeral) this.#relayEphemeral(ephemeral, EPHEMERAL_HOPS);
+      for (const { ephemeral } of results) if (ephemeral) this.#relayEphemeral(ephemeral, EPHEMERAL_HOPS + 1);
       return results.map(({ id, isDuplicate }) => ({ id, isDuplicate }));
     });
   }
@@ -224,6 +232,7 @@ export class TopicShard extends DurableObject<Env> {
     });
   }
 
+  /** Tells the subscribers, and the peers while there are hops left. */
   #relayEphemeral(event: VerifiedEvent, hops: number): void {
     const { recentEphemeral, hubs, pushes } = this.#started;
     if (!recentEphemeral.add(event.id)) return;
@@ -235,7 +244,8 @@ export class TopicShard extends DurableObject<Env> {
   /** Makes sure that something wakes the shard when a pending event is overdue. */
   async #wakeForOverdue(): Promise<void> {
     if (this.#started.store.firstPendingMs() === undefined) return;
-    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + 30_000);
+    if ((await this.ctx.storage.getAlarm()) === null)
+      await this.ctx.storage.setAlarm(Date.now() + GAP_DELIVERY_MS);
   }
 
   override async alarm(): Promise<void> {

@@ -22,7 +22,7 @@ export interface GroupStorage {
   sync(): Promise<void>;
   /** Called after a failed group: what is cached of it is to be dropped. */
   rolledBack(): void;
-  /** Called after each durable group, before its callers are answered. */
+  /** Called after each durable group, when its callers have their answers. */
   committed(): void;
 }
 
@@ -98,21 +98,30 @@ export class WriterLoop {
         for (const job of group) job.run();
       });
       await this.#storage.sync();
-      this.#storage.committed();
     } catch (error) {
-      this.#storage.rolledBack();
-      if (group.length > 1) {
-        for (const job of group) await this.#commit([job]);
-        return;
-      }
-      const why = error instanceof Error ? error.message : String(error);
-      group[0]?.failed(
-        error instanceof PennypostError
-          ? error
-          : unavailable("write_failed", "the shard could not write", { why }),
-      );
+      await this.#recover(group, error);
       return;
     }
     for (const job of group) job.done();
+    this.#storage.committed();
   }
+
+  async #recover(group: readonly Job[], error: unknown): Promise<void> {
+    try {
+      this.#storage.rolledBack();
+    } catch (reloadError) {
+      for (const job of group) job.failed(writeFailed(reloadError));
+      return;
+    }
+    if (group.length > 1) {
+      for (const job of group) await this.#commit([job]);
+    } else {
+      group[0]?.failed(error instanceof PennypostError ? error : writeFailed(error));
+    }
+  }
+}
+
+function writeFailed(error: unknown): PennypostError {
+  const why = error instanceof Error ? error.message : String(error);
+  return unavailable("write_failed", "the shard could not write", { why });
 }

@@ -21,7 +21,7 @@ import {
   type PushBody,
   type WantBody,
 } from "../../protocol/peer-messages.ts";
-import { verifyRequest } from "../../protocol/request-signature.ts";
+import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { withBody } from "../request-body.ts";
 import { mergeShares } from "./merge-shares.ts";
@@ -38,10 +38,12 @@ export function peerV1(app: Hono<{ Bindings: Env }>): void {
 
 async function signed(c: Handler, work: (body: Bytes, peer: Bytes) => Promise<Bytes>): Promise<Response> {
   const { signer, network } = nodeConfig(c.env);
+  const header = (name: string) => c.req.raw.headers.get(name);
+  checkReceiver(header, signer.publicKey);
   return withBody(c.req.raw, MAX_PEER_BODY_BYTES, async (body) => {
     const request = { method: c.req.method, path: new URL(c.req.url).pathname, body };
     const context = { receiver: signer.publicKey, suite, nowMs: Date.now() };
-    const peer = await verifyRequest(request, (name) => c.req.raw.headers.get(name), context);
+    const peer = await verifyRequest(request, header, context);
     if (!network.admits(peer) || equalBytes(peer, signer.publicKey)) {
       throw new PennypostError(
         "not_a_member",

@@ -1,0 +1,108 @@
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DataDirectory } from "../../cli/data-directory.ts";
+import { HOST, LocalNode } from "../../cli/local-node.ts";
+import { keptNodeKey } from "../../cli/node-key.ts";
+import { bundleWorker } from "../../cli/worker-bundle.ts";
+import { readWranglerConfig } from "../../cli/wrangler-config.ts";
+import { NodeClient } from "./node-client.ts";
+import { freePorts } from "./ports.ts";
+
+const worker = async () => {
+  const config = await readWranglerConfig();
+  return { config, script: bundleWorker(config.main) };
+};
+/** Read and bundled once per test file. */
+let bundled: ReturnType<typeof worker> | undefined;
+
+export interface NetworkOptions {
+  readonly shards?: number;
+  /** Nodes, by number from 0, that are not started yet. */
+  readonly without?: readonly number[];
+}
+
+/** A node in this process's workerd, that can be stopped and started again on its data. No scheduler calls it. */
+export class TestNode extends NodeClient {
+  readonly port: number;
+  /** Its public key, 64 hex digits. */
+  readonly key: string;
+  /** The other nodes of its network. */
+  peers: readonly TestNode[] = [];
+  readonly #folder: string;
+  readonly #shards: string;
+  #directory: DataDirectory | undefined;
+  #node: LocalNode | undefined;
+
+  constructor(folder: string, port: number, shards: number) {
+    super(`http://${HOST}:${port}`);
+    this.port = port;
+    mkdirSync(folder);
+    this.key = keptNodeKey(join(folder, "node.key")).publicKey;
+    this.#folder = folder;
+    this.#shards = String(shards);
+  }
+
+  async start(): Promise<void> {
+    bundled ??= worker();
+    const { config, script } = await bundled;
+    this.#directory = await DataDirectory.open(this.#folder);
+    const peers = this.peers.map(({ key, url }) => `${key}@${url}`);
+    this.#node = new LocalNode({
+      label: `port ${this.port}`,
+      port: this.port,
+      directory: this.#directory,
+      script,
+      config,
+      variables: { GENESIS: "development", PEERS: peers.join(), SHARDS: this.#shards },
+      report: () => {},
+    });
+    await this.#node.ready();
+  }
+
+  /** Calls the node's scheduled handler, as cron does each minute; resolves when its pulls are done. */
+  async runScheduled(): Promise<void> {
+    await this.#node?.runScheduled();
+  }
+
+  async stop(): Promise<void> {
+    await this.#node?.stop();
+    this.#node = undefined;
+    await this.#directory?.close();
+    this.#directory = undefined;
+  }
+}
+
+export interface TestNetwork {
+  readonly nodes: readonly TestNode[];
+  /** One of the nodes, by number from 0. */
+  node(index: number): TestNode;
+  /** Stops all and removes their data. */
+  stop(): Promise<void>;
+}
+
+/** Starts nodes on free ports, all peers of each other, with their data in a temporary folder. */
+export async function startNetwork(count: number, options: NetworkOptions = {}): Promise<TestNetwork> {
+  const folder = mkdtempSync(join(tmpdir(), "pennypost-test-"));
+  const ports = await freePorts(count);
+  const nodes = ports.map(
+    (port, index) => new TestNode(join(folder, `node-${index}`), port, options.shards ?? 16),
+  );
+  for (const each of nodes) each.peers = nodes.filter((other) => other !== each);
+  const stop = async () => {
+    const stopped = await Promise.allSettled(nodes.map((node) => node.stop()));
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+    for (const result of stopped) if (result.status === "rejected") throw result.reason;
+  };
+  const node = (index: number): TestNode => {
+    const found = nodes[index];
+    if (!found) throw new RangeError(`there are ${count} nodes; ${index} is none`);
+    return found;
+  };
+  const wanted = nodes.filter((_, index) => !options.without?.includes(index));
+  const started = await Promise.allSettled(wanted.map((each) => each.start()));
+  const failed = started.find((result) => result.status === "rejected");
+  if (!failed) return { nodes, node, stop };
+  await stop();
+  throw failed.reason;
+}

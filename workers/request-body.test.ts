@@ -1,0 +1,58 @@
+import { expect, test } from "vitest";
+import { withBody } from "./request-body.ts";
+
+const MB = 1024 * 1024;
+
+/** A body that counts how much of it was asked for. */
+function countedBody(megabytes: number) {
+  const counter = { sent: 0 };
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (counter.sent === megabytes) return controller.close();
+      counter.sent++;
+      controller.enqueue(new Uint8Array(MB));
+    },
+  });
+  return { counter, request: new Request("https://node.invalid/", { method: "POST", body }) };
+}
+
+test("a body up to the limit is handed on whole", async () => {
+  const { request } = countedBody(3);
+  expect(await withBody(request, 3 * MB, async (body) => body.length)).toBe(3 * MB);
+});
+
+test("no body is an empty one", async () => {
+  expect(await withBody(new Request("https://node.invalid/"), MB, async (body) => body.length)).toBe(0);
+});
+
+test("a body over the limit is refused without being read to its end", async () => {
+  const { counter, request } = countedBody(50);
+  const refused = expect.objectContaining({ code: "request_too_large", httpStatus: 429, grpc: 8 });
+  await expect(withBody(request, 4 * MB, async () => "worked")).rejects.toEqual(refused);
+  expect(counter.sent).toBeLessThan(10);
+});
+
+test("bytes in flight are bounded over all requests, and given back", async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const working = Promise.withResolvers<void>();
+  const first = withBody(countedBody(16).request, 16 * MB, async () => {
+    working.resolve();
+    await held;
+  });
+  await working.promise;
+  const second = withBody(countedBody(16).request, 16 * MB, async () => "worked");
+  await expect(second).rejects.toEqual(
+    expect.objectContaining({ code: "too_many_bytes_in_flight", httpStatus: 429 }),
+  );
+  release();
+  await first;
+  expect(await withBody(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
+});
+
+test("the bytes are given back when the work fails", async () => {
+  for (let i = 0; i < 4; i++) {
+    await expect(
+      withBody(countedBody(16).request, 16 * MB, () => Promise.reject(new Error("no"))),
+    ).rejects.toThrow("no");
+  }
+});
