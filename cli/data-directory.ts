@@ -77,6 +77,8 @@ export class DataDirectory {
     await directory.#acquire();
     try {
       await directory.endWorkerd();
+      directory.#emptyScratch();
+      mkdirSync(directory.scratch);
     } catch (error) {
       directory.#release();
       throw error;
@@ -92,6 +94,11 @@ export class DataDirectory {
     return join(this.path, "storage");
   }
 
+  /** For files that no later run needs. */
+  get scratch(): string {
+    return join(this.path, "scratch");
+  }
+
   /** The node's key, made at the first start. */
   key(): NodeKey {
     return keptNodeKey(join(this.path, "node.key"));
@@ -104,6 +111,7 @@ export class DataDirectory {
   /** Lets go of the directory; no workerd of its runs any more. */
   async close(): Promise<void> {
     await this.endWorkerd();
+    this.#emptyScratch();
     this.#release();
   }
 
@@ -175,6 +183,10 @@ export class DataDirectory {
       `${this.path} is in use by process ${holder.pid}${isUs ? " (this one)" : ""}`,
       `stop that one first (kill ${holder.pid}), or give another --data DIR`,
     );
+  }
+
+  #emptyScratch(): void {
+    rmSync(this.scratch, { recursive: true, force: true, maxRetries: 5 });
   }
 
   #release(): void {

@@ -69,7 +69,7 @@ function writeFiles(options: KeygenOptions, key: NodeKey, genesis: Genesis): voi
 function nextSteps(options: KeygenOptions, key: NodeKey): string {
   const putSecret = options.out
     ? `${PUT_SECRET} < ${options.out}`
-    : `give the key on stdout to Cloudflare: npx pennypost keygen | ${PUT_SECRET}`;
+    : `unless this was: npx pennypost keygen | ${PUT_SECRET}\n     run ${PUT_SECRET}, and paste the key`;
   const lines = [`public key  ${key.did}`, `            ${key.publicKey}`];
   if (options.genesis !== false) {
     lines.push(`genesis     ${options.genesis}: this key is the only member and record key`);

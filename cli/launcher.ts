@@ -106,7 +106,7 @@ async function checkPortFree(port: number): Promise<void> {
 async function startNodes(plans: readonly Plan[], stop: StopRequest): Promise<LocalNode[]> {
   for (const { port } of plans) await checkPortFree(port);
   const config = await readWranglerConfig();
-  const script = bundleWorker(config.main);
+  const script = await bundleWorker(config.main);
   const defaults = { GENESIS: "development", PEERS: "", SHARDS: config.vars.SHARDS ?? "" };
   const nodes = plans.map(({ label, port, directory, variables }) => {
     const report = (line: string): void => say(`${label}: ${line}`);

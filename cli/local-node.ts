@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 import { CommandError } from "./command-error.ts";
@@ -58,15 +58,28 @@ function workerdPath(): string {
   throw new CommandError("the npm package workerd names no program", "npm ci");
 }
 
+/** The program that the operator wants as workerd, if any; never a wrapper like ours, which would call itself. */
+const inherited = process.env.MINIFLARE_WORKERD_PATH;
+const chosenWorkerd =
+  inherited === undefined || basename(inherited) === basename(WORKERD_WRAPPER) ? undefined : inherited;
+
 /** Lets Miniflare start workerd through our wrapper; answers the program that the wrapper is to start. */
 function wrapWorkerd(): string {
   process.env.X_LOCAL_OBSERVABILITY = "false";
-  const chosen = process.env.MINIFLARE_WORKERD_PATH;
-  if (chosen !== undefined && chosen !== WORKERD_WRAPPER) {
-    process.env.PENNYPOST_WORKERD = chosen;
-  }
   process.env.MINIFLARE_WORKERD_PATH = WORKERD_WRAPPER;
-  return process.env.PENNYPOST_WORKERD ?? workerdPath();
+  return chosenWorkerd ?? workerdPath();
+}
+
+/** Miniflare leaves its temporary folder behind when the launcher is killed: there, the next start removes it. */
+function withTemporaryFolder<T>(folder: string, make: () => T): T {
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = folder;
+  try {
+    return make();
+  } finally {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  }
 }
 
 function miniflareOptions(options: LocalNodeOptions, workerd: string) {
@@ -117,7 +130,11 @@ export class LocalNode {
   constructor(options: LocalNodeOptions) {
     this.#options = options;
     this.url = `http://${HOST}:${options.port}`;
-    this.#miniflare = new Miniflare(miniflareOptions(options, wrapWorkerd()));
+    const workerd = wrapWorkerd();
+    this.#miniflare = withTemporaryFolder(
+      options.directory.scratch,
+      () => new Miniflare(miniflareOptions(options, workerd)),
+    );
   }
 
   /** Resolves when the database is up to date and the node answers `/health` with 200. */

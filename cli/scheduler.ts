@@ -5,6 +5,7 @@ export class Scheduler {
   readonly #report: (message: string) => void;
   #timer: NodeJS.Timeout | undefined;
   #startedMs: number | undefined;
+  #isStopped = false;
 
   constructor(call: () => Promise<void>, report: (message: string) => void) {
     this.#call = call;
@@ -16,7 +17,9 @@ export class Scheduler {
     void this.tick();
   }
 
+  /** No call begins any more; one that runs is cut off by what comes next, and its failure is no news. */
   stop(): void {
+    this.#isStopped = true;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
@@ -32,6 +35,7 @@ export class Scheduler {
     try {
       await this.#call();
     } catch (error) {
+      if (this.#isStopped) return;
       this.#report(`the scheduled handler failed: ${error instanceof Error ? error.message : String(error)}`);
     } finally {
       this.#startedMs = undefined;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { buildSync, formatMessagesSync, type Message, stop } from "esbuild";
+import { build, formatMessages, type Message, stop } from "esbuild";
 import { CommandError } from "./command-error.ts";
 import { ROOT } from "./paths.ts";
 
@@ -9,15 +9,15 @@ const messagesOf = (error: unknown): Message[] =>
 
 /**
  * Bundles the Worker into one module, as `wrangler deploy` does, for local nodes. `main`: from the root.
- * Synchronous, so that ending esbuild's process afterwards cuts no other call off: a launcher runs for days.
+ * Not to be called twice at a time: it ends esbuild's process afterwards, since a launcher runs for days.
  */
-export function bundleWorker(main: string): string {
+export async function bundleWorker(main: string): Promise<string> {
   const entryPoint = join(ROOT, main);
   if (!existsSync(entryPoint)) {
     throw new CommandError(`the Worker's entry ${entryPoint} is missing`, `git checkout -- ${main}`);
   }
   try {
-    const { outputFiles } = buildSync({
+    const { outputFiles } = await build({
       absWorkingDir: ROOT,
       entryPoints: [entryPoint],
       bundle: true,
@@ -35,9 +35,9 @@ export function bundleWorker(main: string): string {
   } catch (error) {
     const messages = messagesOf(error);
     if (messages.length === 0) throw error;
-    const text = formatMessagesSync(messages, { kind: "error" }).join("\n");
+    const text = (await formatMessages(messages, { kind: "error" })).join("\n");
     throw new CommandError(`the Worker does not bundle:\n${text}`, "npm run typecheck", { cause: error });
   } finally {
-    void stop();
+    await stop();
   }
 }

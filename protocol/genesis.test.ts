@@ -132,7 +132,7 @@ describe("a genesis document", () => {
         refusedFor(value);
         refusedFor({ ...good, [name]: value });
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 });

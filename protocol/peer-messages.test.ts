@@ -49,13 +49,9 @@ describe("every body reads back as it was written", () => {
   });
 
   test("pull", () => {
-    fc.assert(
-      fc.property(few(cursor), (cursors) => same(decodePull(encodePull({ cursors })), { cursors })),
-    );
+    fc.assert(fc.property(few(cursor), (cursors) => same(decodePull(encodePull({ cursors })), { cursors })));
     const shard = fc.record({ cursor, names: few(name), more: fc.boolean(), restart: fc.boolean() });
-    fc.assert(
-      fc.property(few(shard), (shards) => same(decodePullAnswer(encodePullAnswer(shards)), shards)),
-    );
+    fc.assert(fc.property(few(shard), (shards) => same(decodePullAnswer(encodePullAnswer(shards)), shards)));
   });
 
   test("want", () => {
@@ -84,7 +80,6 @@ describe("what is not such a body is refused with a typed error", () => {
       fc.property(fc.uint8Array({ maxLength: 300 }), (body) => {
         for (const decode of decoders) refuse(body, decode);
       }),
-      ),
     );
   });
 

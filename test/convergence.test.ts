@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { startNetwork, type TestNetwork } from "./support/network.ts";
-import { type Envelope, envelope, lineOf, type NodeClient } from "./support/node-client.ts";
+import { DESCENDING, type Envelope, envelope, lineOf, type NodeClient } from "./support/node-client.ts";
 import { Subscription } from "./support/subscription.ts";
 import { until } from "./support/until.ts";
 
@@ -51,7 +51,7 @@ async function settle(
 
 const byTime = (a: Envelope, b: Envelope): number => Number(BigInt(a.timestampNs) - BigInt(b.timestampNs));
 
-/** Every node's paged query answers exactly these, in time order, and the same order on every node. */
+/** Every node's paged query answers exactly these, in time order, the same on every node, and backwards. */
 async function expectQueries(nodes: readonly NodeClient[], topic: string, union: readonly Envelope[]) {
   const answers = await Promise.all(nodes.map((node) => node.queryAll(topic, { limit: 7 })));
   for (const answer of answers) {
@@ -60,6 +60,10 @@ async function expectQueries(nodes: readonly NodeClient[], topic: string, union:
       [...union].sort(byTime).map(({ timestampNs }) => timestampNs),
     );
     expect(lines(answer)).toEqual(lines(answers[0] ?? []));
+  }
+  for (const node of nodes) {
+    const backwards = await node.queryAll(topic, { limit: 7, direction: DESCENDING });
+    expect(lines(backwards).reverse()).toEqual(lines(answers[0] ?? []));
   }
 }
 
@@ -107,10 +111,11 @@ describe.each([
   test("an envelope that several nodes take at once is delivered once and stored once in time order", async () => {
     const { nodes } = network;
     const topic = freshTopic("same");
-    const same = Array.from({ length: each }, (_, n) => envelope(topic, n + 1, `message ${n + 1}`));
+    const copies = Math.max(each, 30);
+    const same = Array.from({ length: copies }, (_, n) => envelope(topic, n + 1, `message ${n + 1}`));
     await withSubscriptions(nodes, [topic], async (subscriptions) => {
       await Promise.all(nodes.flatMap((node) => same.map((one) => node.publish(one))));
-      const last = await settle(nodes, subscriptions, topic, each);
+      const last = await settle(nodes, subscriptions, topic, copies);
       const union = [...same, ...last];
       for (const { envelopes } of subscriptions)
         expect(sorted(lines(envelopes))).toEqual(sorted(lines(union)));

@@ -11,7 +11,7 @@ import { freePorts } from "./ports.ts";
 
 const worker = async () => {
   const config = await readWranglerConfig();
-  return { config, script: bundleWorker(config.main) };
+  return { config, script: await bundleWorker(config.main) };
 };
 /** Read and bundled once per test file. */
 let bundled: ReturnType<typeof worker> | undefined;
