@@ -31,7 +31,9 @@ export async function withBody<T>(
       bytesInFlight += chunk.length;
       chunks.push(chunk);
     }
-    return await work(new Uint8Array(Buffer.concat(chunks)));
+    const body = new Uint8Array(Buffer.concat(chunks));
+    chunks.length = 0;
+    return await work(body);
   } finally {
     bytesInFlight -= taken;
   }

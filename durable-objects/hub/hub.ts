@@ -38,12 +38,15 @@ const subscribeSchema = z.object({
 export class Hub extends DurableObject<Env> {
   readonly #subscriptions = new Subscriptions();
   readonly #topicLists: TopicLists;
+  /** Kept, since an object that wakes for a socket's message may not be told its name. */
+  readonly #name: string;
   readonly #sockets = new Map<WebSocket, SocketConnection>();
   #keepAlive: ReturnType<typeof setInterval> | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#topicLists = new TopicLists(ctx.storage.sql);
+    this.#name = this.#topicLists.keepName(ctx.id.name);
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
     for (const socket of ctx.getWebSockets()) this.#wake(socket);
   }
@@ -86,10 +89,12 @@ export class Hub extends DurableObject<Env> {
     const { shardCount } = nodeConfig(this.env);
     const shards = shardsOf(connection.topicKeys, shardCount);
     this.#subscriptions.add(connection, shards);
-    const name = this.ctx.id.name ?? "";
     await Promise.all(
       shards.map(async (shard) => {
-        const { generation, position } = await outcomeOf("shard", shardStub(this.env, shard).attachHub(name));
+        const { generation, position } = await outcomeOf(
+          "shard",
+          shardStub(this.env, shard).attachHub(this.#name),
+        );
         this.#subscriptions.attached(shard, generation, position);
         this.#topicLists.keepGeneration(shard, generation);
         const place = places.find((each) => each.shard === shard);

@@ -4,14 +4,23 @@ const KEY_BYTES = 32;
 /** Topic keys in one row: 1 MB, below the limit of 2 MB a row. */
 const KEYS_PER_ROW = 32_768;
 
-/** What a hub must know of its sockets after hibernation: their topics, as one row each, and the shards' generations. */
+/** What a hub must know after hibernation: its name, its sockets' topics (a row each), the shards' generations. */
 export class TopicLists {
   readonly #sql: SqlStorage;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
+    sql.exec("CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS topic_lists (id INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB)");
     sql.exec("CREATE TABLE IF NOT EXISTS generations (shard INTEGER PRIMARY KEY, generation BLOB NOT NULL)");
+  }
+
+  /** Keeps the hub's name the first time, and answers it. @throws Error when it was never told. */
+  keepName(name: string | undefined): string {
+    if (name !== undefined) this.#sql.exec("INSERT OR IGNORE INTO names (name) VALUES (?)", name);
+    const kept = this.#sql.exec<{ name: string }>("SELECT name FROM names").toArray()[0];
+    if (!kept) throw new Error("a hub is called by its name first");
+    return kept.name;
   }
 
   /** Keeps a subscription's topic keys (hex; null for all) and answers its id. */

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { until } from "./until.ts";
 
 /** The official SDK of 2023, unmodified. Its ESM build does not load in Node, its CommonJS build does. */
 const require = createRequire(import.meta.url);
@@ -15,3 +16,58 @@ export type XmtpWallet = ReturnType<typeof newWallet>;
 /** Logs a wallet in at a node, as an application would. */
 export const logIn = (wallet: XmtpWallet, apiUrl: string, options: object = {}): Promise<XmtpClient> =>
   sdk.Client.create(wallet, { env: "local", apiUrl, persistConversations: false, ...options });
+
+/**
+ * Tells when the SDK's streams are open, which the SDK itself does not: it is watched from outside, at `fetch`.
+ * `stop` puts `fetch` back.
+ */
+export class StreamWatch {
+  readonly #fetch = globalThis.fetch;
+  #opened = 0;
+
+  constructor() {
+    globalThis.fetch = async (input, init) => {
+      const response = await this.#fetch(input, init);
+      if (String(input).endsWith("/message/v1/subscribe") && response.ok) this.#opened++;
+      return response;
+    };
+  }
+
+  /** Does what opens `count` streams and waits until the node has taken them. */
+  async opened<T>(work: () => Promise<T>, count = 1): Promise<T> {
+    const before = this.#opened;
+    const result = await work();
+    await until("the SDK's stream", () => this.#opened >= before + count);
+    return result;
+  }
+
+  stop(): void {
+    globalThis.fetch = this.#fetch;
+  }
+}
+
+/** Reads a stream of the SDK from now on. */
+export class Reader<T> {
+  readonly items: T[] = [];
+  readonly #iterator: AsyncIterator<T>;
+
+  constructor(stream: AsyncIterator<T>) {
+    this.#iterator = stream;
+    void this.#read();
+  }
+
+  async #read(): Promise<void> {
+    for (;;) {
+      const next = await this.#iterator.next();
+      if (next.done) return;
+      this.items.push(next.value);
+    }
+  }
+
+  async reach(count: number): Promise<readonly T[]> {
+    await until(`${count} items of a stream of the SDK`, () => this.items.length >= count, {
+      describe: () => this.items.length,
+    });
+    return this.items;
+  }
+}

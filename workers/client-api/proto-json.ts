@@ -1,6 +1,7 @@
 import { type Bytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { MAX_UINT64 } from "../../protocol/limits.ts";
+import { checkJsonShape } from "./json-shape.ts";
 
 /**
  * The reading half of protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/), as lenient as the gateway
@@ -23,8 +24,9 @@ function keepLongIntegers(_key: string, value: unknown, context: { source?: stri
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
 
-/** Parses a request body; an empty one is `{}`. @throws PennypostError `json_invalid`. */
+/** Parses a request body; an empty one is `{}`. @throws PennypostError `json_invalid` or `json_too_complex`. */
 export function parseJsonBody(body: Uint8Array): JsonObject {
+  checkJsonShape(body);
   let value: unknown;
   try {
     const text = decoder.decode(body);
