@@ -32,3 +32,11 @@ export function shardCountMismatch(stored: number, configured: number) {
     { stored, configured },
   );
 }
+
+/** The configuration names another genesis document than the data belongs to. */
+export function networkMismatch() {
+  return unavailable(
+    "network_mismatch",
+    "this node's data is of another network than GENESIS names: set GENESIS back, or begin with empty storage",
+  );
+}

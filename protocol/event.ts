@@ -54,6 +54,13 @@ export interface WireEvent {
   readonly message: Bytes;
 }
 
+/** The part of an event that travels. */
+export const toWire = ({ block, signature, message }: WireEvent): WireEvent => ({
+  block,
+  signature,
+  message,
+});
+
 /** An event with what was derived from its bytes. */
 export interface EncodedEvent extends WireEvent {
   readonly fields: EventFields;

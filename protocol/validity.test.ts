@@ -82,7 +82,8 @@ describe("a valid event", () => {
         id: event.id,
       });
     }
-    expect(judgeAt(eventAt(slotEnd), slotEnd + 90 * DAY_MS).kind).toBe("valid");
+    const firstOfNext = eventAt(slotEnd, { seq: firstSeqOf(slotEnd) });
+    expect(judgeAt(firstOfNext, slotEnd + 90 * DAY_MS).kind).toBe("valid");
   });
 
   test("of a class that is kept for ever never expires", () => {

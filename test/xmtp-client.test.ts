@@ -23,7 +23,6 @@ describe("the real client", () => {
   let aliceNode: TestNode;
   let bobNode: TestNode;
   let watch: StreamWatch;
-  const open: { return(): Promise<unknown> }[] = [];
 
   beforeAll(async () => {
     network = await startNetwork(2);
@@ -38,18 +37,13 @@ describe("the real client", () => {
     vi.spyOn(console, "info").mockImplementation(() => {});
   });
 
-  afterEach(async () => {
-    await Promise.all(open.splice(0).map((stream) => stream.return()));
+  afterEach(() => {
     watch.stop();
     vi.restoreAllMocks();
   });
 
   /** Opens a stream of the SDK; it is read from now on and closed after the test. */
-  async function read<T>(stream: () => Promise<AsyncIterator<T> & { return(): Promise<unknown> }>) {
-    const opened = await watch.opened(stream);
-    open.push(opened);
-    return new Reader(opened);
-  }
+  const read = async <T>(stream: () => Promise<AsyncIterator<T>>) => new Reader(await watch.opened(stream));
 
   /** Two clients that can see each other's contact on their own node. */
   async function pair(bobOptions: object = {}) {
@@ -152,9 +146,10 @@ describe("the real client", () => {
     await eachOf(numbers, 8, (n) => conversation.send(`number ${n}`, { timestamp: sentAt(n) }));
     await until("all at Bob's node", async () => (await bobNode.queryAll(conversation.topic)).length === 230);
 
+    type Direction = (typeof sdk.SortDirection)[keyof typeof sdk.SortDirection];
     const { SORT_DIRECTION_ASCENDING, SORT_DIRECTION_DESCENDING } = sdk.SortDirection;
     for (const each of [conversation, bobs]) {
-      const pagesOf = async (direction: typeof SORT_DIRECTION_ASCENDING) => {
+      const pagesOf = async (direction: Direction) => {
         const pages: XmtpMessage[][] = [];
         for await (const page of each.messagesPaginated({ pageSize: 40, direction })) pages.push(page);
         expect(pages.map(({ length }) => length)).toEqual([40, 40, 40, 40, 40, 30]);

@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
-import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
+import { decodeBlock, toWire, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import {
@@ -124,7 +124,7 @@ export class CursorPull {
     const groups = [...groupByShard(readable, config.shardCount)];
     await Promise.all(
       groups.map(async ([shard, group]) => {
-        const wire = group.map(({ block, signature, message }) => ({ block, signature, message }));
+        const wire = group.map(toWire);
         const summary = await outcomeOf("shard", shardStub(this.#env, shard).ingest(wire, url, []));
         if (summary.refused.length > 0)
           console.warn({ what: "pulled_events_refused", rules: summary.refused.join() });

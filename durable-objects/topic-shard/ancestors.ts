@@ -1,11 +1,10 @@
 import { compareBytes, toHex } from "../../protocol/bytes.ts";
-import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
+import { decodeBlock, toWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WALKED_EVENTS } from "../../protocol/limits.ts";
 import type { EventName, EventPage, WantBody } from "../../protocol/peer-messages.ts";
-import type { ShardStore, StoredEvent } from "./shard-store.ts";
+import type { ShardStore } from "./shard-store.ts";
 
 const nameOf = ({ topicKey, id }: EventName): string => toHex(topicKey) + toHex(id);
-const toWire = ({ block, signature, message }: StoredEvent): WireEvent => ({ block, signature, message });
 
 /**
  * Answers what a peer wants, and with `ancestors` what those events link to, down to what the peer has. The oldest come

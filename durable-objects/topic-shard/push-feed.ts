@@ -1,4 +1,4 @@
-import type { WireEvent } from "../../protocol/event.ts";
+import { toWire, type WireEvent } from "../../protocol/event.ts";
 import type { EventName, PushedRun } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
 import type { NodeConfig } from "../node-config.ts";
@@ -77,7 +77,7 @@ export class PushFeed {
       if (own.length > 0 || rows.length === 0) {
         return {
           previous,
-          events: own.map(({ block, signature, message }) => ({ block, signature, message })),
+          events: own.map(toWire),
         };
       }
     }

@@ -1,3 +1,5 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+
 /**
  * The schema of a shard's SQLite, as steps that are applied once each. A step is never edited once released.
  *
@@ -40,6 +42,13 @@ export type MetaValue = string | number | ArrayBuffer;
 export function readMeta(sql: SqlStorage, name: string): MetaValue | undefined {
   const row = sql.exec<{ value: MetaValue }>("SELECT value FROM meta WHERE name = ?", name).toArray()[0];
   return row?.value;
+}
+
+/** A value that the first start wrote. @throws Error when it is not there. */
+export function bytesMeta(sql: SqlStorage, name: string): Bytes {
+  const value = readMeta(sql, name);
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  throw new Error(`the shard's storage has no ${name}`);
 }
 
 export function writeMeta(sql: SqlStorage, name: string, value: string | number | Uint8Array): void {

@@ -30,11 +30,11 @@ export interface Published {
   readonly ephemeral?: VerifiedEvent;
 }
 
+/** A verdict, with ephemeral events told apart: they are relayed and stored nowhere. */
+export type Judged = Verdict | { readonly kind: "ephemeral"; readonly event: VerifiedEvent };
+
 /** What became of an event from a peer. */
-export type Ingested =
-  | { readonly kind: "stored" | "known" }
-  | { readonly kind: "ephemeral"; readonly event: VerifiedEvent }
-  | Exclude<Verdict, { kind: "valid" }>;
+export type Ingested = Exclude<Judged, { kind: "valid" }> | { readonly kind: "stored" | "known" };
 
 /** After this many positions the core writes down what it knows of its own events. */
 const CHECKPOINT_POSITIONS = 1_024;
@@ -154,22 +154,27 @@ export class ShardCore {
     return heads.filter((id) => seqOfId(id) <= limit).slice(-MAX_LINKS);
   }
 
-  /** An event that is relayed and not stored; undefined for any other, valid or not. */
-  judgeEphemeral(wire: WireEvent, nowMs: number): VerifiedEvent | undefined {
-    const verdict = judgeEvent(wire, { network: this.#context.network, suite: this.#context.suite, nowMs });
-    return verdict.kind === "valid" && isEphemeral(verdict.event.retention) ? verdict.event : undefined;
+  /** Judges an event that a peer sent. Reads nothing but the event: nothing in it can make this throw. */
+  judge(wire: WireEvent, nowMs: number): Judged {
+    const { network, suite } = this.#context;
+    const verdict = judgeEvent(wire, { network, suite, nowMs });
+    if (verdict.kind !== "valid" || !isEphemeral(verdict.event.retention)) return verdict;
+    return { kind: "ephemeral", event: verdict.event };
   }
 
-  /** Judges and stores an event that a peer sent, inside a transaction. Nothing in it can make this throw. */
-  ingest(wire: WireEvent, nowMs: number): Ingested {
-    const verdict = judgeEvent(wire, { network: this.#context.network, suite: this.#context.suite, nowMs });
-    if (verdict.kind !== "valid") return verdict;
-    const { event } = verdict;
-    if (isEphemeral(event.retention)) return { kind: "ephemeral", event };
-    if (this.#store.positionOf(event) !== undefined) return { kind: "known" };
+  /** Stores an event that was judged valid, unless it is known, inside a transaction. */
+  store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
+    if (this.#store.positionOf(event) !== undefined) return "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
+    if (isOwn && event.fields.seq > this.#lastSeq) this.#lastSeq = event.fields.seq;
     this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
-    return { kind: "stored" };
+    return "stored";
+  }
+
+  /** Judges and stores in one step, inside a transaction. */
+  ingest(wire: WireEvent, nowMs: number): Ingested {
+    const judged = this.judge(wire, nowMs);
+    return judged.kind === "valid" ? { kind: this.store(judged.event, nowMs) } : judged;
   }
 
   #storeEvent(event: VerifiedEvent, nowMs: number, flags: number): void {

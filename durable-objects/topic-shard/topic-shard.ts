@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Bytes, fromUtf8 } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, fromUtf8 } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { toWire, type WireEvent } from "../../protocol/event.ts";
 import {
   EPHEMERAL_HOPS,
   GAP_DELIVERY_MS,
@@ -9,22 +9,20 @@ import {
   MAX_PEER_PAGE_BYTES,
 } from "../../protocol/limits.ts";
 import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
-import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Env } from "../env.ts";
 import type { FedEvent } from "../hub/feed.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
-import { shardCountMismatch } from "../node-state.ts";
+import { networkMismatch, shardCountMismatch } from "../node-state.ts";
 import { attempt, type Outcome, outcomeOf } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
 import { answerWant } from "./ancestors.ts";
 import { headsOf } from "./heads.ts";
-import { HeldEvents } from "./held-events.ts";
 import { HubFeed } from "./hub-feed.ts";
+import { type IngestSummary, Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { PushFeed } from "./push-feed.ts";
 import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
-import { RecentIds } from "./recent-ids.ts";
-import { migrateSchema, readMeta, writeMeta } from "./schema.ts";
+import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import { type Envelope, expiryId, ShardCore } from "./shard-core.ts";
 import type { ShardStore, StoredEvent } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
@@ -32,20 +30,7 @@ import { WriterLoop } from "./writer-loop.ts";
 
 /** Overdue events that one transaction delivers. */
 const MAX_OVERDUE = 256;
-/** Held events are judged again after this long. */
-const HELD_RETRY_MS = 5_000;
 const MAX_CATCH_UP_EVENTS = 512;
-
-export interface IngestSummary {
-  readonly stored: number;
-  readonly known: number;
-  readonly held: number;
-  readonly dropped: number;
-  /** The rules that refused events broke. */
-  readonly refused: readonly string[];
-  /** Whether all events named as previous are stored here. */
-  readonly hasPrevious: boolean;
-}
 
 export interface CaughtUp {
   readonly generation: Bytes;
@@ -65,8 +50,7 @@ interface Parts {
   readonly hubs: HubFeed;
   readonly pushes: PushFeed;
   readonly parents: ParentSeeker;
-  readonly held: HeldEvents;
-  readonly recentEphemeral: RecentIds;
+  readonly intake: Intake;
 }
 
 /**
@@ -106,12 +90,14 @@ export class TopicShard extends DurableObject<Env> {
       storage.transactionSync(() => {
         writeMeta(storage.sql, "name", `shard-${shard}`);
         writeMeta(storage.sql, "shard_count", config.shardCount);
+        writeMeta(storage.sql, "network", config.network.id);
         writeMeta(storage.sql, "generation", crypto.getRandomValues(new Uint8Array(8)));
       });
     } else if (stored !== config.shardCount) {
       throw shardCountMismatch(Number(stored), config.shardCount);
     }
-    const generation = new Uint8Array(readMeta(storage.sql, "generation") as ArrayBuffer);
+    if (!equalBytes(bytesMeta(storage.sql, "network"), config.network.id)) throw networkMismatch();
+    const generation = bytesMeta(storage.sql, "generation");
     return this.#assemble(config, shard, generation);
   }
 
@@ -134,21 +120,22 @@ export class TopicShard extends DurableObject<Env> {
         pushes.kick();
       },
     });
-    const parents = new ParentSeeker(this.env, config, store, (events, peer) => this.#ingest(events, peer));
-    const held = new HeldEvents(config.shardCount);
-    return {
-      config,
-      shard,
-      generation,
-      store,
+    const intake: Intake = new Intake({
       core,
+      store,
       writer,
-      hubs,
-      pushes,
-      parents,
-      held,
-      recentEphemeral: new RecentIds(),
-    };
+      shardCount: config.shardCount,
+      relay: (event, hops) => {
+        hubs.relay([event]);
+        if (hops > 0) pushes.relay(toWire(event), hops - 1);
+      },
+      stored: async () => {
+        parents.seekSoon();
+        await this.#wakeForOverdue();
+      },
+    });
+    const parents = new ParentSeeker(this.env, config, store, (events, peer) => intake.ingest(events, peer));
+    return { config, shard, generation, store, core, writer, hubs, pushes, parents, intake };
   }
 
   get #started(): Parts {
@@ -162,13 +149,13 @@ export class TopicShard extends DurableObject<Env> {
     envelopes: readonly Envelope[],
   ): Promise<Outcome<{ readonly id: Bytes; readonly isDuplicate: boolean }[]>> {
     return attempt(async () => {
-      const { core, writer } = this.#started;
+      const { core, writer, intake } = this.#started;
       const bytes = envelopes.reduce((sum, { message }) => sum + message.length, 0);
       const results = await writer.write(bytes, () => {
         const nowMs = Date.now();
         return envelopes.map((envelope) => core.publish(envelope, nowMs));
       });
-      for (const { ephemeral } of results) if (ephemeral) this.#relayEphemeral(ephemeral, EPHEMERAL_HOPS + 1);
+      for (const { ephemeral } of results) if (ephemeral) intake.relay(ephemeral, EPHEMERAL_HOPS + 1);
       return results.map(({ id, isDuplicate }) => ({ id, isDuplicate }));
     });
   }
@@ -179,66 +166,17 @@ export class TopicShard extends DurableObject<Env> {
     peer: string,
     previous: readonly EventName[],
   ): Promise<Outcome<IngestSummary>> {
-    return attempt(() => this.#ingest(events, peer, previous));
-  }
-
-  async #ingest(
-    events: readonly WireEvent[],
-    peer: string,
-    previous: readonly EventName[] = [],
-  ): Promise<IngestSummary> {
-    const { core, writer, held, store, parents } = this.#started;
-    const bytes = events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
-    const results =
-      events.length === 0
-        ? []
-        : await writer.write(bytes, () => {
-            const nowMs = Date.now();
-            return events.map((wire) => core.ingest(wire, nowMs));
-          });
-    const summary = { stored: 0, known: 0, held: 0, dropped: 0, refused: [] as string[] };
-    for (const [i, result] of results.entries()) {
-      if (result.kind === "stored" || result.kind === "known") summary[result.kind]++;
-      else if (result.kind === "refused") summary.refused.push(result.rule);
-      else if (result.kind === "ephemeral") this.#relayEphemeral(result.event, 0);
-      else if (result.kind === "held" && held.hold(result.id, events[i] as WireEvent, peer)) summary.held++;
-      else summary.dropped++;
-    }
-    if (held.size > 0) this.#retryHeldLater();
-    if (summary.stored > 0) {
-      parents.seekSoon();
-      await this.#wakeForOverdue();
-    }
-    return { ...summary, hasPrevious: previous.every((name) => store.positionOf(name) !== undefined) };
-  }
-
-  #heldTimer: ReturnType<typeof setTimeout> | undefined;
-
-  #retryHeldLater(): void {
-    this.#heldTimer ??= setTimeout(() => {
-      this.#heldTimer = undefined;
-      const retried = [...this.#started.held.takeAll()].map(([peer, events]) => this.#ingest(events, peer));
-      this.ctx.waitUntil(Promise.allSettled(retried));
-    }, HELD_RETRY_MS);
+    return attempt(() => this.#started.intake.ingest(events, peer, previous));
   }
 
   /** An ephemeral event from a peer that may be passed on `hops` more times. */
   async relay(event: WireEvent, hops: number): Promise<Outcome<boolean>> {
-    return attempt(async () => {
-      const { core } = this.#started;
-      const verified = core.judgeEphemeral(event, Date.now());
-      if (verified) this.#relayEphemeral(verified, hops);
-      return verified !== undefined;
+    return attempt(() => {
+      const { core, intake } = this.#started;
+      const judged = core.judge(event, Date.now());
+      if (judged.kind === "ephemeral") intake.relay(judged.event, hops);
+      return judged.kind === "ephemeral";
     });
-  }
-
-  /** Tells the subscribers, and the peers while there are hops left. */
-  #relayEphemeral(event: VerifiedEvent, hops: number): void {
-    const { recentEphemeral, hubs, pushes } = this.#started;
-    if (!recentEphemeral.add(event.id)) return;
-    hubs.relay([event]);
-    const { block, signature, message } = event;
-    if (hops > 0) pushes.relay({ block, signature, message }, hops - 1);
   }
 
   /** Makes sure that something wakes the shard when a pending event is overdue. */
@@ -316,8 +254,10 @@ export class TopicShard extends DurableObject<Env> {
 
   /** Which of these events are neither stored nor held here. */
   async lacking(names: readonly EventName[]): Promise<Outcome<EventName[]>> {
-    const { store, held } = this.#started;
-    return attempt(() => names.filter((name) => store.positionOf(name) === undefined && !held.has(name.id)));
+    const { store, intake } = this.#started;
+    return attempt(() =>
+      names.filter((name) => store.positionOf(name) === undefined && !intake.isHeld(name.id)),
+    );
   }
 
   async want(want: WantBody): Promise<Outcome<EventPage>> {

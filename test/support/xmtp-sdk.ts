@@ -18,31 +18,36 @@ export const logIn = (wallet: XmtpWallet, apiUrl: string, options: object = {}):
   sdk.Client.create(wallet, { env: "local", apiUrl, persistConversations: false, ...options });
 
 /**
- * Tells when the SDK's streams are open, which the SDK itself does not: it is watched from outside, at `fetch`.
- * `stop` puts `fetch` back.
+ * Tells when the SDK's streams are open, which the SDK itself does not, and closes them, which it cannot while one waits
+ * for its next message. It is watched from outside, at `fetch`.
  */
 export class StreamWatch {
   readonly #fetch = globalThis.fetch;
+  readonly #stopped = new AbortController();
   #opened = 0;
 
   constructor() {
     globalThis.fetch = async (input, init) => {
-      const response = await this.#fetch(input, init);
-      if (String(input).endsWith("/message/v1/subscribe") && response.ok) this.#opened++;
+      if (!String(input).endsWith("/message/v1/subscribe")) return this.#fetch(input, init);
+      const signals = [this.#stopped.signal, ...(init?.signal ? [init.signal] : [])];
+      const response = await this.#fetch(input, { ...init, signal: AbortSignal.any(signals) });
+      if (response.ok) this.#opened++;
       return response;
     };
   }
 
-  /** Does what opens `count` streams and waits until the node has taken them. */
-  async opened<T>(work: () => Promise<T>, count = 1): Promise<T> {
+  /** Does what opens a stream and waits until the node has taken it. */
+  async opened<T>(work: () => Promise<T>): Promise<T> {
     const before = this.#opened;
     const result = await work();
-    await until("the SDK's stream", () => this.#opened >= before + count);
+    await until("the SDK's stream", () => this.#opened > before);
     return result;
   }
 
+  /** Closes all streams, as if the SDK had, and puts `fetch` back. */
   stop(): void {
     globalThis.fetch = this.#fetch;
+    this.#stopped.abort();
   }
 }
 

@@ -7,7 +7,7 @@ import { suite } from "../../durable-objects/platform-suite.ts";
 import { groupByShard, shardStub } from "../../durable-objects/stubs.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { EPHEMERAL_HOPS, MAX_PEER_BODY_BYTES, MAX_PEER_IDS } from "../../protocol/limits.ts";
 import {
   type Cursor,
@@ -80,11 +80,7 @@ async function push(c: Handler, { runs, ephemeral }: PushBody, peer: Bytes): Pro
   const shards = new Set([...groups.keys(), ...previous.keys()]);
   const summaries = await Promise.all(
     [...shards].map((shard) => {
-      const events = (groups.get(shard) ?? []).map(({ block, signature, message }) => ({
-        block,
-        signature,
-        message,
-      }));
+      const events = (groups.get(shard) ?? []).map(toWire);
       return outcomeOf(
         "shard",
         shardStub(c.env, shard).ingest(events, toHex(peer), previous.get(shard) ?? []),

@@ -1,0 +1,377 @@
+import { type Bytes, compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { digestOfId } from "../../protocol/event-id.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import {
+  type Checkpoint,
+  PENDING_BASE,
+  type PlacedName,
+  type ShardStore,
+  type StoredEvent,
+  type TimeRange,
+} from "../topic-shard/shard-store.ts";
+
+/** A list kept in the order of `compare`, which tells all its members apart. */
+class SortedList<T> {
+  readonly items: T[] = [];
+  readonly #compare: (a: T, b: T) => number;
+
+  constructor(compare: (a: T, b: T) => number) {
+    this.#compare = compare;
+  }
+
+  /** The place of the first member that `isBelow` is false of. */
+  firstNot(isBelow: (item: T) => boolean): number {
+    let low = 0;
+    let high = this.items.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (isBelow(this.items[middle] as T)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  find(item: T): T | undefined {
+    const found = this.items[this.firstNot((each) => this.#compare(each, item) < 0)];
+    return found !== undefined && this.#compare(found, item) === 0 ? found : undefined;
+  }
+
+  add(item: T): void {
+    this.items.splice(
+      this.firstNot((each) => this.#compare(each, item) < 0),
+      0,
+      item,
+    );
+  }
+
+  delete(item: T): void {
+    this.items.splice(
+      this.firstNot((each) => this.#compare(each, item) < 0),
+      1,
+    );
+  }
+}
+
+interface Topic {
+  readonly byId: SortedList<Pick<StoredEvent, "id">>;
+  readonly byTime: SortedList<Pick<StoredEvent, "timeKey" | "id">>;
+  readonly heads: SortedList<Bytes>;
+}
+
+interface Unmet {
+  readonly topicKey: Bytes;
+  readonly parent: Bytes;
+  readonly child: Bytes;
+}
+
+const byId = (a: Pick<StoredEvent, "id">, b: Pick<StoredEvent, "id">) => compareBytes(a.id, b.id);
+const byTime = (a: Pick<StoredEvent, "timeKey" | "id">, b: Pick<StoredEvent, "timeKey" | "id">) =>
+  compareBytes(a.timeKey, b.timeKey) || compareBytes(a.id, b.id);
+const byUnmet = (a: Unmet, b: Unmet) =>
+  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.parent, b.parent) || compareBytes(a.child, b.child);
+
+const sizeOf = ({ block, message }: StoredEvent) => block.length + message.length;
+
+/** Events up to a number of bytes, but at least one. */
+function upToBytes(
+  events: Iterable<StoredEvent>,
+  maxBytes: number,
+  size: (event: StoredEvent) => number,
+): StoredEvent[] {
+  const page: StoredEvent[] = [];
+  let taken = 0;
+  for (const event of events) {
+    taken += size(event);
+    if (page.length > 0 && taken > maxBytes) break;
+    page.push(event);
+  }
+  return page;
+}
+
+/**
+ * A shard's storage in memory: what `SqlShardStore` must agree with, call by call, and the storage of simulated nodes.
+ * A transaction that throws is undone by the steps that it noted.
+ */
+export class MemoryShardStore implements ShardStore {
+  readonly #byPosition = new SortedList<StoredEvent>((a, b) => a.position - b.position);
+  readonly #byDigest = new Map<string, EventName>();
+  readonly #positions = new Map<string, number>();
+  readonly #topics = new Map<string, Topic>();
+  readonly #unmet = new SortedList<Unmet>(byUnmet);
+  #checkpoint: Checkpoint = { position: 0, lastSeq: 0n, lastOwn: null };
+  #undo: (() => void)[] | undefined;
+
+  transaction<T>(work: () => T): T {
+    const outer = this.#undo;
+    const undo: (() => void)[] = [];
+    this.#undo = undo;
+    try {
+      const result = work();
+      outer?.push(...undo);
+      return result;
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
+    } finally {
+      this.#undo = outer;
+    }
+  }
+
+  #do(step: () => void, undo: () => void): void {
+    step();
+    this.#undo?.push(undo);
+  }
+
+  #topic(topicKey: Bytes): Topic {
+    const known = this.#topics.get(toHex(topicKey));
+    if (known) return known;
+    const topic = {
+      byId: new SortedList(byId),
+      byTime: new SortedList(byTime),
+      heads: new SortedList<Bytes>(compareBytes),
+    };
+    this.#topics.set(toHex(topicKey), topic);
+    return topic;
+  }
+
+  #at(position: number): StoredEvent | undefined {
+    const found = this.#byPosition.items[this.#byPosition.firstNot((each) => each.position < position)];
+    return found?.position === position ? found : undefined;
+  }
+
+  /** A row of the table. @throws Error where a primary key or a unique index would refuse it. */
+  #add(event: StoredEvent): void {
+    const name = toHex(event.topicKey) + toHex(event.id);
+    if (this.#at(event.position)) throw new Error(`position ${event.position} is taken`);
+    if (this.#positions.has(name)) throw new Error("the event is stored already");
+    this.#byPosition.add(event);
+    this.#positions.set(name, event.position);
+    this.#topic(event.topicKey).byId.add(event);
+    this.#topic(event.topicKey).byTime.add(event);
+    this.#byDigest.set(toHex(digestOfId(event.id)), event);
+  }
+
+  #remove(event: StoredEvent): void {
+    this.#byPosition.delete(event);
+    this.#positions.delete(toHex(event.topicKey) + toHex(event.id));
+    this.#topic(event.topicKey).byId.delete(event);
+    this.#topic(event.topicKey).byTime.delete(event);
+    this.#byDigest.delete(toHex(digestOfId(event.id)));
+  }
+
+  insert(event: StoredEvent): void {
+    this.#do(
+      () => this.#add(event),
+      () => this.#remove(event),
+    );
+  }
+
+  deliver(pendingPosition: number, position: number, flags: number): void {
+    const pending = this.#at(pendingPosition);
+    if (!pending) return;
+    if (this.#at(position)) throw new Error(`position ${position} is taken`);
+    const delivered = { ...pending, position, flags };
+    this.#do(
+      () => {
+        this.#remove(pending);
+        this.#add(delivered);
+      },
+      () => {
+        this.#remove(delivered);
+        this.#add(pending);
+      },
+    );
+  }
+
+  positionOf({ topicKey, id }: EventName): number | undefined {
+    return this.#positions.get(toHex(topicKey) + toHex(id));
+  }
+
+  get(name: EventName): StoredEvent | undefined {
+    const position = this.positionOf(name);
+    return position === undefined ? undefined : this.#at(position);
+  }
+
+  findByDigest(blockDigest: Bytes): StoredEvent | undefined {
+    const name = this.#byDigest.get(toHex(blockDigest));
+    return name && this.get(name);
+  }
+
+  *#withEnvelope(topicKey: Bytes, timeKey: Bytes): Iterable<StoredEvent> {
+    const { byTime: list } = this.#topic(topicKey);
+    for (let i = list.firstNot((each) => compareBytes(each.timeKey, timeKey) < 0); ; i++) {
+      const row = list.items[i];
+      const event = row && equalBytes(row.timeKey, timeKey) ? this.get({ topicKey, id: row.id }) : undefined;
+      if (!event) return;
+      yield event;
+    }
+  }
+
+  findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
+    for (const { id } of this.#withEnvelope(topicKey, timeKey)) if (compareBytes(id, leastId) >= 0) return id;
+    return undefined;
+  }
+
+  isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean {
+    for (const { position } of this.#withEnvelope(topicKey, timeKey))
+      if (position < PENDING_BASE) return true;
+    return false;
+  }
+
+  greatest(topicKey: Bytes) {
+    const last = this.#topic(topicKey).byId.items.at(-1);
+    const event = last && this.get({ topicKey, id: last.id });
+    return event && { id: event.id, position: event.position };
+  }
+
+  extraHeads(topicKey: Bytes): Bytes[] {
+    return [...this.#topic(topicKey).heads.items];
+  }
+
+  addHead(topicKey: Bytes, id: Bytes): void {
+    const { heads } = this.#topic(topicKey);
+    if (heads.find(id)) return;
+    this.#do(
+      () => heads.add(id),
+      () => heads.delete(id),
+    );
+  }
+
+  removeHead(topicKey: Bytes, id: Bytes): void {
+    const { heads } = this.#topic(topicKey);
+    if (!heads.find(id)) return;
+    this.#do(
+      () => heads.delete(id),
+      () => heads.add(id),
+    );
+  }
+
+  addUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
+    const note = { topicKey, parent, child };
+    if (this.#unmet.find(note)) return;
+    this.#do(
+      () => this.#unmet.add(note),
+      () => this.#unmet.delete(note),
+    );
+  }
+
+  #unmetOf(topicKey: Bytes, parent: Bytes): Unmet[] {
+    const first = { topicKey, parent, child: new Uint8Array() };
+    const from = this.#unmet.firstNot((each) => byUnmet(each, first) < 0);
+    const notes: Unmet[] = [];
+    for (let i = from; ; i++) {
+      const note = this.#unmet.items[i];
+      if (!note || !equalBytes(note.topicKey, topicKey) || !equalBytes(note.parent, parent)) return notes;
+      notes.push(note);
+    }
+  }
+
+  hasUnmet(topicKey: Bytes, parent: Bytes): boolean {
+    return this.#unmetOf(topicKey, parent).length > 0;
+  }
+
+  takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[] {
+    const notes = this.#unmetOf(topicKey, parent);
+    for (const note of notes) {
+      this.#do(
+        () => this.#unmet.delete(note),
+        () => this.#unmet.add(note),
+      );
+    }
+    return notes.map(({ child }) => child);
+  }
+
+  missingParents(limit: number): EventName[] {
+    const missing: EventName[] = [];
+    for (const { topicKey, parent } of this.#unmet.items) {
+      const last = missing.at(-1);
+      const isRepeat = last && equalBytes(last.topicKey, topicKey) && equalBytes(last.id, parent);
+      if (isRepeat || this.positionOf({ topicKey, id: parent }) !== undefined) continue;
+      if (missing.length === limit) break;
+      missing.push({ topicKey, id: parent });
+    }
+    return missing;
+  }
+
+  get #firstPending(): number {
+    return this.#byPosition.firstNot(({ position }) => position < PENDING_BASE);
+  }
+
+  lastPosition(): number {
+    return this.#byPosition.items[this.#firstPending - 1]?.position ?? 0;
+  }
+
+  lastPending(): number | undefined {
+    const last = this.#byPosition.items.at(-1)?.position;
+    return last !== undefined && last >= PENDING_BASE ? last : undefined;
+  }
+
+  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[] {
+    const pending = this.#byPosition.items.slice(this.#firstPending);
+    return pending.filter((event) => event.storedMs <= storedMs).slice(0, limit);
+  }
+
+  firstPendingMs(): number | undefined {
+    return this.#byPosition.items[this.#firstPending]?.storedMs;
+  }
+
+  *#deliveredFrom(position: number, limit: number): Iterable<StoredEvent> {
+    const from = this.#byPosition.firstNot((each) => each.position <= position);
+    const end = Math.min(from + limit, this.#firstPending);
+    for (let i = from; i < end; i++) yield this.#byPosition.items[i] as StoredEvent;
+  }
+
+  deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[] {
+    return upToBytes(this.#deliveredFrom(position, limit), maxBytes, sizeOf);
+  }
+
+  namesAfter(position: number, limit: number): PlacedName[] {
+    return [...this.#deliveredFrom(position, limit)].map(({ position: at, topicKey, id, flags }) => ({
+      position: at,
+      topicKey,
+      id,
+      flags,
+    }));
+  }
+
+  *#envelopes({ topicKey, from, to, isDescending, leastId }: TimeRange): Iterable<StoredEvent> {
+    const { byTime: list } = this.#topic(topicKey);
+    const start = list.firstNot((each) => compareBytes(each.timeKey, from) < 0);
+    const end = list.firstNot((each) => compareBytes(each.timeKey, to) <= 0);
+    const rows = list.items.slice(start, end).filter(({ id }) => compareBytes(id, leastId) >= 0);
+    const isFirst = (i: number) =>
+      i === 0 || !equalBytes((rows[i - 1] as StoredEvent).timeKey, (rows[i] as StoredEvent).timeKey);
+    const firsts = rows.filter((_, i) => isFirst(i));
+    for (const { id } of isDescending ? firsts.reverse() : firsts) {
+      const event = this.get({ topicKey, id });
+      if (event) yield event;
+    }
+  }
+
+  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+    return upToBytes(this.#envelopes(range), maxBytes, ({ message }) => message.length).slice(0, limit);
+  }
+
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+    const { byId: list } = this.#topic(topicKey);
+    const from = list.firstNot(({ id }) => compareBytes(id, afterId) <= 0);
+    const events = list.items.slice(from, from + limit).flatMap(({ id }) => this.get({ topicKey, id }) ?? []);
+    return upToBytes(events, maxBytes, sizeOf);
+  }
+
+  checkpoint(): Checkpoint {
+    return this.#checkpoint;
+  }
+
+  saveCheckpoint(checkpoint: Checkpoint): void {
+    const before = this.#checkpoint;
+    this.#do(
+      () => {
+        this.#checkpoint = checkpoint;
+      },
+      () => {
+        this.#checkpoint = before;
+      },
+    );
+  }
+}

@@ -1,0 +1,95 @@
+import type { WireEvent } from "../../protocol/event.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import type { VerifiedEvent } from "../../protocol/validity.ts";
+import { HeldEvents } from "./held-events.ts";
+import { RecentIds } from "./recent-ids.ts";
+import type { ShardCore } from "./shard-core.ts";
+import type { ShardStore } from "./shard-store.ts";
+import type { WriterLoop } from "./writer-loop.ts";
+
+/** Held events are judged again after this long. */
+const HELD_RETRY_MS = 5_000;
+
+export interface IngestSummary {
+  readonly stored: number;
+  readonly known: number;
+  readonly held: number;
+  readonly dropped: number;
+  /** The rules that refused events broke. */
+  readonly refused: readonly string[];
+  /** Whether all events named as previous are stored here. */
+  readonly hasPrevious: boolean;
+}
+
+export interface IntakeParts {
+  readonly core: ShardCore;
+  readonly store: ShardStore;
+  readonly writer: WriterLoop;
+  readonly shardCount: number;
+  /** Tells subscribers of an ephemeral event, and peers while there are hops left. */
+  relay(event: VerifiedEvent, hops: number): void;
+  /** New events are stored: some may wait for parents. */
+  stored(): Promise<void>;
+}
+
+/** The way in for what peers send: judged by the rules, then stored, held, relayed or refused. */
+export class Intake {
+  readonly #parts: IntakeParts;
+  readonly #held: HeldEvents;
+  readonly #relayed = new RecentIds();
+  #heldTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+    this.#held = new HeldEvents(parts.shardCount);
+  }
+
+  isHeld(id: Uint8Array): boolean {
+    return this.#held.has(id);
+  }
+
+  /** `previous` are events that would be stored here too: whether they are is part of the answer. */
+  async ingest(
+    events: readonly WireEvent[],
+    peer: string,
+    previous: readonly EventName[] = [],
+  ): Promise<IngestSummary> {
+    const { core, store, writer } = this.#parts;
+    const nowMs = Date.now();
+    const summary = { stored: 0, known: 0, held: 0, dropped: 0, refused: [] as string[] };
+    const valid: VerifiedEvent[] = [];
+    for (const wire of events) {
+      const verdict = core.judge(wire, nowMs);
+      if (verdict.kind === "valid") valid.push(verdict.event);
+      else if (verdict.kind === "refused") summary.refused.push(verdict.rule);
+      else if (verdict.kind === "ephemeral") this.relay(verdict.event, 0);
+      else if (verdict.kind === "held" && this.#held.hold(verdict.id, wire, peer)) summary.held++;
+      else summary.dropped++;
+    }
+    if (valid.length > 0) {
+      const bytes = valid.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+      const results = await writer.write(bytes, () => valid.map((event) => core.store(event, Date.now())));
+      for (const result of results) summary[result]++;
+    }
+    if (this.#held.size > 0) this.#retryHeldLater();
+    if (summary.stored > 0) await this.#parts.stored();
+    return { ...summary, hasPrevious: previous.every((name) => store.positionOf(name) !== undefined) };
+  }
+
+  /** Relays an ephemeral event of this node or of a peer, unless it was here before. */
+  relay(event: VerifiedEvent, hops: number): void {
+    if (this.#relayed.add(event.id)) this.#parts.relay(event, hops);
+  }
+
+  /** Lost with the memory: what was held then comes back by anti-entropy. */
+  #retryHeldLater(): void {
+    this.#heldTimer ??= setTimeout(async () => {
+      this.#heldTimer = undefined;
+      for (const [peer, events] of this.#held.takeAll()) {
+        await this.ingest(events, peer).catch((error) =>
+          console.warn({ what: "held_not_judged", why: String(error) }),
+        );
+      }
+    }, HELD_RETRY_MS);
+  }
+}
