@@ -1,12 +1,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CommandError, systemErrorCode } from "./command-error.ts";
 import { DataDirectory, npmSupervisor } from "./data-directory.ts";
 import { readGenesisFile } from "./genesis-file.ts";
-import { HOST, LocalNode, type NodeVariables, portInUse } from "./local-node.ts";
+import { HOST, LocalNode, type NodeVariables } from "./local-node.ts";
 import { isRunning } from "./processes.ts";
 import { Scheduler } from "./scheduler.ts";
 import { bundleWorker } from "./worker-bundle.ts";
@@ -82,29 +80,7 @@ class StopRequest {
   }
 }
 
-async function checkPortFree(port: number): Promise<void> {
-  const server = createServer();
-  try {
-    const listening = Promise.withResolvers<void>();
-    server.once("error", listening.reject).listen(port, HOST, listening.resolve);
-    await listening.promise;
-  } catch (error) {
-    if (systemErrorCode(error) === "EADDRINUSE") throw portInUse(port, error);
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CommandError(`cannot listen on ${HOST}:${port}: ${why}`, "give another --port", {
-      cause: error,
-    });
-  } finally {
-    if (server.listening) {
-      const closed = Promise.withResolvers<void>();
-      server.close(() => closed.resolve());
-      await closed.promise;
-    }
-  }
-}
-
 async function startNodes(plans: readonly Plan[], stop: StopRequest): Promise<LocalNode[]> {
-  for (const { port } of plans) await checkPortFree(port);
   const config = await readWranglerConfig();
   const script = await bundleWorker(config.main);
   const defaults = { GENESIS: "development", PEERS: "", SHARDS: config.vars.SHARDS ?? "" };

@@ -151,7 +151,12 @@ export class LocalNode {
 
   #startError(error: unknown): Error {
     if (error instanceof Error && "code" in error && error.code === "ERR_ADDRESS_IN_USE") {
-      return portInUse(this.#options.port, error);
+      const { port } = this.#options;
+      return new CommandError(
+        `port ${port} is in use on ${HOST}`,
+        `stop what listens there (lsof -i :${port} names it), or give another --port`,
+        { cause: error },
+      );
     }
     return error instanceof Error ? error : new Error(String(error));
   }
@@ -196,10 +201,3 @@ export class LocalNode {
     await this.#miniflare.dispose();
   }
 }
-
-export const portInUse = (port: number, cause: unknown): CommandError =>
-  new CommandError(
-    `port ${port} is in use on ${HOST}`,
-    `stop what listens there (ss -ltnp 'sport = :${port}'), or give another --port`,
-    { cause },
-  );

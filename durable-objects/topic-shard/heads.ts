@@ -6,12 +6,14 @@ import type { ShardStore } from "./shard-store.ts";
  * link's seq is below its event's; it needs no row. Rows are kept for the others only.
  */
 
+export const MAX_HEADS_READ = 1_000;
+
 /** Brings the heads up to date with an event that is about to be inserted. Depends on the set alone, not its order. */
 export function recordHeads(store: ShardStore, topicKey: Bytes, id: Bytes, links: readonly Bytes[]): void {
   const greatest = store.greatest(topicKey)?.id;
   if (!greatest) return;
   const isLinked = (head: Bytes) => links.some((link) => compareBytes(link, head) === 0);
-  for (const head of store.extraHeads(topicKey)) if (isLinked(head)) store.removeHead(topicKey, head);
+  for (const link of links) if (compareBytes(link, greatest) !== 0) store.removeHead(topicKey, link);
   if (compareBytes(id, greatest) > 0) {
     if (!isLinked(greatest)) store.addHead(topicKey, greatest);
   } else if (!store.hasUnmet(topicKey, id)) {
@@ -19,8 +21,8 @@ export function recordHeads(store: ShardStore, topicKey: Bytes, id: Bytes, links
   }
 }
 
-/** All heads of a topic, in id order. */
+/** The heads of a topic in id order: the newest `MAX_HEADS_READ`, since nothing bounds how many events are siblings. */
 export function headsOf(store: ShardStore, topicKey: Bytes): Bytes[] {
   const greatest = store.greatest(topicKey)?.id;
-  return greatest ? [...store.extraHeads(topicKey), greatest] : [];
+  return greatest ? [...store.extraHeads(topicKey, MAX_HEADS_READ - 1), greatest] : [];
 }

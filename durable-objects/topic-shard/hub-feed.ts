@@ -61,7 +61,7 @@ export class HubFeed {
 
   /** Called after each commit, and at the start, when a hub may have missed the last one. */
   kick(): void {
-    for (const [name, hub] of this.#hubs) if (!hub.isRunning) void this.#feed(name, hub);
+    for (const [name, hub] of this.#hubs) if (!hub.isRunning) this.#feed(name, hub).catch(logFault);
   }
 
   relay(events: readonly VerifiedEvent[]): void {
@@ -142,3 +142,8 @@ const toFed = (event: StoredEvent | VerifiedEvent) => ({
   block: event.block,
   message: event.message,
 });
+
+/** Only the storage can fail here; the next commit tries again. */
+function logFault(error: unknown): void {
+  console.error({ what: "hub_feed_not_read", why: String(error) });
+}

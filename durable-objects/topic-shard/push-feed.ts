@@ -41,7 +41,7 @@ export class PushFeed {
   }
 
   kick(): void {
-    for (const [url, peer] of this.#peers) if (!peer.isRunning) void this.#feed(url, peer);
+    for (const [url, peer] of this.#peers) if (!peer.isRunning) this.#feed(url, peer).catch(logFault);
   }
 
   relay(event: WireEvent, hops: number): void {
@@ -93,4 +93,9 @@ export class PushFeed {
       return Date.now() + 1_000;
     }
   }
+}
+
+/** Only the storage can fail here; the next commit tries again. */
+function logFault(error: unknown): void {
+  console.error({ what: "push_feed_not_read", why: String(error) });
 }

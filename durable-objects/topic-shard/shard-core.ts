@@ -36,6 +36,8 @@ export type Judged = Verdict | { readonly kind: "ephemeral"; readonly event: Ver
 /** What became of an event from a peer. */
 export type Ingested = Exclude<Judged, { kind: "valid" }> | { readonly kind: "stored" | "known" };
 
+/** Heads that are looked at for 16 that are delivered and not too far ahead. */
+const CONSIDERED_HEADS = 4 * MAX_LINKS;
 /** After this many positions the core writes down what it knows of its own events. */
 const CHECKPOINT_POSITIONS = 1_024;
 
@@ -149,7 +151,7 @@ export class ShardCore {
     if (!greatest) return [];
     const isDelivered = (id: Bytes) =>
       (this.#store.positionOf({ topicKey, id }) ?? PENDING_BASE) < PENDING_BASE;
-    const heads = this.#store.extraHeads(topicKey).filter(isDelivered);
+    const heads = this.#store.extraHeads(topicKey, CONSIDERED_HEADS).filter(isDelivered);
     if (greatest.position < PENDING_BASE) heads.push(greatest.id);
     return heads.filter((id) => seqOfId(id) <= limit).slice(-MAX_LINKS);
   }

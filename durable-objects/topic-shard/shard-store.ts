@@ -65,8 +65,8 @@ export interface ShardStore {
   isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
 
-  /** Heads other than the topic's greatest id. */
-  extraHeads(topicKey: Bytes): Bytes[];
+  /** The newest heads other than the topic's greatest id, in id order. */
+  extraHeads(topicKey: Bytes, limit: number): Bytes[];
   addHead(topicKey: Bytes, id: Bytes): void;
   removeHead(topicKey: Bytes, id: Bytes): void;
 

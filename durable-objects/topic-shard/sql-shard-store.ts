@@ -146,12 +146,10 @@ export class SqlShardStore implements ShardStore {
     return toPlace(this.#first<PlaceRow>(query, topicKey));
   }
 
-  extraHeads(topicKey: Bytes): Bytes[] {
-    const rows = this.#sql.exec<{ id: ArrayBuffer }>(
-      "SELECT id FROM heads WHERE topic_key = ? ORDER BY id",
-      topicKey,
-    );
-    return rows.toArray().map(({ id }) => bytes(id));
+  extraHeads(topicKey: Bytes, limit: number): Bytes[] {
+    const query = "SELECT id FROM heads WHERE topic_key = ? ORDER BY id DESC LIMIT ?";
+    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, limit).toArray();
+    return rows.map(({ id }) => bytes(id)).reverse();
   }
 
   addHead(topicKey: Bytes, id: Bytes): void {
