@@ -10,6 +10,7 @@ import {
   isRunning,
   markOf,
   type ProcessMark,
+  parentOf,
   wasStartedWith,
 } from "./processes.ts";
 

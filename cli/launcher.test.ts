@@ -37,12 +37,12 @@ class Launcher {
   stdout = "";
   stderr = "";
 
-  constructor(...words: string[]) {
+  constructor(program: string, words: readonly string[], environment: NodeJS.ProcessEnv = {}) {
     // Without npm's variables: here nobody but the test decides when it ends.
     const { npm_lifecycle_event: _, ...env } = process.env;
-    this.child = spawn(process.execPath, [CLI, ...words], {
+    this.child = spawn(process.execPath, [program, ...words], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...env, TMPDIR: folder },
+      env: { ...env, TMPDIR: folder, ...environment },
     });
     this.child.stdout?.on("data", (data) => {
       this.stdout += data;
@@ -82,6 +82,18 @@ async function answers(port: number): Promise<boolean> {
   }
 }
 
+const launch = (...words: string[]): Launcher => new Launcher(CLI, words);
+
+/** Starts the launcher as npm does, by a shell that waits for it, in a process that is npm's stand-in. */
+function launchByNpm(...words: string[]): Launcher {
+  const npm = join(folder, "npm.mjs");
+  const script =
+    'import { spawn } from "node:child_process"; spawn("sh", ["-c", process.argv[2]], { stdio: "inherit" });';
+  writeFileSync(npm, script);
+  const command = [process.execPath, CLI, ...words].map((word) => `'${word}'`).join(" ");
+  return new Launcher(npm, [`${command}; true`], { npm_lifecycle_event: "node" });
+}
+
 const nodeKey = async (port: number): Promise<unknown> => {
   const info: unknown = await (await fetch(`http://127.0.0.1:${port}/v1/info`)).json();
   return typeof info === "object" && info !== null && "key" in info ? info.key : undefined;
@@ -105,7 +117,7 @@ describe("a network of local nodes", { timeout: 120_000 }, () => {
     "prints one line when all answer, and %s stops all",
     async (signal) => {
       const port = await freePortRun(2);
-      const launcher = new Launcher("start", "--nodes", "2", "--port", String(port));
+      const launcher = launch("start", "--nodes", "2", "--port", String(port));
       await launcher.ready();
       expect(launcher.stdout).toBe(
         `pennypost: ready http://127.0.0.1:${port} http://127.0.0.1:${port + 1}\n`,
@@ -127,12 +139,12 @@ describe("a network of local nodes", { timeout: 120_000 }, () => {
     const envelope = { contentTopic: "/xmtp/0/m-kept/proto", timestampNs: "1", message: "aGVsbG8=" };
     const call = (path: string, body: unknown) =>
       fetch(`http://127.0.0.1:${port}/message/v1/${path}`, { method: "POST", body: JSON.stringify(body) });
-    const first = new Launcher(...words);
+    const first = launch(...words);
     await first.ready();
     const keys = await Promise.all([nodeKey(port), nodeKey(port + 1)]);
     expect((await call("publish", { envelopes: [envelope] })).status).toBe(200);
     await first.end("SIGTERM");
-    const second = new Launcher(...words);
+    const second = launch(...words);
     await second.ready();
     expect(await Promise.all([nodeKey(port), nodeKey(port + 1)])).toEqual(keys);
     const page = await call("query", { contentTopics: [envelope.contentTopic] });
@@ -148,26 +160,41 @@ describe("one local node", { timeout: 120_000 }, () => {
     async () => {
       const port = await freePortRun(1);
       const words = ["node", "--port", String(port), "--data", join(folder, "data")];
-      const first = new Launcher(...words);
+      const first = launch(...words);
       await first.ready();
       expect(first.stdout).toBe(`pennypost: ready http://127.0.0.1:${port}\n`);
       const key = await nodeKey(port);
       const workerd = workerdIn("data");
       await first.end("SIGKILL");
       await untilGone(workerd);
-      const second = new Launcher(...words);
+      const second = launch(...words);
       await second.ready();
       expect(await nodeKey(port)).toBe(key);
       expect(await second.end("SIGTERM")).toBe(0);
     },
   );
 
+  it("stops when the npm that started it is killed, and a new one takes its folder", async () => {
+    const port = await freePortRun(1);
+    const words = ["node", "--port", String(port), "--data", join(folder, "data")];
+    const first = launchByNpm(...words);
+    await first.ready();
+    const workerd = workerdIn("data");
+    await first.end("SIGKILL");
+    const second = launchByNpm(...words);
+    await second.ready();
+    expect(isRunning(workerd)).toBe(false);
+    const successor = workerdIn("data");
+    await second.end("SIGKILL");
+    await untilGone(successor);
+  });
+
   it("leaves alone what another launcher runs on the same folder", async () => {
     const port = await freePortRun(2);
     const data = join(folder, "data");
-    const first = new Launcher("node", "--port", String(port), "--data", data);
+    const first = launch("node", "--port", String(port), "--data", data);
     await first.ready();
-    const second = new Launcher("node", "--port", String(port + 1), "--data", data);
+    const second = launch("node", "--port", String(port + 1), "--data", data);
     await second.exited;
     expect(second.child.exitCode).toBe(1);
     expect(second.stderr).toContain(`is in use by process ${first.child.pid}`);
@@ -179,7 +206,7 @@ describe("one local node", { timeout: 120_000 }, () => {
     const port = await freePortRun(1);
     const server = createServer().listen(port, "127.0.0.1");
     await once(server, "listening");
-    const launcher = new Launcher("node", "--port", String(port));
+    const launcher = launch("node", "--port", String(port));
     await launcher.exited;
     server.close();
     expect(launcher.child.exitCode).toBe(1);
@@ -191,7 +218,7 @@ describe("one local node", { timeout: 120_000 }, () => {
   it("writes nothing when its genesis document is none", async () => {
     const genesis = join(folder, "genesis.json");
     writeFileSync(genesis, "{}");
-    const launcher = new Launcher("node", "--genesis", genesis, "--data", join(folder, "data"));
+    const launcher = launch("node", "--genesis", genesis, "--data", join(folder, "data"));
     await launcher.exited;
     expect(launcher.child.exitCode).toBe(1);
     expect(launcher.stderr).toContain(`no genesis document in ${genesis}`);

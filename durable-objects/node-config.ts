@@ -113,6 +113,9 @@ function read(env: Env): NodeConfig {
   const isLocal = env.LOCAL === "true";
   const signer = readSigner(env.NODE_KEY);
   const network = new Network(readGenesis(env.GENESIS, isLocal), suite);
+  if (network.genesis.stampPrefixes.length > 0) {
+    throw misconfigured("GENESIS", "stampPrefixes: this version cannot check stamps yet");
+  }
   const shardCount = Number(env.SHARDS || DEFAULT_SHARDS);
   if (!isShardCount(shardCount)) throw misconfigured("SHARDS", "a power of two from 1 to 1,024 is needed");
   return {

@@ -3,6 +3,7 @@ import { type Bytes, concatBytes, fromHex, toHex } from "../protocol/bytes.ts";
 import {
   type CryptoSuite,
   hasCanonicalScalar,
+  hasNeutralR,
   PrimeOrderKeys,
   SEED_BYTES,
   type Signer,
@@ -35,6 +36,7 @@ function platformSuite(): CryptoSuite {
     sha256: (data) => new Uint8Array(createHash("sha256").update(data).digest()),
     verify: (publicKey, message, signature) =>
       hasCanonicalScalar(signature) &&
+      !hasNeutralR(signature) &&
       primeOrder.has(publicKey) &&
       verify(null, message, keyOf(publicKey), signature),
   };

@@ -98,7 +98,11 @@ describe("checkCbor", () => {
   test("refuses indefinite and reserved lengths, a short argument, and what follows the end", () => {
     for (let major = 0; major < 8; major++) {
       for (let info = 28; info < 32; info++) {
-        expect(checked(Uint8Array.of((major << 5) | info, 0, 0xff))).toBe("cbor_malformed");
+        const reserved = Uint8Array.of((major << 5) | info);
+        for (const following of [0, 1, 16, 32, 64, 128]) {
+          expect(checked(concatBytes(reserved, new Uint8Array(following)))).toBe("cbor_malformed");
+        }
+        expect(checked(concatBytes(reserved, Uint8Array.of(0xff)))).toBe("cbor_malformed");
       }
     }
     for (const width of [1, 2, 4, 8]) {

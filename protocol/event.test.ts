@@ -103,6 +103,12 @@ describe("an event's block", () => {
     );
   });
 
+  test("may have 8,192 bytes before it is asked what it is", () => {
+    const sized = (length: number) => dagCbor.encode(new Uint8Array(length - 3));
+    expect(sized(8_192).length).toBe(8_192);
+    expect([decoded(sized(8_192)), decoded(sized(8_193))]).toEqual(["form", "block_size"]);
+  });
+
   test("of arbitrary bytes is refused with a PennypostError", () => {
     fc.assert(
       fc.property(bytesOf(0, 400), (bytes) => void expect(decoded(bytes)).toBeTypeOf("string")),

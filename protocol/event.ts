@@ -23,6 +23,8 @@ import {
 } from "./limits.ts";
 
 export const EVENT_VERSION = 1;
+/** The rule of blocks that only newer nodes can judge: no breach by those who pass them on. */
+export const LATER_VERSION = "later-version";
 
 /** The fields of an event's block. Digests are SHA-256, 32 bytes; the block holds them as CIDs. */
 export interface EventFields {
@@ -103,11 +105,13 @@ export function decodeBlock(block: Uint8Array): EventFields {
   if (block.length > MAX_BLOCK_BYTES) throw broken("block_size", `a block of ${block.length} bytes`);
   const value = decodeCbor(block, { bytes: MAX_BLOCK_BYTES, items: 4_096 });
   if (!isMap(value)) throw broken("form", "the block is no map");
+  if (typeof value.v === "number" && value.v > EVENT_VERSION)
+    throw broken(LATER_VERSION, `version ${value.v}`);
   const names = Object.keys(value).filter((name) => name !== "grant");
   if (names.length !== REQUIRED.length || !REQUIRED.every((name) => name in value)) {
     throw broken("form", "fields are missing or unknown");
   }
-  if (value.v !== EVENT_VERSION) throw broken("version", "a version that is not known here");
+  if (value.v !== EVENT_VERSION) throw broken("version", "no such version");
   const fields: EventFields = {
     net: bytesOf(value.net, 32, "net"),
     topic: topicOf(value.topic, block),

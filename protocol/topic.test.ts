@@ -28,6 +28,7 @@ describe("a topic", () => {
     expect(codeOf("\u{1F600}".repeat(75))).toBe("good");
     expect(codeOf(`${"\u{1F600}".repeat(75)}a`)).toBe("topic_too_long");
     expect(codeOf("a".repeat(10_000_000))).toBe("topic_too_long");
+    expect(codeOf(`\uD83D${"a".repeat(300)}`)).toBe("topic_too_long");
     for (const lone of ["\uD83D", "\uDE00", "a\uD83Db", "\uDE00\uD83D"])
       expect(codeOf(lone)).toBe("topic_not_utf8");
   });

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { concatBytes, utf8 } from "./bytes.ts";
+import { encodeCbor } from "./cbor.ts";
 import {
   createEvent,
   encodeBlock,
@@ -12,7 +13,7 @@ import {
 import { eventId } from "./event-id.ts";
 import { type Genesis, Network } from "./genesis.ts";
 import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
-import { SLOT_MS } from "./retention.ts";
+import { endOfSlotMs, SLOT_MS, slotOfSeq } from "./retention.ts";
 import { bytesOf, network, newEvents, otherSigner, signer, suite } from "./testing/arbitraries.ts";
 import { judgeEvent } from "./validity.ts";
 import { MEMBERS_GENESIS } from "./vectors/arithmetic-vectors.ts";
@@ -79,7 +80,6 @@ describe("a valid event", () => {
       expect(judgeAt(event, slotEnd + 90 * DAY_MS)).toEqual({
         kind: "dropped",
         reason: "expired",
-        id: event.id,
       });
     }
     const firstOfNext = eventAt(slotEnd, { seq: firstSeqOf(slotEnd) });
@@ -108,11 +108,33 @@ describe("a valid event", () => {
   });
 });
 
+describe("an ephemeral event", () => {
+  test("is still relayed for a slot after its own has ended, since it was on its way", () => {
+    const slot = slotOfSeq(firstSeqOf(NOW_MS));
+    const topic = utf8("/xmtp/0/mE-verdicts/proto");
+    const event = eventAt(endOfSlotMs(slot) - 1, { topic, class: network.classOf(topic).id });
+    expect(judgeAt(event, endOfSlotMs(slot)).kind).toBe("valid");
+    expect(judgeAt(event, endOfSlotMs(slot + 1) - 1).kind).toBe("valid");
+    expect(judgeAt(event, endOfSlotMs(slot + 1))).toEqual({ kind: "dropped", reason: "expired" });
+  });
+});
+
+describe("an event of a later version", () => {
+  test("is dropped without blame, whatever else is in it", () => {
+    const message = new Uint8Array();
+    const signature = new Uint8Array(64);
+    for (const fields of [{ v: 2 }, { v: 2, topic: 7, more: [] }]) {
+      const wire = { block: encodeCbor(fields), signature, message };
+      expect(judgeAt(wire, NOW_MS)).toEqual({ kind: "dropped", reason: "later-version" });
+    }
+  });
+});
+
 describe("an event ahead of the clock", () => {
   test("is held up to 10 min ahead, and dropped beyond, to the millisecond", () => {
     const event = eventAt(NOW_MS + 600_000);
     expect(judgeAt(event, NOW_MS)).toMatchObject({ kind: "held", reason: "ahead" });
-    expect(judgeAt(event, NOW_MS - 1)).toEqual({ kind: "dropped", reason: "far-ahead", id: event.id });
+    expect(judgeAt(event, NOW_MS - 1)).toEqual({ kind: "dropped", reason: "far-ahead" });
   });
 
   test("is judged by its millisecond: the counter and the shard do not count", () => {
@@ -215,6 +237,16 @@ describe("what a peer sends", () => {
         expect(kinds).toContain(judgeAt(event, nowMs).kind);
       }),
     );
+  });
+
+  test("without 64 bytes of signature is refused, whatever the suite says", () => {
+    const event = eventAt(NOW_MS);
+    const context = { network, suite: { ...suite, verify: () => true }, nowMs: NOW_MS };
+    expect(judgeEvent({ ...event, signature: new Uint8Array(64) }, context).kind).toBe("valid");
+    for (const length of [0, 63, 65]) {
+      const verdict = judgeEvent({ ...event, signature: new Uint8Array(length) }, context);
+      expect(verdict).toMatchObject({ kind: "refused", rule: "signature" });
+    }
   });
 
   test("with an origin that did not sign it is refused", () => {

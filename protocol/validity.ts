@@ -7,6 +7,7 @@ import {
   type EncodedEvent,
   type EventFields,
   envelopeDigest,
+  LATER_VERSION,
   signedBytes,
   type WireEvent,
 } from "./event.ts";
@@ -14,7 +15,7 @@ import { eventId, seqOfId } from "./event-id.ts";
 import type { Network, RetentionClass } from "./genesis.ts";
 import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
 import { MAX_AHEAD_HELD_MS, MAX_AHEAD_STORED_MS } from "./limits.ts";
-import { expiryLine, isEphemeral } from "./retention.ts";
+import { expiryLine, isEphemeral, SLOT_MS } from "./retention.ts";
 import { topicKey } from "./topic.ts";
 
 /** An event that passed every rule; only `judgeEvent` and the origin's own publish make one. */
@@ -39,7 +40,7 @@ export type Verdict =
       readonly id: Bytes;
       readonly seq: bigint;
     }
-  | { readonly kind: "dropped"; readonly reason: "expired" | "far-ahead"; readonly id: Bytes }
+  | { readonly kind: "dropped"; readonly reason: "expired" | "far-ahead" | "later-version" }
   | { readonly kind: "refused"; readonly rule: string; readonly message: string };
 
 export interface JudgeContext {
@@ -73,6 +74,10 @@ function brokenRule(fields: EventFields, wire: WireEvent, retention: RetentionCl
   return undefined;
 }
 
+/** The expiry line; for ephemeral events a slot lower, since they are on their way when their slot ends. */
+const leastSeq = (retention: RetentionClass, nowMs: number): bigint =>
+  isEphemeral(retention) ? expiryLine(retention, nowMs - SLOT_MS) : expiryLine(retention, nowMs);
+
 /** Judges an event by the rules that are the same on every way in. Never throws for what a peer sent. */
 export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
   const { network, suite, nowMs } = context;
@@ -81,6 +86,7 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
     fields = decodeBlock(wire.block);
   } catch (error) {
     if (!(error instanceof PennypostError)) throw error;
+    if (error.data.rule === LATER_VERSION) return { kind: "dropped", reason: LATER_VERSION };
     return refused(String(error.data.rule ?? error.code), error.message);
   }
   const retention = network.classOf(fields.topic);
@@ -89,9 +95,9 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
 
   const blockDigest = suite.sha256(wire.block);
   const id = eventId(fields.seq, blockDigest);
-  if (fields.seq < expiryLine(retention, nowMs)) return { kind: "dropped", reason: "expired", id };
+  if (fields.seq < leastSeq(retention, nowMs)) return { kind: "dropped", reason: "expired" };
   const aheadMs = timeOfSeq(fields.seq) - nowMs;
-  if (aheadMs > MAX_AHEAD_HELD_MS) return { kind: "dropped", reason: "far-ahead", id };
+  if (aheadMs > MAX_AHEAD_HELD_MS) return { kind: "dropped", reason: "far-ahead" };
 
   if (wire.signature.length !== SIGNATURE_BYTES) return refused("signature", "a signature has 64 bytes");
   if (!suite.verify(fields.origin, signedBytes(blockDigest), wire.signature)) {

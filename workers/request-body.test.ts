@@ -25,11 +25,42 @@ test("no body is an empty one", async () => {
   expect(await withBody(new Request("https://node.invalid/"), MB, async (body) => body.length)).toBe(0);
 });
 
-test("a body over the limit is refused without being read to its end", async () => {
+test("a body over the limit is refused, and read to its end so that the client hears it", async () => {
   const { counter, request } = countedBody(50);
   const refused = expect.objectContaining({ code: "request_too_large", httpStatus: 429, grpc: 8 });
   await expect(withBody(request, 4 * MB, async () => "worked")).rejects.toEqual(refused);
-  expect(counter.sent).toBeLessThan(10);
+  expect(counter.sent).toBe(50);
+});
+
+test("a body without end is cut off", async () => {
+  const { counter, request } = countedBody(1_000);
+  await expect(withBody(request, 4 * MB, async () => "worked")).rejects.toThrow("the request is over");
+  expect(counter.sent).toBeLessThan(120);
+});
+
+test("a refused body holds no bytes while the rest of it comes", async () => {
+  const { promise: sent, resolve: send } = Promise.withResolvers<void>();
+  const { promise: overLimit, resolve: tell } = Promise.withResolvers<void>();
+  let megabytes = 0;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (++megabytes === 20) {
+        tell();
+        await sent;
+        return controller.close();
+      }
+      controller.enqueue(new Uint8Array(MB));
+    },
+  });
+  const large = withBody(
+    new Request("https://node.invalid/", { method: "POST", body }),
+    16 * MB,
+    async () => "worked",
+  );
+  await overLimit;
+  expect(await withBody(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
+  send();
+  await expect(large).rejects.toThrow("the request is over");
 });
 
 test("bytes in flight are bounded over all requests, and given back", async () => {

@@ -171,6 +171,15 @@ export const NOT_CANONICAL: readonly Refusal[] = [
 export const KINDS: readonly Refusal[] = [
   ...Object.keys(GOOD).map((name) => changed("form", `The field ${name} is missing.`, { [name]: undefined })),
   {
+    description: "The topic under another name.",
+    rule: "form",
+    block: rawMap(
+      ...entriesOf({ topic: undefined, origin: undefined }),
+      [rawText("topik"), GOOD.topic],
+      [rawText("origin"), GOOD.origin],
+    ),
+  },
+  {
     description: "A field that is not known.",
     rule: "form",
     block: rawMap(...entriesOf({}), [rawText("unknown"), rawUint(1)]),
@@ -193,7 +202,6 @@ export const KINDS: readonly Refusal[] = [
     rule: "block_size",
     block: rawMap([rawText("a"), rawBytes(patternMessage(8_187))]),
   },
-  changed("version", "The version 2.", { v: rawUint(2) }),
   changed("version", "The version 0.", { v: rawUint(0) }),
   changed("version", "The version as a text.", { v: rawText("1") }),
   changed("form", "A network id of 31 bytes.", { net: rawBytes(developmentNetwork.id.subarray(1)) }),

@@ -8,6 +8,7 @@ import { groupByShard, shardStub } from "../../durable-objects/stubs.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
+import type { Network } from "../../protocol/genesis.ts";
 import { EPHEMERAL_HOPS, MAX_PEER_BODY_BYTES, MAX_PEER_IDS } from "../../protocol/limits.ts";
 import {
   type Cursor,
@@ -23,6 +24,7 @@ import {
 } from "../../protocol/peer-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
 import { shardOf } from "../../protocol/topic.ts";
+import { judgeEvent } from "../../protocol/validity.ts";
 import { withBody } from "../request-body.ts";
 import { mergeShares } from "./merge-shares.ts";
 import { tellLinks } from "./tell-links.ts";
@@ -57,21 +59,22 @@ async function signed(c: Handler, work: (body: Bytes, peer: Bytes) => Promise<By
   });
 }
 
-/** An event without a readable block belongs to no shard: it is a breach like any other. */
-function readable(events: readonly WireEvent[]): {
-  named: (WireEvent & { topicKey: Bytes })[];
-  unreadable: number;
-} {
-  const named = events.flatMap((event) => {
+/** An event without a readable block belongs to no shard; a breach, unless it is of a later version. */
+function readable(events: readonly WireEvent[], network: Network) {
+  const named: (WireEvent & { topicKey: Bytes })[] = [];
+  let unreadable = 0;
+  for (const event of events) {
     const topicKey = topicKeyOfWire(event);
-    return topicKey ? [{ ...event, topicKey }] : [];
-  });
-  return { named, unreadable: events.length - named.length };
+    if (topicKey) named.push({ ...event, topicKey });
+    else if (judgeEvent(event, { network, suite, nowMs: Date.now() }).kind === "refused") unreadable++;
+  }
+  return { named, unreadable };
 }
 
 async function push(c: Handler, { runs, ephemeral }: PushBody, peer: Bytes): Promise<Bytes> {
-  const { shardCount } = nodeConfig(c.env);
-  const { named, unreadable } = readable(runs.flatMap(({ events }) => events));
+  const { shardCount, network } = nodeConfig(c.env);
+  const events = runs.flatMap((run) => run.events);
+  const { named, unreadable } = readable(events, network);
   const previous = Map.groupBy(
     runs.flatMap((run) => (run.previous ? [run.previous] : [])),
     ({ topicKey }) => shardOf(topicKey, shardCount),
@@ -80,10 +83,10 @@ async function push(c: Handler, { runs, ephemeral }: PushBody, peer: Bytes): Pro
   const shards = new Set([...groups.keys(), ...previous.keys()]);
   const summaries = await Promise.all(
     [...shards].map((shard) => {
-      const events = (groups.get(shard) ?? []).map(toWire);
+      const share = (groups.get(shard) ?? []).map(toWire);
       return outcomeOf(
         "shard",
-        shardStub(c.env, shard).ingest(events, toHex(peer), previous.get(shard) ?? []),
+        shardStub(c.env, shard).ingest(share, toHex(peer), previous.get(shard) ?? []),
       );
     }),
   );
