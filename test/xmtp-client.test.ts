@@ -45,15 +45,21 @@ describe("the real client", () => {
   /** Opens a stream of the SDK; it is read from now on and closed after the test. */
   const read = async <T>(stream: () => Promise<AsyncIterator<T>>) => new Reader(await watch.opened(stream));
 
-  /** Two clients that can see each other's contact on their own node. */
-  async function pair(bobOptions: object = {}) {
+  /** A client publishes a V1 contact and then a V2 one; who sees only the first takes it for a V1 peer. */
+  const contactAt = async (node: TestNode, { address }: XmtpClient, versions: number) => {
+    const topic = `/xmtp/0/contact-${address}/proto`;
+    await until("a contact at the other node", async () => (await node.queryAll(topic)).length === versions);
+  };
+
+  /** Two clients, each with its contact on the other's node; Bob may have a V1 contact only. */
+  async function pair({ publishLegacyContact = false } = {}) {
     const aliceWallet = newWallet();
     const [alice, bob] = await Promise.all([
       logIn(aliceWallet, aliceNode.url),
-      logIn(newWallet(), bobNode.url, bobOptions),
+      logIn(newWallet(), bobNode.url, { publishLegacyContact }),
     ]);
-    await until("Bob's contact at Alice's node", () => alice.canMessage(bob.address));
-    await until("Alice's contact at Bob's node", () => bob.canMessage(alice.address));
+    await contactAt(aliceNode, bob, publishLegacyContact ? 1 : 2);
+    await contactAt(bobNode, alice, 2);
     return { aliceWallet, alice, bob };
   }
 
@@ -67,6 +73,8 @@ describe("the real client", () => {
     const { alice, bob } = await pair();
     const strangers = [newWallet().address, newWallet().address] as const;
     expect(await alice.canMessage(strangers[0])).toBe(false);
+    expect(await alice.canMessage(bob.address)).toBe(true);
+    alice.forgetContact(bob.address);
     const asked = [strangers[0], bob.address, strangers[1], alice.address];
     expect(await alice.canMessage(asked)).toEqual([false, true, false, true]);
     const { Client } = sdk;

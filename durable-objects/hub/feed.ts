@@ -22,7 +22,7 @@ export interface FeedBatch {
 }
 
 export interface FeedAnswer {
-  /** The position up to which the hub has this shard's events; null when it does not follow the shard. */
+  /** The position up to which the hub has this shard's events; null while it has no place in the shard. */
   readonly position: number | null;
   /** False when no subscriber of this hub has a topic in the shard. */
   readonly isListening: boolean;

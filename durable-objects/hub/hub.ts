@@ -13,9 +13,9 @@ import { ECHO } from "../topic-shard/shard-store.ts";
 import type { Connection } from "./connection.ts";
 import type { FeedAnswer, FeedBatch } from "./feed.ts";
 import { decodeResumeToken, encodeResumeToken, type ShardPlace } from "./resume-token.ts";
-import { refuseSocket, type SocketAttachment, SocketConnection } from "./socket-connection.ts";
+import { endSocket, refuseSocket, type SocketAttachment, SocketConnection } from "./socket-connection.ts";
 import { StreamConnection } from "./stream-connection.ts";
-import { Subscriptions } from "./subscriptions.ts";
+import { isOfXmtp, Subscriptions } from "./subscriptions.ts";
 import { TopicLists } from "./topic-lists.ts";
 
 /** Marks an answer of a hub that is an error record instead of a stream. */
@@ -170,7 +170,9 @@ export class Hub extends DurableObject<Env> {
       const call = shardStub(this.env, shard).deliveredAfter(follow.position, connection.topicKeys);
       const { events, position } = await outcomeOf("shard", call);
       follow.position = Math.max(follow.position, position);
-      const fresh = events.filter(({ flags }) => (flags & ECHO) === 0);
+      const fresh = events.filter(
+        (event) => (event.flags & ECHO) === 0 && (connection.topicKeys !== null || isOfXmtp(event)),
+      );
       if (fresh.length > 0) connection.send(fresh);
     }
   }
@@ -209,6 +211,8 @@ export class Hub extends DurableObject<Env> {
 
   override webSocketClose(socket: WebSocket): void {
     this.#forget(socket);
+    // Answers the client's close: without it, the client waits for its own time-out.
+    endSocket(socket);
   }
 
   override webSocketError(socket: WebSocket): void {

@@ -82,6 +82,9 @@ export function refuseSocket(socket: WebSocket, error: unknown): void {
   closeSocket(socket, isInput ? CLOSE.badInput : CLOSE.tooBusy, message.code);
 }
 
+/** Answers a close of the other side. */
+export const endSocket = (socket: WebSocket): void => closeSocket(socket, CLOSE.normal, "");
+
 function closeSocket(socket: WebSocket, code: number, reason: string): void {
   try {
     socket.close(code, reason);

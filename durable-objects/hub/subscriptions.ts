@@ -8,7 +8,9 @@ import type { FedEvent, FeedAnswer, FeedBatch } from "./feed.ts";
 /** Topics of all subscriptions of a hub, counted with repetition: about 100 bytes of memory each. */
 const MAX_TOPIC_ENTRIES = 200_000;
 const MAX_CONNECTIONS = 2_048;
-const ALL_TOPICS_PREFIX = "/xmtp/0/";
+
+/** Whether an event is of a topic of XMTP: what a subscription to all topics is about. */
+export const isOfXmtp = (event: FedEvent): boolean => topicOf(event).startsWith("/xmtp/0/");
 
 /** What the hub has of one shard. */
 interface ShardState {
@@ -98,7 +100,7 @@ export class Subscriptions {
     this.#route(batch.shard, batch.ephemeral);
     const state = this.#shards.get(batch.shard);
     // A subscription is on its way: its position is not known yet, so nothing may be taken before it.
-    if (!state) return { position: batch.from, isListening: true };
+    if (!state) return { position: null, isListening: true };
     if (!equalBytes(state.generation, batch.generation)) {
       this.#restart(batch.shard);
       this.#shards.set(batch.shard, { generation: batch.generation, position: batch.to });
@@ -133,7 +135,7 @@ export class Subscriptions {
 
   *#subscribers(event: FedEvent): Iterable<Connection> {
     yield* this.#byTopic.get(toHex(event.topicKey)) ?? [];
-    if (this.#ofAll.size > 0 && topicOf(event).startsWith(ALL_TOPICS_PREFIX)) yield* this.#ofAll;
+    if (this.#ofAll.size > 0 && isOfXmtp(event)) yield* this.#ofAll;
   }
 
   #restart(shard: number): void {

@@ -24,6 +24,8 @@ const GATHER_MS = 25;
 /** After a failure the peer is left alone for 1 s, 2 s, 4 s … up to this. */
 const MAX_PAUSE_MS = 300_000;
 const FIRST_PAUSE_MS = 1_000;
+/** A shard comes again after this long at the latest: the peer may be heard of before a long pause ends. */
+const MAX_SHARD_PAUSE_MS = 5_000;
 
 export interface LinkStatus {
   readonly url: string;
@@ -58,7 +60,7 @@ export class PeerLink extends DurableObject<Env> {
   async push(url: string, run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<Outcome<number>> {
     return attempt(() => {
       const nowMs = Date.now();
-      if (this.#pausedUntilMs > nowMs) return this.#pausedUntilMs;
+      if (this.#pausedUntilMs > nowMs) return Math.min(this.#pausedUntilMs, nowMs + MAX_SHARD_PAUSE_MS);
       if (!this.#queue.add(run, ephemeral)) return nowMs + FIRST_PAUSE_MS;
       if (!this.#isPushing) {
         this.#isPushing = true;

@@ -9,48 +9,7 @@ import {
   type StoredEvent,
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
-
-/** A list kept in the order of `compare`, which tells all its members apart. */
-class SortedList<T> {
-  readonly items: T[] = [];
-  readonly #compare: (a: T, b: T) => number;
-
-  constructor(compare: (a: T, b: T) => number) {
-    this.#compare = compare;
-  }
-
-  /** The place of the first member that `isBelow` is false of. */
-  firstNot(isBelow: (item: T) => boolean): number {
-    let low = 0;
-    let high = this.items.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (isBelow(this.items[middle] as T)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  find(item: T): T | undefined {
-    const found = this.items[this.firstNot((each) => this.#compare(each, item) < 0)];
-    return found !== undefined && this.#compare(found, item) === 0 ? found : undefined;
-  }
-
-  add(item: T): void {
-    this.items.splice(
-      this.firstNot((each) => this.#compare(each, item) < 0),
-      0,
-      item,
-    );
-  }
-
-  delete(item: T): void {
-    this.items.splice(
-      this.firstNot((each) => this.#compare(each, item) < 0),
-      1,
-    );
-  }
-}
+import { SortedList } from "./sorted-list.ts";
 
 interface Topic {
   readonly byId: SortedList<Pick<StoredEvent, "id">>;
@@ -192,6 +151,10 @@ export class MemoryShardStore implements ShardStore {
     return position === undefined ? undefined : this.#at(position);
   }
 
+  blockOf(name: EventName): Bytes | undefined {
+    return this.get(name)?.block;
+  }
+
   findByDigest(blockDigest: Bytes): StoredEvent | undefined {
     const name = this.#byDigest.get(toHex(blockDigest));
     return name && this.get(name);
@@ -224,8 +187,8 @@ export class MemoryShardStore implements ShardStore {
     return event && { id: event.id, position: event.position };
   }
 
-  extraHeads(topicKey: Bytes): Bytes[] {
-    return [...this.#topic(topicKey).heads.items];
+  extraHeads(topicKey: Bytes, limit: number): Bytes[] {
+    return this.#topic(topicKey).heads.items.slice(-limit);
   }
 
   addHead(topicKey: Bytes, id: Bytes): void {
@@ -281,9 +244,11 @@ export class MemoryShardStore implements ShardStore {
     return notes.map(({ child }) => child);
   }
 
-  missingParents(limit: number): EventName[] {
+  missingParents(limit: number, after: EventName | null): EventName[] {
+    const isBefore = ({ topicKey, parent }: Unmet) =>
+      after !== null && (compareBytes(topicKey, after.topicKey) || compareBytes(parent, after.id)) <= 0;
     const missing: EventName[] = [];
-    for (const { topicKey, parent } of this.#unmet.items) {
+    for (const { topicKey, parent } of this.#unmet.items.slice(this.#unmet.firstNot(isBefore))) {
       const last = missing.at(-1);
       const isRepeat = last && equalBytes(last.topicKey, topicKey) && equalBytes(last.id, parent);
       if (isRepeat || this.positionOf({ topicKey, id: parent }) !== undefined) continue;
@@ -339,9 +304,10 @@ export class MemoryShardStore implements ShardStore {
     const start = list.firstNot((each) => compareBytes(each.timeKey, from) < 0);
     const end = list.firstNot((each) => compareBytes(each.timeKey, to) <= 0);
     const rows = list.items.slice(start, end).filter(({ id }) => compareBytes(id, leastId) >= 0);
-    const isFirst = (i: number) =>
-      i === 0 || !equalBytes((rows[i - 1] as StoredEvent).timeKey, (rows[i] as StoredEvent).timeKey);
-    const firsts = rows.filter((_, i) => isFirst(i));
+    const firsts = rows.filter(({ timeKey }, i) => {
+      const before = rows[i - 1];
+      return !before || !equalBytes(before.timeKey, timeKey);
+    });
     for (const { id } of isDescending ? firsts.reverse() : firsts) {
       const event = this.get({ topicKey, id });
       if (event) yield event;

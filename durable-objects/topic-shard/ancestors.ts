@@ -38,10 +38,10 @@ function walk(store: ShardStore, { wanted, have }: WantBody): EventName[] {
     for (const name of frontier) {
       if (seen.has(nameOf(name)) || found.length >= MAX_WALKED_EVENTS) continue;
       seen.add(nameOf(name));
-      const event = store.get(name);
-      if (!event) continue;
+      const block = store.blockOf(name);
+      if (!block) continue;
       found.push(name);
-      for (const id of decodeBlock(event.block).links) next.push({ topicKey: name.topicKey, id });
+      for (const id of decodeBlock(block).links) next.push({ topicKey: name.topicKey, id });
     }
     frontier = next;
   }

@@ -82,10 +82,11 @@ export class DigestIndex {
     }
   }
 
+  /** The part that says what is covered comes last: a run that was not written to its end is written again. */
   #writeRun(run: number, rows: readonly IdRow[]): void {
     const parts = Array.from({ length: PARTS }, (): IdRow[] => []);
     for (const row of rows) parts[partOf(digestOf(row))]?.push(row);
-    for (const [part, members] of parts.entries()) {
+    for (const [part, members] of [...parts.entries()].reverse()) {
       members.sort((a, b) => compareBytes(digestOf(a), digestOf(b)));
       const entries = new Uint8Array(members.length * ENTRY_BYTES);
       const view = new DataView(entries.buffer);

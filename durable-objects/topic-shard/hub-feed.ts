@@ -82,7 +82,7 @@ export class HubFeed {
         const answer = await this.#send(name, hub, batch);
         if (!answer) break;
         if (!answer.isListening && hub.attachments === attachments) this.#detach(name);
-        hub.sent = answer.position ?? batch.to;
+        if (answer.position !== null) hub.sent = answer.position;
       }
     } finally {
       hub.isRunning = false;

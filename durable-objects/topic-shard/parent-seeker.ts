@@ -8,13 +8,17 @@ import { outcomeOf } from "../outcome.ts";
 import { headsOf } from "./heads.ts";
 import type { ShardStore } from "./shard-store.ts";
 
-/** A missing parent is asked for after these pauses, from another peer each time, and then no more. */
-const PAUSES_MS = [500, 2_000, 10_000, 60_000, 600_000, 3_600_000];
-/** Missing parents that are looked at in one round; the rest waits for the next. */
-const PARENTS_PER_ROUND = 256;
+/** Most missing parents are on their way: they are looked for when this has passed. */
+const FIRST_PAUSE_MS = 500;
+/** After each question for a parent it is left alone for so long; then another peer is asked, and after the last none. */
+const PAUSES_MS = [2_000, 10_000, 60_000, 600_000, 3_600_000, Number.POSITIVE_INFINITY];
+/** Missing parents that are looked at, and asked for, at once. */
+const PARENTS_PER_LOOK = 256;
+/** Looks of one round; the next goes on where it ended, so that what is asked in vain keeps nothing from its turn. */
+const LOOKS_PER_ROUND = 64;
 const MAX_REMEMBERED = 8_192;
-/** Requests of one round: each brings a page and may name further parents. */
-const MAX_REQUESTS_PER_ROUND = 64;
+/** Pages that are read for one question: each brings events that were not here. */
+const PAGES_PER_QUESTION = 64;
 
 interface Asked {
   readonly count: number;
@@ -29,16 +33,20 @@ export class ParentSeeker {
   readonly #env: Env;
   readonly #config: NodeConfig;
   readonly #store: ShardStore;
-  readonly #ingest: (events: readonly WireEvent[], peer: string) => Promise<unknown>;
+  readonly #ingest: (events: readonly WireEvent[], peer: string) => Promise<{ readonly stored: number }>;
   readonly #asked = new Map<string, Asked>();
+  /** The last missing parent that was looked at; null at the beginning of the list. */
+  #place: EventName | null = null;
   #isRunning = false;
+  #isCalledAgain = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerMs = Number.POSITIVE_INFINITY;
 
   constructor(
     env: Env,
     config: NodeConfig,
     store: ShardStore,
-    ingest: (events: readonly WireEvent[], peer: string) => Promise<unknown>,
+    ingest: (events: readonly WireEvent[], peer: string) => Promise<{ readonly stored: number }>,
   ) {
     this.#env = env;
     this.#config = config;
@@ -46,67 +54,90 @@ export class ParentSeeker {
     this.#ingest = ingest;
   }
 
-  /** Looks for missing parents soon: most are on their way and come within the first pause. */
+  /** Looks for missing parents soon. Called when events were stored. */
   seekSoon(): void {
-    if (this.#timer !== undefined || this.#isRunning || this.#config.peers.length === 0) return;
-    const missing = this.#store.missingParents(PARENTS_PER_ROUND);
-    if (missing.length === 0) return;
-    const nowMs = Date.now();
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (const name of missing) nextMs = Math.min(nextMs, this.#dueMs(name, nowMs));
-    if (nextMs === Number.POSITIVE_INFINITY) return;
-    this.#timer = setTimeout(() => void this.#round(), Math.max(0, nextMs - nowMs));
+    if (this.#config.peers.length === 0) return;
+    if (this.#isRunning) this.#isCalledAgain = true;
+    else if (this.#store.missingParents(1, null).length > 0) this.#wakeAt(Date.now() + FIRST_PAUSE_MS);
   }
 
-  /** When a parent may be asked for; infinity when it was asked for often enough. */
-  #dueMs(name: EventName, nowMs: number): number {
-    const key = toHex(name.id);
-    const asked = this.#asked.get(key);
-    if (asked) return asked.count >= PAUSES_MS.length ? Number.POSITIVE_INFINITY : asked.nextMs;
-    if (this.#asked.size >= MAX_REMEMBERED) this.#asked.clear();
-    const nextMs = nowMs + (PAUSES_MS[0] as number);
-    this.#asked.set(key, { count: 0, nextMs });
-    return nextMs;
+  #wakeAt(timeMs: number): void {
+    if (timeMs >= this.#timerMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMs = timeMs;
+    this.#timer = setTimeout(() => void this.#round(), Math.max(0, timeMs - Date.now()));
   }
 
   async #round(): Promise<void> {
-    this.#timer = undefined;
+    this.#timerMs = Number.POSITIVE_INFINITY;
     this.#isRunning = true;
+    this.#isCalledAgain = false;
+    const soonMs = Date.now() + FIRST_PAUSE_MS;
+    let nextMs = soonMs;
     try {
-      for (let requests = 0; requests < MAX_REQUESTS_PER_ROUND; requests++) {
-        const nowMs = Date.now();
-        const due = this.#store
-          .missingParents(PARENTS_PER_ROUND)
-          .filter((name) => this.#dueMs(name, nowMs) <= nowMs);
-        if (due.length === 0) break;
-        await this.#ask(due, nowMs);
-      }
+      const answerMs = await this.#lookThrough();
+      nextMs = this.#isCalledAgain ? Math.min(answerMs, soonMs) : answerMs;
     } catch (error) {
       console.warn({ what: "parents_not_found", why: String(error) });
     } finally {
       this.#isRunning = false;
     }
-    this.seekSoon();
+    if (nextMs !== Number.POSITIVE_INFINITY) this.#wakeAt(nextMs);
+  }
+
+  /** Asks for what is due, once through the list or as far as a round goes. Answers when to come again. */
+  async #lookThrough(): Promise<number> {
+    let soonestMs = Number.POSITIVE_INFINITY;
+    let isWhole = this.#place === null;
+    for (let looks = 0; looks < LOOKS_PER_ROUND; looks++) {
+      const nowMs = Date.now();
+      const missing = this.#store.missingParents(PARENTS_PER_LOOK, this.#place);
+      const isEnd = missing.length < PARENTS_PER_LOOK;
+      this.#place = isEnd ? null : (missing.at(-1) ?? null);
+      const due = missing.filter((name) => this.#dueMs(name) <= nowMs);
+      if (due.length > 0) await this.#ask(due, nowMs);
+      for (const name of missing) soonestMs = Math.min(soonestMs, this.#dueMs(name));
+      if (isEnd && due.length === 0 && isWhole) return soonestMs;
+      isWhole ||= isEnd;
+    }
+    return Date.now() + FIRST_PAUSE_MS;
+  }
+
+  /** When a parent may be asked for; infinity when it was asked for often enough. */
+  #dueMs({ id }: EventName): number {
+    return this.#asked.get(toHex(id))?.nextMs ?? 0;
   }
 
   async #ask(due: readonly EventName[], nowMs: number): Promise<void> {
-    let attempt = 0;
-    for (const { id } of due) {
-      const { count } = this.#asked.get(toHex(id)) ?? { count: 0 };
-      attempt = Math.max(attempt, count);
-      this.#asked.set(toHex(id), {
-        count: count + 1,
-        nextMs: nowMs + (PAUSES_MS[count + 1] ?? Number.POSITIVE_INFINITY),
-      });
-    }
+    const attempt = this.#countQuestion(due, nowMs);
     const peer = this.#config.peers[attempt % this.#config.peers.length];
     if (!peer) return;
     const link = this.#env.PEER_LINK.get(this.#env.PEER_LINK.idFromName(peer.url));
-    const page = await outcomeOf(
-      "peer link",
-      link.want(peer.url, { wanted: due, ancestors: true, have: this.#known(due) }),
-    );
-    if (page.events.length > 0) await this.#ingest(page.events, peer.url);
+    let ancestors = true;
+    for (let pages = 0; pages < PAGES_PER_QUESTION; pages++) {
+      const wanted = due.filter((name) => this.#store.positionOf(name) === undefined);
+      if (wanted.length === 0) return;
+      const want = { wanted, ancestors, have: this.#known(wanted) };
+      const page = await outcomeOf("peer link", link.want(peer.url, want));
+      const { stored } = await this.#ingest(page.events, peer.url);
+      if (!page.more) return;
+      // A page of old events that all are here: the walk has passed below what this shard has. Then without it.
+      if (stored === 0 && !ancestors) return;
+      ancestors = stored > 0 && ancestors;
+    }
+  }
+
+  /** Answers the greatest number of questions before this one. */
+  #countQuestion(due: readonly EventName[], nowMs: number): number {
+    let attempt = 0;
+    for (const { id } of due) {
+      const count = this.#asked.get(toHex(id))?.count ?? 0;
+      attempt = Math.max(attempt, count);
+      if (this.#asked.size >= MAX_REMEMBERED) this.#asked.clear();
+      const pauseMs = PAUSES_MS[count] ?? Number.POSITIVE_INFINITY;
+      this.#asked.set(toHex(id), { count: count + 1, nextMs: nowMs + pauseMs });
+    }
+    return attempt;
   }
 
   /** The heads here of the topics in question, below which the peer need not walk. */

@@ -4,7 +4,7 @@ import { unavailable } from "../../protocol/errors.ts";
 import { createEvent, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
-import { firstSeqOf, nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { GAP_DELIVERY_MS, MAX_AHEAD_LINKED_MS, MAX_LINKS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
@@ -140,20 +140,19 @@ export class ShardCore {
     this.#lastSeq = seq;
     if (ephemeral) return { id: event.id, isDuplicate: false, ephemeral: event };
     this.#storeEvent(event, nowMs, OWN);
-    this.#lastOwn = { topicKey, id: event.id };
     return { id: event.id, isDuplicate: false };
   }
 
   /** The delivered heads that a new event links to: the newest 16 that are not too far ahead, sorted. */
   #parents(topicKey: Bytes, nowMs: number): Bytes[] {
-    const limit = firstSeqOf(nowMs + MAX_AHEAD_LINKED_MS);
     const greatest = this.#store.greatest(topicKey);
     if (!greatest) return [];
     const isDelivered = (id: Bytes) =>
       (this.#store.positionOf({ topicKey, id }) ?? PENDING_BASE) < PENDING_BASE;
     const heads = this.#store.extraHeads(topicKey, CONSIDERED_HEADS).filter(isDelivered);
     if (greatest.position < PENDING_BASE) heads.push(greatest.id);
-    return heads.filter((id) => seqOfId(id) <= limit).slice(-MAX_LINKS);
+    const isNear = (id: Bytes) => timeOfSeq(seqOfId(id)) - nowMs <= MAX_AHEAD_LINKED_MS;
+    return heads.filter(isNear).slice(-MAX_LINKS);
   }
 
   /** Judges an event that a peer sent. Reads nothing but the event: nothing in it can make this throw. */
@@ -198,7 +197,9 @@ export class ShardCore {
     };
     this.#store.insert(stored);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
-    if (isDelivered) this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+    if (!isDelivered) return;
+    if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
+    this.#delivery.deliverChildren({ topicKey, id }, nowMs);
   }
 
   /** Delivers what waited longer than 30 s, marked as a gap, inside a transaction. Answers when to come again. */

@@ -59,6 +59,8 @@ export interface ShardStore {
   deliver(pendingPosition: number, position: number, flags: number): void;
   positionOf(name: EventName): number | undefined;
   get(name: EventName): StoredEvent | undefined;
+  /** An event's block, without reading its message. */
+  blockOf(name: EventName): Bytes | undefined;
   findByDigest(blockDigest: Bytes): StoredEvent | undefined;
   /** The least id, from `leastId` on, of the events that carry this envelope. */
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
@@ -75,8 +77,8 @@ export interface ShardStore {
   hasUnmet(topicKey: Bytes, parent: Bytes): boolean;
   /** Forgets the notes on `parent` and answers the children, in id order. */
   takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[];
-  /** Parents that are named by stored events and are not stored, in the order of topic and id. */
-  missingParents(limit: number): EventName[];
+  /** Parents that are named by stored events and are not stored, in the order of topic and id, after a given one. */
+  missingParents(limit: number, after: EventName | null): EventName[];
 
   lastPosition(): number;
   lastPending(): number | undefined;

@@ -57,6 +57,7 @@ function takePage(rows: Iterable<EventRow>, maxBytes: number): StoredEvent[] {
   return page;
 }
 
+const BEFORE_ALL: EventName = { topicKey: new Uint8Array(), id: new Uint8Array() };
 const COLUMNS = "position, topic_key, time_key, id, flags, stored_ms, signature, block, message";
 
 /** A shard's storage in the SQLite of its Durable Object. */
@@ -118,6 +119,12 @@ export class SqlShardStore implements ShardStore {
       id,
     );
     return row && toEvent(row);
+  }
+
+  blockOf({ topicKey, id }: EventName): Bytes | undefined {
+    const query = "SELECT block FROM events WHERE topic_key = ? AND id = ?";
+    const row = this.#first<{ block: ArrayBuffer }>(query, topicKey, id);
+    return row && bytes(row.block);
   }
 
   findByDigest(blockDigest: Bytes): StoredEvent | undefined {
@@ -187,12 +194,14 @@ export class SqlShardStore implements ShardStore {
     return children.map(({ child }) => bytes(child));
   }
 
-  missingParents(limit: number): EventName[] {
+  missingParents(limit: number, after: EventName | null): EventName[] {
     const query = `SELECT DISTINCT topic_key, parent FROM unmet AS u
-      WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.topic_key = u.topic_key AND e.id = u.parent)
+      WHERE (topic_key, parent) > (?, ?)
+        AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.topic_key = u.topic_key AND e.id = u.parent)
       ORDER BY topic_key, parent LIMIT ?`;
-    const rows = this.#sql.exec<{ topic_key: ArrayBuffer; parent: ArrayBuffer }>(query, limit).toArray();
-    return rows.map((row) => ({ topicKey: bytes(row.topic_key), id: bytes(row.parent) }));
+    const { topicKey, id } = after ?? BEFORE_ALL;
+    const rows = this.#sql.exec<{ topic_key: ArrayBuffer; parent: ArrayBuffer }>(query, topicKey, id, limit);
+    return rows.toArray().map((row) => ({ topicKey: bytes(row.topic_key), id: bytes(row.parent) }));
   }
 
   lastPosition(): number {

@@ -29,6 +29,8 @@ export class TestNode extends NodeClient {
   readonly key: string;
   /** The other nodes of its network. */
   peers: readonly TestNode[] = [];
+  /** What the node wrote to its log as warnings and errors. */
+  readonly reports: string[] = [];
   readonly #folder: string;
   readonly #shards: string;
   #directory: DataDirectory | undefined;
@@ -55,7 +57,7 @@ export class TestNode extends NodeClient {
       script,
       config,
       variables: { GENESIS: "development", PEERS: peers.join(), SHARDS: this.#shards },
-      report: () => {},
+      report: (line) => void this.reports.push(line),
     });
     await this.#node.ready();
   }

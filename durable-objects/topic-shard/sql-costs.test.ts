@@ -1,0 +1,124 @@
+import { runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { expect, test, vi } from "vitest";
+import { toHex } from "../../protocol/bytes.ts";
+import { development, envelopeOf, forgeEvent, keyOf, madeUpId } from "../testing/shard-world.ts";
+import { HubFeed } from "./hub-feed.ts";
+import { SqlShardStore } from "./sql-shard-store.ts";
+import type { TopicShard } from "./topic-shard.ts";
+
+/** What a shard's SQL costs: rows written are the bill, and a scan of a table makes every request dear. */
+
+const TOPIC = "/xmtp/0/m-costs/proto";
+
+/** Works with a running shard whose SQL is written down. */
+async function watch(
+  name: string,
+  work: (
+    shard: TopicShard,
+    rowsOf: (act: () => Promise<unknown>) => Promise<number>,
+    storage: DurableObjectStorage,
+  ) => Promise<void>,
+): Promise<{ query: string; bindings: SqlStorageValue[] }[]> {
+  return runInDurableObject(
+    env.TOPIC_SHARD.get(env.TOPIC_SHARD.idFromName(name)),
+    async (shard, { storage }) => {
+      const { sql } = storage;
+      const run = sql.exec.bind(sql);
+      const seen: { query: string; bindings: SqlStorageValue[]; cursor: { readonly rowsWritten: number } }[] =
+        [];
+      vi.spyOn(sql, "exec").mockImplementation((query, ...bindings: SqlStorageValue[]) => {
+        const cursor = run(query, ...bindings);
+        seen.push({ query, bindings, cursor });
+        return cursor as never;
+      });
+      const rowsOf = async (act: () => Promise<unknown>) => {
+        const before = seen.length;
+        await act();
+        return seen.slice(before).reduce((sum, { cursor }) => sum + cursor.rowsWritten, 0);
+      };
+      await work(shard, rowsOf, storage);
+      vi.restoreAllMocks();
+      for (const { query, bindings } of seen) planOf(run, query, bindings);
+      return seen;
+    },
+  );
+}
+
+const ALLOWED = [
+  // As many rows as a node has hubs.
+  /SCAN hubs$/,
+  // The list of missing parents is read in its own order, and ends at the limit.
+  /SCAN u USING PRIMARY KEY$/,
+];
+
+function planOf(run: SqlStorage["exec"], query: string, bindings: SqlStorageValue[]): void {
+  if (!/^\s*(SELECT|UPDATE|DELETE|INSERT)/.test(query)) return;
+  for (const { detail } of run(`EXPLAIN QUERY PLAN ${query}`, ...bindings)) {
+    const isScan = /^SCAN (?!CONSTANT)/.test(String(detail)) || /TEMP B-TREE/.test(String(detail));
+    if (isScan && !ALLOWED.some((each) => each.test(String(detail))))
+      expect(`${query}: ${detail}`).toBe("no scan");
+  }
+}
+
+const publish = (shard: TopicShard, ts: number, topic = TOPIC) =>
+  shard.publish([envelopeOf(topic, ts, `m${ts}`)]);
+const fromPeer = (shard: TopicShard, ts: number, links: Uint8Array<ArrayBuffer>[] = []) =>
+  shard.ingest(
+    [forgeEvent({ topic: TOPIC, ts, links, network: development, timeMs: Date.now() - 500 + ts })],
+    "peer",
+    [],
+  );
+
+test("a publish writes three rows; a repeated one none; heads and missing parents a few more", async () => {
+  await watch("shard-0", async (shard, rowsOf) => {
+    await publish(shard, 1);
+    expect(await rowsOf(() => publish(shard, 2))).toBe(3);
+    expect(await rowsOf(() => publish(shard, 1, "another topic"))).toBe(3);
+    expect(await rowsOf(() => publish(shard, 2))).toBe(0);
+    expect(
+      await rowsOf(() => shard.publish(Array.from({ length: 10 }, (_, i) => envelopeOf(TOPIC, 10 + i)))),
+    ).toBe(30);
+    expect(await rowsOf(() => shard.publish([envelopeOf("/xmtp/0/mE-x/proto", 1)]))).toBe(0);
+    // A second head is a row; the event that joins the two takes it away.
+    expect(await rowsOf(() => fromPeer(shard, 3))).toBe(4);
+    expect(await rowsOf(() => publish(shard, 4))).toBe(4);
+    expect(await rowsOf(() => publish(shard, 5))).toBe(3);
+    // An event whose parent is missing: itself, a head, and the note of the parent.
+    expect(await rowsOf(() => fromPeer(shard, 6, [madeUpId(Date.now() - 9_000)]))).toBe(5);
+  });
+});
+
+test("reading writes nothing, and no statement reads a table from end to end", async () => {
+  const seen = await watch("shard-1", async (shard, rowsOf, storage) => {
+    for (let ts = 1; ts <= 5; ts++) await publish(shard, ts);
+    await fromPeer(shard, 6, [madeUpId(Date.now() - 9_000)]);
+    const { topic, topicKey } = envelopeOf(TOPIC, 0);
+    const range = { topic, topicKey, startNs: 1n, endNs: 4n, limit: 2, after: null };
+    const rows = await rowsOf(async () => {
+      for (const isDescending of [false, true]) {
+        await shard.query({ ...range, isDescending });
+        await shard.eventsByTime({ ...range, isDescending });
+      }
+      await shard.eventsByCause(topic, topicKey, null, 2);
+      const heads = await shard.heads(topicKey);
+      const id = heads.ok && heads.value[0] ? heads.value[0] : madeUpId(1);
+      await shard.event(id.slice(8));
+      await shard.event(new Uint8Array(32));
+      await shard.pull(null, 3);
+      await shard.lacking([{ topicKey, id }]);
+      await shard.want({ wanted: [{ topicKey, id }], ancestors: true, have: [] });
+      await shard.deliveredAfter(1, new Set([toHex(keyOf(TOPIC))]));
+      await shard.status();
+    });
+    expect(rows).toBe(0);
+    await shard.attachHub("hub-test");
+    await shard.alarm();
+    expect(new SqlShardStore(storage).missingParents(5, null)).toHaveLength(1);
+    new HubFeed(env, storage, new SqlShardStore(storage), 1, new Uint8Array(8));
+  });
+  const tables = seen.map(({ query }) => /(?:FROM|INTO|UPDATE) (\w+)/.exec(query)?.[1]);
+  expect([...new Set(tables)].sort()).toEqual(
+    expect.arrayContaining(["digest_runs", "events", "heads", "hubs", "unmet"]),
+  );
+});
