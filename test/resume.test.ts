@@ -253,8 +253,11 @@ describe("a WebSocket subscription to a node that is killed and started again", 
         await home.start();
         await reader.connect();
       }
-      // Pushes to a node that was away begin again after a pause; what is published later makes it pull.
-      await reader.reach(acknowledged());
+      // Pushes to a node that was away begin again after a pause; what is published then makes it pull the rest.
+      for (let i = 0; i < 2; i++) {
+        await Promise.all(publishers.map((each) => each.more(30)));
+        await reader.reach(acknowledged());
+      }
     } finally {
       await Promise.all(publishers.map((each) => each.stop()));
     }

@@ -1,4 +1,5 @@
 import { fromUtf8, toHex } from "../../protocol/bytes.ts";
+import { toDidKey } from "../../protocol/did-key.ts";
 import { decodeBlock, type EventFields } from "../../protocol/event.ts";
 import { digestOfId, eventCid } from "../../protocol/event-id.ts";
 import { GAP } from "../topic-shard/shard-store.ts";
@@ -34,23 +35,18 @@ export function streamLine(event: FedEvent): string {
 export const topicOf = (event: FedEvent): string => fromUtf8(decodeBlock(event.block).topic);
 
 /** An event in the JSON of this node's own API. */
-export function eventView(event: {
-  id: Uint8Array;
-  block: Uint8Array;
-  message: Uint8Array;
-  flags?: number;
-  signature?: Uint8Array;
-}) {
-  const fields = decodeBlock(event.block);
+export function eventView({ id, flags, signature, block, message }: Omit<FedEvent, "position" | "topicKey">) {
+  const fields = decodeBlock(block);
   return {
-    cid: eventCid(digestOfId(event.id)).toString(),
-    id: toHex(event.id),
+    cid: eventCid(digestOfId(id)).toString(),
+    id: toHex(id),
     seq: String(fields.seq),
-    origin: toHex(fields.origin),
+    origin: toDidKey(fields.origin),
     class: fields.class,
-    links: fields.links.map((id) => ({ cid: eventCid(digestOfId(id)).toString(), id: toHex(id) })),
-    envelope: envelopeOf(fields, event.message),
-    ...(event.signature ? { signature: base64(event.signature), block: base64(event.block) } : {}),
-    ...(((event.flags ?? 0) & GAP) !== 0 ? { gap: true } : {}),
+    links: fields.links.map((link) => ({ cid: eventCid(digestOfId(link)).toString(), id: toHex(link) })),
+    envelope: envelopeOf(fields, message),
+    signature: base64(signature),
+    block: base64(block),
+    ...((flags & GAP) !== 0 ? { gap: true } : {}),
   };
 }

@@ -10,7 +10,7 @@ import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, Node, START_MS } from "../testing/shard-world.ts";
 import { HubFeed } from "../topic-shard/hub-feed.ts";
 import { migrateSchema } from "../topic-shard/schema.ts";
-import { ECHO } from "../topic-shard/shard-store.ts";
+import { ECHO, type StoredEvent } from "../topic-shard/shard-store.ts";
 import type { FeedAnswer, FeedBatch } from "./feed.ts";
 import { Hub } from "./hub.ts";
 
@@ -90,10 +90,12 @@ class Scene {
       deliveredAfter: (position: number, keys: ReadonlySet<string> | null) =>
         this.#call(() => {
           const rows = store.deliveredAfter(position, 2, 1e6);
-          const events = rows.filter(({ topicKey }) => !keys || keys.has(toHex(topicKey)));
+          const isWanted = ({ topicKey, flags }: StoredEvent) =>
+            (flags & ECHO) === 0 && (!keys || keys.has(toHex(topicKey)));
           return {
             generation: new Uint8Array(8),
-            events,
+            isTooFar: false,
+            events: rows.filter(isWanted),
             position: rows.at(-1)?.position ?? store.lastPosition(),
           };
         }),

@@ -7,9 +7,21 @@ export interface FedEvent {
   readonly flags: number;
   readonly topicKey: Bytes;
   readonly id: Bytes;
+  readonly signature: Bytes;
   readonly block: Bytes;
   readonly message: Bytes;
 }
+
+/** Leaves out what subscribers do not need. */
+export const toFed = ({ position, flags, topicKey, id, signature, block, message }: FedEvent): FedEvent => ({
+  position,
+  flags,
+  topicKey,
+  id,
+  signature,
+  block,
+  message,
+});
 
 /** All that a shard delivered in (from, to], in order, and ephemeral events beside them. */
 export interface FeedBatch {

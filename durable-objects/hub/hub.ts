@@ -1,7 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { z } from "zod";
-import { type Bytes, equalBytes, fromHex, toHex } from "../../protocol/bytes.ts";
-import { invalidArgument } from "../../protocol/errors.ts";
+import { type Bytes, equalBytes, fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
+import { invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { checkJsonShape } from "../../protocol/json-shape.ts";
 import { MAX_TOPICS_PER_SUBSCRIPTION } from "../../protocol/limits.ts";
 import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
 import type { Env } from "../env.ts";
@@ -9,7 +10,6 @@ import { nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome, outcomeOf } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
 import { shardStub } from "../stubs.ts";
-import { ECHO } from "../topic-shard/shard-store.ts";
 import type { Connection } from "./connection.ts";
 import type { FeedAnswer, FeedBatch } from "./feed.ts";
 import { decodeResumeToken, encodeResumeToken, type ShardPlace } from "./resume-token.ts";
@@ -21,8 +21,11 @@ import { TopicLists } from "./topic-lists.ts";
 /** Marks an answer of a hub that is an error record instead of a stream. */
 export const ERROR_HEADER = "pennypost-error";
 const KEEP_ALIVE_MS = 20_000;
-/** The first message of a socket: topics of up to 300 bytes, with their JSON around them. */
-const MAX_SUBSCRIBE_CHARS = 8 * 1024 * 1024;
+/** The first message of a socket: 10,000 topics of up to 300 bytes, with their JSON around them. */
+const MAX_SUBSCRIBE_CHARS = 4 * 1024 * 1024;
+/** Sockets of a hub, whether they have subscribed or not. */
+const MAX_SOCKETS = 2_048;
+const SUBSCRIBE_WITHIN_MS = 30_000;
 
 /** What a client sends once over its socket. */
 const subscribeSchema = z.object({
@@ -49,6 +52,7 @@ export class Hub extends DurableObject<Env> {
     this.#name = this.#topicLists.keepName(ctx.id.name);
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
     for (const socket of ctx.getWebSockets()) this.#wake(socket);
+    this.#topicLists.keepOnly([...this.#sockets.values()].map(({ id }) => id));
   }
 
   /** An XMTP stream for the topics in the body (a JSON list, or null for all), or a socket upgrade. */
@@ -113,9 +117,18 @@ export class Hub extends DurableObject<Env> {
   }
 
   #acceptSocket(): Response {
+    const open = this.ctx.getWebSockets().length;
+    if (open >= MAX_SOCKETS) return new Response("this node has too many subscriptions", { status: 503 });
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server);
+    setTimeout(() => this.#endIfSilent(server), SUBSCRIBE_WITHIN_MS);
     return new Response(null, { status: 101, webSocket: client });
+  }
+
+  /** A socket that never said what it wants holds a place for nothing. */
+  #endIfSilent(socket: WebSocket): void {
+    if (!this.#sockets.has(socket))
+      refuseSocket(socket, invalidArgument("subscribe_missing", "no topics were named"));
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -168,11 +181,10 @@ export class Hub extends DurableObject<Env> {
         return;
       }
       const call = shardStub(this.env, shard).deliveredAfter(follow.position, connection.topicKeys);
-      const { events, position } = await outcomeOf("shard", call);
+      const { generation, isTooFar, events, position } = await outcomeOf("shard", call);
+      if (isTooFar || !equalBytes(generation, place.generation)) throw new RestartNeeded();
       follow.position = Math.max(follow.position, position);
-      const fresh = events.filter(
-        (event) => (event.flags & ECHO) === 0 && (connection.topicKeys !== null || isOfXmtp(event)),
-      );
+      const fresh = connection.topicKeys ? events : events.filter(isOfXmtp);
       if (fresh.length > 0) connection.send(fresh);
     }
   }
@@ -237,8 +249,10 @@ function readSubscribe(message: string | ArrayBuffer): z.infer<typeof subscribeS
   }
   let json: unknown;
   try {
+    checkJsonShape(utf8(message));
     json = JSON.parse(message);
-  } catch {
+  } catch (error) {
+    if (error instanceof PennypostError) throw error;
     throw invalidArgument("subscribe_invalid", "the message is not JSON");
   }
   const parsed = subscribeSchema.safeParse(json);

@@ -5,8 +5,8 @@ import type { Connection } from "./connection.ts";
 import { topicOf } from "./event-views.ts";
 import type { FedEvent, FeedAnswer, FeedBatch } from "./feed.ts";
 
-/** Topics of all subscriptions of a hub, counted with repetition: about 100 bytes of memory each. */
-const MAX_TOPIC_ENTRIES = 200_000;
+/** Topics of all subscriptions of a hub, counted with repetition: about 300 bytes of memory each (measured). */
+const MAX_TOPIC_ENTRIES = 100_000;
 const MAX_CONNECTIONS = 2_048;
 
 /** Whether an event is of a topic of XMTP: what a subscription to all topics is about. */

@@ -45,6 +45,14 @@ export class TopicLists {
     return keys;
   }
 
+  /** Forgets the lists of sockets that ended while nobody was told, as with a deployment. */
+  keepOnly(ids: readonly number[]): void {
+    this.#sql.exec(
+      "DELETE FROM topic_lists WHERE id NOT IN (SELECT value FROM json_each(?))",
+      JSON.stringify(ids),
+    );
+  }
+
   remove(id: number): void {
     this.#sql.exec("DELETE FROM topic_lists WHERE id = ?", id);
   }

@@ -3,6 +3,7 @@ import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import {
   type Checkpoint,
+  type Outline,
   PENDING_BASE,
   type PlacedName,
   type ShardStore,
@@ -151,8 +152,8 @@ export class MemoryShardStore implements ShardStore {
     return position === undefined ? undefined : this.#at(position);
   }
 
-  blockOf(name: EventName): Bytes | undefined {
-    return this.get(name)?.block;
+  outline(name: EventName): Outline | undefined {
+    return this.get(name);
   }
 
   findByDigest(blockDigest: Bytes): StoredEvent | undefined {
@@ -271,7 +272,7 @@ export class MemoryShardStore implements ShardStore {
     return last !== undefined && last >= PENDING_BASE ? last : undefined;
   }
 
-  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[] {
+  pendingStoredUntil(storedMs: number, limit: number): PlacedName[] {
     const pending = this.#byPosition.items.slice(this.#firstPending);
     return pending.filter((event) => event.storedMs <= storedMs).slice(0, limit);
   }

@@ -11,7 +11,7 @@ const nameOf = ({ topicKey, id }: EventName): string => toHex(topicKey) + toHex(
  * first, so that a page never holds a child whose parents are on a later one. The walk is bounded: what it did not
  * reach the peer asks for next, by the parents it then misses.
  */
-export function answerWant(store: ShardStore, want: WantBody): EventPage {
+export function answerWant(store: ShardStore, want: WantBody, maxBytes = MAX_PEER_PAGE_BYTES): EventPage {
   const found = want.ancestors
     ? walk(store, want)
     : want.wanted.filter((name) => store.positionOf(name) !== undefined);
@@ -22,7 +22,7 @@ export function answerWant(store: ShardStore, want: WantBody): EventPage {
     const event = store.get(name);
     if (!event) continue;
     bytes += event.block.length + event.message.length;
-    if (events.length > 0 && (bytes > MAX_PEER_PAGE_BYTES || events.length === MAX_PEER_EVENTS))
+    if (events.length > 0 && (bytes > maxBytes || events.length === MAX_PEER_EVENTS))
       return { events, more: true };
     events.push(toWire(event));
   }
@@ -38,10 +38,10 @@ function walk(store: ShardStore, { wanted, have }: WantBody): EventName[] {
     for (const name of frontier) {
       if (seen.has(nameOf(name)) || found.length >= MAX_WALKED_EVENTS) continue;
       seen.add(nameOf(name));
-      const block = store.blockOf(name);
-      if (!block) continue;
+      const event = store.outline(name);
+      if (!event) continue;
       found.push(name);
-      for (const id of decodeBlock(block).links) next.push({ topicKey: name.topicKey, id });
+      for (const id of decodeBlock(event.block).links) next.push({ topicKey: name.topicKey, id });
     }
     frontier = next;
   }

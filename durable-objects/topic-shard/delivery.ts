@@ -6,7 +6,7 @@ import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine } from "../../protocol/retention.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
-import { ECHO, GAP, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { ECHO, GAP, type Outline, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 
 /**
  * When a stored event is delivered: once each parent is delivered or expired, and at the latest 30 s after it was
@@ -58,7 +58,7 @@ export class Delivery {
     const delivered = [first];
     for (let parent = delivered.pop(); parent; parent = delivered.pop()) {
       for (const id of this.#store.takeUnmet(parent.topicKey, parent.id)) {
-        const child = this.#store.get({ topicKey: parent.topicKey, id });
+        const child = this.#store.outline({ topicKey: parent.topicKey, id });
         if (!child || child.position < PENDING_BASE) continue;
         const fields = decodeBlock(child.block);
         const retention = this.#network.classOf(fields.topic);
@@ -73,14 +73,14 @@ export class Delivery {
     const overdue = this.#store.pendingStoredUntil(nowMs - GAP_DELIVERY_MS, limit);
     overdue.sort((a, b) => (seqOfId(a.id) < seqOfId(b.id) ? -1 : 1));
     for (const { topicKey, id } of overdue) {
-      const event = this.#store.get({ topicKey, id });
+      const event = this.#store.outline({ topicKey, id });
       if (!event || event.position < PENDING_BASE) continue;
       this.#deliver(event, GAP);
       this.deliverChildren(event, nowMs);
     }
   }
 
-  #deliver(event: StoredEvent, mark: number): void {
+  #deliver(event: Outline, mark: number): void {
     const flags = event.flags | mark | this.echoFlag(event);
     this.#store.deliver(event.position, this.nextPosition(), flags);
   }

@@ -31,7 +31,6 @@ export class DigestIndex {
 
   /** Positions at which the event may be: all but the right one differ in their id. */
   candidates(digest: Bytes): number[] {
-    this.#writeRuns();
     return [...this.#inRuns(digest), ...this.#inTable(digest)];
   }
 
@@ -64,8 +63,11 @@ export class DigestIndex {
     return run ?? 0;
   }
 
-  /** Writes the runs that are due. A run is named by its last position, so that what is written says what it covers. */
-  #writeRuns(): void {
+  /**
+   * Writes the runs that are due: part of a write, not of a look-up. A run is named by its last position, so that what
+   * is written says what it covers.
+   */
+  writeRuns(): void {
     for (let covered = this.#covered(); ; covered += RUN_EVENTS) {
       const end = covered + RUN_EVENTS;
       const last = this.#sql

@@ -238,7 +238,7 @@ describe("ephemeral events", () => {
       ]);
     }));
 
-  test("that wait for a hub are the newest 1,024", () =>
+  test("that wait for a hub are the newest 256", () =>
     scene(async ({ feed, node, publish, hub }) => {
       feed.attach("h");
       let release: () => void = () => {};
@@ -251,6 +251,6 @@ describe("ephemeral events", () => {
       hub.answer = ({ to }) => ({ position: to, isListening: true });
       release();
       await settle();
-      expect(hub.batches.reduce((sum, batch) => sum + batch.ephemeral, 0)).toBe(1_024);
+      expect(hub.batches.reduce((sum, batch) => sum + batch.ephemeral, 0)).toBe(256);
     }));
 });

@@ -1,9 +1,10 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Env } from "../env.ts";
-import type { FeedAnswer, FeedBatch } from "../hub/feed.ts";
+import { type FeedAnswer, type FeedBatch, toFed } from "../hub/feed.ts";
 import { outcomeOf } from "../outcome.ts";
-import type { ShardStore, StoredEvent } from "./shard-store.ts";
+import { EphemeralQueue } from "./ephemeral-queue.ts";
+import type { ShardStore } from "./shard-store.ts";
 
 /** A batch to a hub: this many events, or bytes of them. */
 const BATCH_EVENTS = 256;
@@ -11,8 +12,6 @@ const BATCH_BYTES = 1024 * 1024;
 /** A hub that does not answer is tried again after 100 ms, 200 ms … this often, and then at the next commit. */
 const MAX_RETRIES = 8;
 const FIRST_PAUSE_MS = 100;
-/** Ephemeral events that wait for a hub; the oldest go first, since nothing promises them. */
-const MAX_EPHEMERAL = 1_024;
 
 interface HubState {
   /** The last position that the hub has; undefined until it said so. */
@@ -21,7 +20,7 @@ interface HubState {
   /** Grows with each subscription, so that an old "nobody listens" does not detach a new one. */
   attachments: number;
   failures: number;
-  ephemeral: VerifiedEvent[];
+  readonly ephemeral: EphemeralQueue<{ readonly event: VerifiedEvent }>;
 }
 
 /**
@@ -65,10 +64,7 @@ export class HubFeed {
   }
 
   relay(events: readonly VerifiedEvent[]): void {
-    for (const hub of this.#hubs.values()) {
-      hub.ephemeral.push(...events);
-      hub.ephemeral.splice(0, Math.max(0, hub.ephemeral.length - MAX_EPHEMERAL));
-    }
+    for (const hub of this.#hubs.values()) for (const event of events) hub.ephemeral.add({ event });
     this.kick();
   }
 
@@ -90,8 +86,8 @@ export class HubFeed {
   }
 
   #nextBatch(hub: HubState): FeedBatch | undefined {
-    const ephemeral = hub.ephemeral.splice(0, BATCH_EVENTS);
-    const head = { shard: this.#shard, generation: this.#generation, ephemeral: ephemeral.map(toFed) };
+    const ephemeral = hub.ephemeral.takeAll().map(({ event }) => toFed({ ...event, position: 0, flags: 0 }));
+    const head = { shard: this.#shard, generation: this.#generation, ephemeral };
     if (hub.sent === undefined) {
       const position = this.#store.lastPosition();
       return { ...head, from: position, to: position, events: [] };
@@ -131,16 +127,7 @@ const newState = (sent: number | undefined): HubState => ({
   isRunning: false,
   attachments: 0,
   failures: 0,
-  ephemeral: [],
-});
-
-const toFed = (event: StoredEvent | VerifiedEvent) => ({
-  position: "position" in event ? event.position : 0,
-  flags: "flags" in event ? event.flags : 0,
-  topicKey: event.topicKey,
-  id: event.id,
-  block: event.block,
-  message: event.message,
+  ephemeral: new EphemeralQueue(),
 });
 
 /** Only the storage can fail here; the next commit tries again. */

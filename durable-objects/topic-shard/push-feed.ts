@@ -1,14 +1,15 @@
 import { toWire, type WireEvent } from "../../protocol/event.ts";
-import type { EventName, PushedRun } from "../../protocol/peer-messages.ts";
+import type { EventName, PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
 import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
+import { EphemeralQueue } from "./ephemeral-queue.ts";
 import { OWN, type ShardStore } from "./shard-store.ts";
 
 const BATCH_EVENTS = 256;
 const BATCH_BYTES = 512 * 1024;
-/** Ephemeral events that wait for a link. */
-const MAX_EPHEMERAL = 256;
+
+type Ephemeral = PushBody["ephemeral"][number];
 
 interface PeerState {
   /** Own events up to here were handed to the peer's link, or given up. */
@@ -16,7 +17,7 @@ interface PeerState {
   previous: EventName | null;
   isRunning: boolean;
   pausedUntilMs: number;
-  ephemeral: { readonly hops: number; readonly event: WireEvent }[];
+  readonly ephemeral: EphemeralQueue<Ephemeral>;
 }
 
 /**
@@ -35,7 +36,7 @@ export class PushFeed {
     this.#peers = new Map(
       config.peers.map(({ url }) => [
         url,
-        { sent, previous: lastOwn, isRunning: false, pausedUntilMs: 0, ephemeral: [] },
+        { sent, previous: lastOwn, isRunning: false, pausedUntilMs: 0, ephemeral: new EphemeralQueue() },
       ]),
     );
   }
@@ -45,8 +46,7 @@ export class PushFeed {
   }
 
   relay(event: WireEvent, hops: number): void {
-    for (const peer of this.#peers.values())
-      if (peer.ephemeral.length < MAX_EPHEMERAL) peer.ephemeral.push({ hops, event });
+    for (const peer of this.#peers.values()) peer.ephemeral.add({ hops, event });
     this.kick();
   }
 
@@ -55,7 +55,7 @@ export class PushFeed {
     try {
       for (;;) {
         const run = this.#nextRun(peer);
-        const ephemeral = peer.ephemeral.splice(0);
+        const ephemeral = peer.ephemeral.takeAll();
         if (run.events.length === 0 && ephemeral.length === 0) break;
         if (peer.pausedUntilMs > Date.now()) continue;
         peer.pausedUntilMs = await this.#hand(url, run, ephemeral);
@@ -84,7 +84,7 @@ export class PushFeed {
   }
 
   /** Answers until when the link wants nothing. */
-  async #hand(url: string, run: PushedRun, ephemeral: PeerState["ephemeral"]): Promise<number> {
+  async #hand(url: string, run: PushedRun, ephemeral: readonly Ephemeral[]): Promise<number> {
     try {
       const link = this.#env.PEER_LINK.get(this.#env.PEER_LINK.idFromName(url));
       return await outcomeOf("peer link", link.push(url, run, ephemeral));

@@ -6,7 +6,7 @@ import {
 } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, test } from "vitest";
-import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { Outcome } from "../outcome.ts";
 import { shardStub } from "../stubs.ts";
@@ -39,7 +39,9 @@ describe("eviction", () => {
       await evictDurableObject(stub);
       expect(unwrap(await shardStub(env, 0).pull(null, 100))).toEqual(before);
       expect(before.names.map(({ id }) => toHex(id))).toEqual(ids);
-      expect(unwrap(await shardStub(env, 0).heads(keyOf(TOPIC))).map(toHex)).toEqual(ids.slice(-1));
+      expect(unwrap(await shardStub(env, 0).heads(utf8(TOPIC), keyOf(TOPIC))).map(toHex)).toEqual(
+        ids.slice(-1),
+      );
     }
     expect([...ids].sort()).toEqual(ids);
     const [again] = unwrap(await shardStub(env, 0).publish([envelopeOf(TOPIC, 0)]));
@@ -76,7 +78,7 @@ describe("an abort in the middle of writes", () => {
     expect(events[0]?.map(({ timeKey }) => toHex(timeKey.slice(0, 8)))).toEqual(
       events[1]?.map(({ timeKey }) => toHex(timeKey.slice(0, 8))),
     );
-    const heads = unwrap(await shardStub(env, 1).heads(keyOf(TOPIC))).map(toHex);
+    const heads = unwrap(await shardStub(env, 1).heads(utf8(TOPIC), keyOf(TOPIC))).map(toHex);
     expect(heads).toEqual(naiveHeads(events[0] ?? []));
     expect(acknowledged.length).toBeGreaterThan(0);
     expect(failed).toBeGreaterThan(0);
@@ -115,7 +117,7 @@ describe("an event whose parent is missing", () => {
     unwrap(await shardStub(env, 3).ingest([orphan()], "peer", []));
     await inShard(3, (storage) => storage.deleteAlarm());
     await evictDurableObject(shardStub(env, 3));
-    unwrap(await shardStub(env, 3).status());
+    unwrap(await shardStub(env, 3).checkClock());
     expect(await inShard(3, (storage) => storage.getAlarm())).toBeGreaterThan(Date.now());
   });
 });

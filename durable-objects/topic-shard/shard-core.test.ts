@@ -83,8 +83,11 @@ test("every event is delivered once, its parents first unless marked as a gap, e
   onSql(100, (trace, store) => {
     const { world, node } = play(trace, store);
     checkDelivery(store);
-    for (const { topicKey, block } of store.pendingStoredUntil(Number.MAX_SAFE_INTEGER, 1e6)) {
-      const positions = decodeBlock(block).links.map((id) => store.positionOf({ topicKey, id }));
+    for (const name of store.pendingStoredUntil(Number.MAX_SAFE_INTEGER, 1e6)) {
+      const { topicKey } = name;
+      const positions = decodeBlock(store.outline(name)?.block ?? new Uint8Array()).links.map((id) =>
+        store.positionOf({ topicKey, id }),
+      );
       expect(positions.filter((position) => position === undefined || position >= PENDING_BASE)).not.toEqual(
         [],
       );

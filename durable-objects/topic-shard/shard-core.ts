@@ -1,7 +1,7 @@
 import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { createEvent, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
+import { createEvent, decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
 import { nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
@@ -107,17 +107,27 @@ export class ShardCore {
     return timeOfSeq(this.#lastSeq) - nowMs;
   }
 
+  /** @throws PennypostError `clock_behind` (503) when the last seq is more than 60 s ahead of the clock. */
+  checkClock(nowMs: number): void {
+    const aheadMs = this.aheadMs(nowMs);
+    if (aheadMs <= MAX_AHEAD_LINKED_MS) return;
+    throw unavailable("clock_behind", "this node's clock is more than 60 s behind its own last event", {
+      aheadMs,
+    });
+  }
+
+  /** Whether a stored event is no longer shown. */
+  isExpired({ id, block }: Pick<StoredEvent, "id" | "block">, nowMs: number): boolean {
+    return seqOfId(id) < expiryLine(this.#context.network.classOf(decodeBlock(block).topic), nowMs);
+  }
+
   /**
    * Takes one envelope of a client, inside a transaction.
    * @throws PennypostError `clock_behind` when the last seq is more than 60 s ahead of the clock.
    */
   publish(envelope: Envelope, nowMs: number): Published {
     const { network, suite, signer, shard } = this.#context;
-    if (this.aheadMs(nowMs) > MAX_AHEAD_LINKED_MS) {
-      throw unavailable("clock_behind", "this node's clock is behind its own last event", {
-        aheadMs: this.aheadMs(nowMs),
-      });
-    }
+    this.checkClock(nowMs);
     const { topic, topicKey, ts, message } = envelope;
     const retention = network.classOf(topic);
     const ephemeral = isEphemeral(retention);

@@ -28,6 +28,8 @@ export interface StoredEvent {
   readonly message: Bytes;
 }
 
+export type Outline = Pick<StoredEvent, "position" | "topicKey" | "timeKey" | "id" | "flags" | "block">;
+
 export interface PlacedName extends EventName {
   readonly position: number;
   readonly flags: number;
@@ -59,8 +61,8 @@ export interface ShardStore {
   deliver(pendingPosition: number, position: number, flags: number): void;
   positionOf(name: EventName): number | undefined;
   get(name: EventName): StoredEvent | undefined;
-  /** An event's block, without reading its message. */
-  blockOf(name: EventName): Bytes | undefined;
+  /** An event without its message and signature, which may be large. */
+  outline(name: EventName): Outline | undefined;
   findByDigest(blockDigest: Bytes): StoredEvent | undefined;
   /** The least id, from `leastId` on, of the events that carry this envelope. */
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
@@ -82,7 +84,7 @@ export interface ShardStore {
 
   lastPosition(): number;
   lastPending(): number | undefined;
-  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[];
+  pendingStoredUntil(storedMs: number, limit: number): PlacedName[];
   firstPendingMs(): number | undefined;
 
   /** Delivered events after a position, up to `maxBytes` of blocks and messages but at least one. */

@@ -1,7 +1,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, test, vi } from "vitest";
-import { toHex } from "../../protocol/bytes.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { development, envelopeOf, forgeEvent, keyOf, madeUpId } from "../testing/shard-world.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
@@ -101,15 +101,15 @@ test("reading writes nothing, and no statement reads a table from end to end", a
         await shard.eventsByTime({ ...range, isDescending });
       }
       await shard.eventsByCause(topic, topicKey, null, 2);
-      const heads = await shard.heads(topicKey);
+      const heads = await shard.heads(utf8(TOPIC), topicKey);
       const id = heads.ok && heads.value[0] ? heads.value[0] : madeUpId(1);
       await shard.event(id.slice(8));
       await shard.event(new Uint8Array(32));
       await shard.pull(null, 3);
       await shard.lacking([{ topicKey, id }]);
-      await shard.want({ wanted: [{ topicKey, id }], ancestors: true, have: [] });
+      await shard.want({ wanted: [{ topicKey, id }], ancestors: true, have: [] }, 1_000_000);
       await shard.deliveredAfter(1, new Set([toHex(keyOf(TOPIC))]));
-      await shard.status();
+      await shard.checkClock();
     });
     expect(rows).toBe(0);
     await shard.attachHub("hub-test");

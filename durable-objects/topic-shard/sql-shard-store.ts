@@ -5,6 +5,7 @@ import { DigestIndex } from "./digest-index.ts";
 import { readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
+  type Outline,
   PENDING_BASE,
   type PlacedName,
   type ShardStore,
@@ -24,6 +25,13 @@ interface EventRow extends Record<string, SqlStorageValue> {
   message: ArrayBuffer;
 }
 
+interface NameRow extends Record<string, SqlStorageValue> {
+  position: number;
+  topic_key: ArrayBuffer;
+  id: ArrayBuffer;
+  flags: number;
+}
+
 interface PlaceRow extends Record<string, SqlStorageValue> {
   id: ArrayBuffer;
   position: number;
@@ -41,6 +49,13 @@ const toEvent = (row: EventRow): StoredEvent => ({
   signature: bytes(row.signature),
   block: bytes(row.block),
   message: bytes(row.message),
+});
+
+const toName = (row: NameRow): PlacedName => ({
+  position: row.position,
+  topicKey: bytes(row.topic_key),
+  id: bytes(row.id),
+  flags: row.flags,
 });
 
 const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), position: row.position };
@@ -121,10 +136,12 @@ export class SqlShardStore implements ShardStore {
     return row && toEvent(row);
   }
 
-  blockOf({ topicKey, id }: EventName): Bytes | undefined {
-    const query = "SELECT block FROM events WHERE topic_key = ? AND id = ?";
-    const row = this.#first<{ block: ArrayBuffer }>(query, topicKey, id);
-    return row && bytes(row.block);
+  outline({ topicKey, id }: EventName): Outline | undefined {
+    const query = "SELECT position, time_key, flags, block FROM events WHERE topic_key = ? AND id = ?";
+    const row = this.#first<Pick<EventRow, "position" | "time_key" | "flags" | "block">>(query, topicKey, id);
+    if (!row) return undefined;
+    const { position, flags } = row;
+    return { position, topicKey, timeKey: bytes(row.time_key), id, flags, block: bytes(row.block) };
   }
 
   findByDigest(blockDigest: Bytes): StoredEvent | undefined {
@@ -216,9 +233,10 @@ export class SqlShardStore implements ShardStore {
     return this.#first<{ last: number | null }>(query, PENDING_BASE)?.last ?? undefined;
   }
 
-  pendingStoredUntil(storedMs: number, limit: number): StoredEvent[] {
-    const query = `SELECT ${COLUMNS} FROM events WHERE position >= ? AND stored_ms <= ? ORDER BY position LIMIT ?`;
-    return this.#sql.exec<EventRow>(query, PENDING_BASE, storedMs, limit).toArray().map(toEvent);
+  pendingStoredUntil(storedMs: number, limit: number): PlacedName[] {
+    const query = `SELECT position, topic_key, id, flags FROM events
+      WHERE position >= ? AND stored_ms <= ? ORDER BY position LIMIT ?`;
+    return this.#sql.exec<NameRow>(query, PENDING_BASE, storedMs, limit).toArray().map(toName);
   }
 
   firstPendingMs(): number | undefined {
@@ -232,20 +250,9 @@ export class SqlShardStore implements ShardStore {
   }
 
   namesAfter(position: number, limit: number): PlacedName[] {
-    const query =
-      "SELECT position, topic_key, id, flags FROM events WHERE position > ? AND position < ? ORDER BY position LIMIT ?";
-    const rows = this.#sql.exec<{ position: number; topic_key: ArrayBuffer; id: ArrayBuffer; flags: number }>(
-      query,
-      position,
-      PENDING_BASE,
-      limit,
-    );
-    return rows.toArray().map((row) => ({
-      position: row.position,
-      topicKey: bytes(row.topic_key),
-      id: bytes(row.id),
-      flags: row.flags,
-    }));
+    const query = `SELECT position, topic_key, id, flags FROM events
+      WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
+    return this.#sql.exec<NameRow>(query, position, PENDING_BASE, limit).toArray().map(toName);
   }
 
   timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
@@ -311,5 +318,6 @@ export class SqlShardStore implements ShardStore {
     const parts = [uint64Bytes(BigInt(position)), uint64Bytes(lastSeq)];
     if (lastOwn) parts.push(lastOwn.topicKey, lastOwn.id);
     writeMeta(this.#sql, "checkpoint", Buffer.concat(parts));
+    this.#digests.writeRuns();
   }
 }

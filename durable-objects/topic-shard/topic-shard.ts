@@ -1,16 +1,18 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Bytes, equalBytes, fromUtf8 } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, equalBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
-import {
-  EPHEMERAL_HOPS,
-  GAP_DELIVERY_MS,
-  MAX_AHEAD_LINKED_MS,
-  MAX_PEER_PAGE_BYTES,
-} from "../../protocol/limits.ts";
-import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
+import { EPHEMERAL_HOPS, GAP_DELIVERY_MS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import type {
+  Cursor,
+  EventName,
+  EventPage,
+  PulledShard,
+  PushBody,
+  WantBody,
+} from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
-import type { FedEvent } from "../hub/feed.ts";
+import { type FedEvent, toFed } from "../hub/feed.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state.ts";
 import { attempt, type Outcome, outcomeOf } from "../outcome.ts";
@@ -24,16 +26,20 @@ import { PushFeed } from "./push-feed.ts";
 import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import { type Envelope, expiryId, ShardCore } from "./shard-core.ts";
-import type { ShardStore, StoredEvent } from "./shard-store.ts";
+import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 import { WriterLoop } from "./writer-loop.ts";
 
 /** Overdue events that one transaction delivers. */
 const MAX_OVERDUE = 256;
 const MAX_CATCH_UP_EVENTS = 512;
+/** A resuming subscriber that is further behind has to query: what it reads is read for all topics. */
+const MAX_RESUME_POSITIONS = 100_000;
 
 export interface CaughtUp {
   readonly generation: Bytes;
+  /** The position lies so far back that a query is cheaper. */
+  readonly isTooFar: boolean;
   readonly events: readonly FedEvent[];
   /** The position that was read up to: the shard's last when there was nothing to read. */
   readonly position: number;
@@ -57,7 +63,7 @@ interface Parts {
  * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
  * subscribers and peers.
  *
- * All writes go through one `WriterLoop`; an answer leaves only after the group that it depends on is durable. What is
+ * All writes of events go through one `WriterLoop`; an answer leaves only after the group that it depends on is durable. What is
  * in memory is a cache of the SQLite, except what may be lost: held events, counters of retries, relayed ephemerals.
  * Named `shard-N`.
  */
@@ -169,13 +175,15 @@ export class TopicShard extends DurableObject<Env> {
     return attempt(() => this.#started.intake.ingest(events, peer, previous));
   }
 
-  /** An ephemeral event from a peer that may be passed on `hops` more times. */
-  async relay(event: WireEvent, hops: number): Promise<Outcome<boolean>> {
+  /** Ephemeral events from a peer, each of which may be passed on `hops` more times. Others are left out. */
+  async relay(events: PushBody["ephemeral"]): Promise<Outcome<null>> {
     return attempt(() => {
       const { core, intake } = this.#started;
-      const judged = core.judge(event, Date.now());
-      if (judged.kind === "ephemeral") intake.relay(judged.event, hops);
-      return judged.kind === "ephemeral";
+      for (const { event, hops } of events) {
+        const judged = core.judge(event, Date.now());
+        if (judged.kind === "ephemeral") intake.relay(judged.event, Math.min(hops, EPHEMERAL_HOPS));
+      }
+      return null;
     });
   }
 
@@ -217,7 +225,7 @@ export class TopicShard extends DurableObject<Env> {
   ): Promise<Outcome<{ readonly events: StoredEvent[]; readonly isFull: boolean }>> {
     return attempt(() => {
       const least = this.#leastId(topic);
-      const start = afterId && Buffer.compare(afterId, least) > 0 ? afterId : least;
+      const start = afterId && compareBytes(afterId, least) > 0 ? afterId : least;
       const events = this.#started.store.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
       const last = events.at(-1);
       return {
@@ -228,18 +236,25 @@ export class TopicShard extends DurableObject<Env> {
   }
 
   async event(blockDigest: Bytes): Promise<Outcome<StoredEvent | null>> {
-    return attempt(() => this.#started.store.findByDigest(blockDigest) ?? null);
+    return attempt(() => {
+      const { store, core } = this.#started;
+      const event = store.findByDigest(blockDigest);
+      return event && !core.isExpired(event, Date.now()) ? event : null;
+    });
   }
 
-  async heads(topicKey: Bytes): Promise<Outcome<Bytes[]>> {
-    return attempt(() => headsOf(this.#started.store, topicKey));
+  async heads(topic: Bytes, topicKey: Bytes): Promise<Outcome<Bytes[]>> {
+    return attempt(() => {
+      const least = this.#leastId(topic);
+      return headsOf(this.#started.store, topicKey).filter((id) => compareBytes(id, least) >= 0);
+    });
   }
 
   /** The names of events that arrived after a peer's cursor. */
   async pull(cursor: Cursor | null, limit: number): Promise<Outcome<PulledShard>> {
     return attempt(() => {
       const { store, generation, shard } = this.#started;
-      const isSame = cursor !== null && Buffer.compare(cursor.generation, generation) === 0;
+      const isSame = cursor !== null && equalBytes(cursor.generation, generation);
       const start = isSame ? Math.min(cursor.position, store.lastPosition()) : 0;
       const names = store.namesAfter(start, limit + 1);
       const page = names.slice(0, limit);
@@ -260,8 +275,8 @@ export class TopicShard extends DurableObject<Env> {
     );
   }
 
-  async want(want: WantBody): Promise<Outcome<EventPage>> {
-    return attempt(() => answerWant(this.#started.store, want));
+  async want(want: WantBody, maxBytes: number): Promise<Outcome<EventPage>> {
+    return attempt(() => answerWant(this.#started.store, want, maxBytes));
   }
 
   /** A hub follows this shard from now on: it will hear of all that is delivered after the position answered. */
@@ -275,20 +290,24 @@ export class TopicShard extends DurableObject<Env> {
   /** For a subscriber that resumes: what was delivered after a position in the given topics. */
   async deliveredAfter(position: number, topicKeys: ReadonlySet<string> | null): Promise<Outcome<CaughtUp>> {
     return attempt(() => {
-      const { store, generation } = this.#started;
+      const { store, core, generation } = this.#started;
+      const last = store.lastPosition();
+      if (last - position > MAX_RESUME_POSITIONS) return { generation, isTooFar: true, events: [], position };
+      const nowMs = Date.now();
       const rows = store.deliveredAfter(position, MAX_CATCH_UP_EVENTS, MAX_PEER_PAGE_BYTES);
-      const events = topicKeys
-        ? rows.filter(({ topicKey }) => topicKeys.has(Buffer.from(topicKey).toString("hex")))
-        : rows;
-      return { generation, events, position: rows.at(-1)?.position ?? store.lastPosition() };
+      const events = rows
+        .filter(({ topicKey }) => topicKeys?.has(toHex(topicKey)) ?? true)
+        .filter((event) => (event.flags & ECHO) === 0 && !core.isExpired(event, nowMs))
+        .map(toFed);
+      return { generation, isTooFar: false, events, position: rows.at(-1)?.position ?? last };
     });
   }
 
   /** For the health check. @throws like every other method when the shard refuses to work. */
-  async status(): Promise<Outcome<{ readonly position: number; readonly isClockBehind: boolean }>> {
+  async checkClock(): Promise<Outcome<null>> {
     return attempt(() => {
-      const { core } = this.#started;
-      return { position: core.position, isClockBehind: core.aheadMs(Date.now()) > MAX_AHEAD_LINKED_MS };
+      this.#started.core.checkClock(Date.now());
+      return null;
     });
   }
 }

@@ -53,8 +53,8 @@ async function findEvent(env: Env, digest: Bytes): Promise<StoredEvent | undefin
 }
 
 async function heads(c: Handler, text: string): Promise<Response> {
-  const { key, shard } = topicOf(c.env, text);
-  const ids = await outcomeOf("shard", shard.heads(key));
+  const { topic, key, shard } = topicOf(c.env, text);
+  const ids = await outcomeOf("shard", shard.heads(topic, key));
   return c.json({ heads: ids.map((id) => ({ id: toHex(id), cid: eventCid(digestOfId(id)).toString() })) });
 }
 

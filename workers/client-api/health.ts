@@ -18,13 +18,14 @@ export interface Health {
 type Failure = Health["failing"][number];
 
 function within<T>(part: string, work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout>;
   const timeout = new Promise<never>((_, reject) => {
-    setTimeout(
+    timer = setTimeout(
       () => reject(new Error(`${part} did not answer within ${PART_TIMEOUT_MS} ms`)),
       PART_TIMEOUT_MS,
     );
   });
-  return Promise.race([work, timeout]);
+  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
 }
 
 async function probe(part: string, work: () => Promise<unknown>): Promise<Failure | undefined> {
@@ -33,7 +34,8 @@ async function probe(part: string, work: () => Promise<unknown>): Promise<Failur
     return undefined;
   } catch (error) {
     const code = error instanceof PennypostError ? error.code : "part_failed";
-    return { part, code, why: error instanceof Error ? error.message : String(error) };
+    const cause = error instanceof PennypostError && error.data.why ? `: ${error.data.why}` : "";
+    return { part, code, why: (error instanceof Error ? error.message : String(error)) + cause };
   }
 }
 
@@ -46,10 +48,7 @@ async function probeShards(env: Env): Promise<Failure[]> {
     return [{ part: "configuration", code, why: error instanceof Error ? error.message : String(error) }];
   }
   const probes = Array.from({ length: shardCount }, (_, shard) =>
-    probe(`shard-${shard}`, async () => {
-      const { isClockBehind } = await outcomeOf("shard", shardStub(env, shard).status());
-      if (isClockBehind) throw new Error("the node's clock is more than 60 s behind its own last event");
-    }),
+    probe(`shard-${shard}`, () => outcomeOf("shard", shardStub(env, shard).checkClock())),
   );
   return (await Promise.all(probes)).filter((each) => each !== undefined);
 }

@@ -1,7 +1,7 @@
 import { type Bytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
+import { checkJsonShape } from "../../protocol/json-shape.ts";
 import { MAX_UINT64 } from "../../protocol/limits.ts";
-import { checkJsonShape } from "./json-shape.ts";
 
 /**
  * The reading half of protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/), as lenient as the gateway

@@ -9,7 +9,7 @@ import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import type { Network } from "../../protocol/genesis.ts";
-import { EPHEMERAL_HOPS, MAX_PEER_BODY_BYTES, MAX_PEER_IDS } from "../../protocol/limits.ts";
+import { MAX_PEER_BODY_BYTES, MAX_PEER_IDS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import {
   type Cursor,
   decodePull,
@@ -100,15 +100,12 @@ async function push(c: Handler, { runs, ephemeral }: PushBody, peer: Bytes): Pro
 }
 
 async function relay(env: Env, ephemeral: PushBody["ephemeral"]): Promise<void> {
-  const { shardCount } = nodeConfig(env);
-  await Promise.all(
-    ephemeral.map(async ({ hops, event }) => {
-      const topicKey = topicKeyOfWire(event);
-      if (!topicKey) return;
-      const shard = shardStub(env, shardOf(topicKey, shardCount));
-      await outcomeOf("shard", shard.relay(event, Math.min(hops, EPHEMERAL_HOPS)));
-    }),
-  );
+  const named = ephemeral.flatMap((each) => {
+    const topicKey = topicKeyOfWire(each.event);
+    return topicKey ? [{ ...each, topicKey }] : [];
+  });
+  const groups = [...groupByShard(named, nodeConfig(env).shardCount)];
+  await Promise.all(groups.map(([shard, group]) => outcomeOf("shard", shardStub(env, shard).relay(group))));
 }
 
 /** What arrived in each shard after the reader's cursors: an even share each, and what is left over in turn. */
@@ -137,13 +134,12 @@ async function want(env: Env, body: WantBody): Promise<Bytes> {
   const { shardCount } = nodeConfig(env);
   const groups = groupByShard(body.wanted, shardCount);
   const have = groupByShard<EventName>(body.have, shardCount);
+  const maxBytes = Math.floor(MAX_PEER_PAGE_BYTES / Math.max(1, groups.size));
   const shares = await Promise.all(
-    [...groups].map(([shard, wanted]) =>
-      outcomeOf(
-        "shard",
-        shardStub(env, shard).want({ wanted, ancestors: body.ancestors, have: have.get(shard) ?? [] }),
-      ),
-    ),
+    [...groups].map(([shard, wanted]) => {
+      const share = { wanted, ancestors: body.ancestors, have: have.get(shard) ?? [] };
+      return outcomeOf("shard", shardStub(env, shard).want(share, maxBytes));
+    }),
   );
   return encodePage(mergeShares(shares));
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { utf8 } from "../../protocol/bytes.ts";
+import { utf8 } from "./bytes.ts";
 import { checkJsonShape, MAX_JSON_DEPTH, MAX_JSON_VALUES } from "./json-shape.ts";
 
 const check = (text: string) => () => checkJsonShape(utf8(text));

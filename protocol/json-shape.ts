@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../protocol/errors.ts";
+import { invalidArgument } from "./errors.ts";
 
 /** Deeper than any request; `JSON.parse` builds whatever it is given. */
 export const MAX_JSON_DEPTH = 16;
