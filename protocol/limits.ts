@@ -14,7 +14,8 @@ export const MAX_BLOCK_BYTES = 8_192;
 export const MAX_ENVELOPES_PER_PUBLISH = 1_000;
 export const MAX_PUBLISH_BYTES = 16 * 1024 * 1024;
 export const MAX_REQUESTS_PER_BATCH_QUERY = 50;
-export const MAX_TOPICS_PER_QUERY = 50;
+/** Each topic of a query brings at least one row, whatever its size. */
+export const MAX_TOPICS_PER_QUERY = 10;
 export const DEFAULT_PAGE_ROWS = 100;
 export const MAX_PAGE_ROWS = 1_000;
 /** A page ends after this many bytes of messages, and carries a cursor. */

@@ -52,7 +52,9 @@ describe("a resume token", () => {
   });
 
   test("of the client's making is refused, whatever it is", () => {
-    fc.assert(fc.property(fc.string(), (text) => codeOf(() => decodeResumeToken(NODE, text)) === "token_invalid"));
+    fc.assert(
+      fc.property(fc.string(), (text) => codeOf(() => decodeResumeToken(NODE, text)) === "token_invalid"),
+    );
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 60 }), (bytes) => {
         const token = Buffer.from(bytes).toString("base64url");
@@ -66,7 +68,8 @@ describe("a resume token", () => {
       const bytes = Buffer.from(encodeResumeToken(NODE, each), "base64url");
       bytes[at % bytes.length] = (bytes[at % bytes.length] ?? 0) ^ change;
       const outcome = codeOf(() => {
-        for (const { shard, position, generation } of decodeResumeToken(NODE, bytes.toString("base64url")) ?? []) {
+        for (const { shard, position, generation } of decodeResumeToken(NODE, bytes.toString("base64url")) ??
+          []) {
           expect([Number.isSafeInteger(shard), Number.isSafeInteger(position)]).toEqual([true, true]);
           expect(Math.min(shard, position)).toBeGreaterThanOrEqual(0);
           expect(equalBytes(generation, generation.slice(0, 8))).toBe(true);
@@ -92,7 +95,7 @@ describe("a resume token", () => {
     ["a negative shard", [1, NODE.subarray(0, 8), [[-1, new Uint8Array(8), 1]]]],
     ["a generation of another length", [1, NODE.subarray(0, 8), [[0, new Uint8Array(9), 1]]]],
     ["a place of another length", [1, NODE.subarray(0, 8), [[0, new Uint8Array(8)]]]],
-    ["nesting", [1, NODE.subarray(0, 8), [[[[[[[[[[0]]]]]]]]]]],
+    ["nesting", [1, NODE.subarray(0, 8), [[[[[[[[[[0]]]]]]]]]]]],
   ])("with %s is refused", (_, value) => {
     expect(decode(value)).toBe("token_invalid");
   });

@@ -14,18 +14,17 @@ function fed(ts: number, bytes = 3): FedEvent {
 function open() {
   const closed: StreamConnection[] = [];
   const connection = new StreamConnection(null, (each) => closed.push(each));
-  const reader = connection.readable
-    .pipeThrough(new TextDecoderStream() as never)
-    .getReader() as ReadableStreamDefaultReader<string>;
+  const reader = connection.readable.getReader();
   /** Reads whole lines. */
   const lines = async (count: number) => {
-    let text = "";
-    while (text.split("\n").length <= count) {
+    const chunks: Uint8Array[] = [];
+    for (let read = 0; read < count; ) {
       const { done, value } = await reader.read();
       if (done) break;
-      text += value;
+      chunks.push(value);
+      read += value.filter((byte) => byte === 10).length;
     }
-    return text.split("\n").slice(0, -1);
+    return Buffer.concat(chunks).toString().split("\n").slice(0, -1);
   };
   return { connection, reader, lines, closed };
 }
@@ -38,7 +37,7 @@ describe("an XMTP stream", () => {
     connection.keepAlive();
     connection.send([fed(1), fed(2)]);
     connection.send([fed(3)]);
-    const read = (await lines(4)).map((line) => JSON.parse(line) as unknown);
+    const read = (await lines(4)).map((line: string) => JSON.parse(line) as unknown);
     const envelope = (ts: number) => ({
       result: {
         contentTopic: TOPIC,
@@ -53,6 +52,7 @@ describe("an XMTP stream", () => {
   test("that its reader leaves is closed, and takes nothing more", async () => {
     const { connection, reader, closed } = open();
     await reader.cancel();
+    connection.keepAlive();
     await settle();
     expect(closed).toContain(connection);
     connection.send([fed(1)]);

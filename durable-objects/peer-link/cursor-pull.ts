@@ -1,4 +1,5 @@
 import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
 import { decodeBlock, toWire, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
@@ -134,14 +135,19 @@ export class CursorPull {
 }
 
 /**
- * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not. A page that
- * settles none of them would be asked for again for ever: then all count as settled.
+ * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not.
+ * @throws PennypostError `peer_page_invalid` when it ends with none of them: it would be asked for again for ever.
  */
 function answeredUpTo(wanted: readonly EventName[], events: readonly WireEvent[]): number {
   const last = events.at(-1);
   const digest = last && suite.sha256(last.block);
   const at = digest ? wanted.findLastIndex(({ id }) => equalBytes(digestOfId(id), digest)) : -1;
-  return at < 0 ? wanted.length : at + 1;
+  if (at < 0)
+    throw unavailable(
+      "peer_page_invalid",
+      "a page says that there is more, and ends with nothing that was wanted",
+    );
+  return at + 1;
 }
 
 /** The topic key of an event, as its block says; undefined when the block is unreadable and would be refused. */

@@ -18,23 +18,18 @@ import { CursorPull } from "./cursor-pull.ts";
 import { callPeer, readPeerInfo } from "./peer-client.ts";
 import { keepPeerKey, knownPeerKey } from "./peer-keys.ts";
 import { PushQueue } from "./push-queue.ts";
+import { Semaphore } from "./semaphore.ts";
 
 /** New events of all shards are gathered this long before they are pushed. */
 const GATHER_MS = 25;
 /** After a failure the peer is left alone for 1 s, 2 s, 4 s … up to this. */
 const MAX_PAUSE_MS = 300_000;
 const FIRST_PAUSE_MS = 1_000;
+/** Requests to a peer that are under way at a time, and those that may wait for them. */
+const MAX_IN_FLIGHT = 4;
+const MAX_WAITING_CALLS = 64;
 /** A shard comes again after this long at the latest: the peer may be heard of before a long pause ends. */
 const MAX_SHARD_PAUSE_MS = 5_000;
-
-export interface LinkStatus {
-  readonly url: string;
-  readonly key: string | null;
-  readonly failures: number;
-  readonly pausedUntilMs: number;
-  readonly lastContactMs: number;
-  readonly lastError: string;
-}
 
 /**
  * All that this node does with one peer: pushes what is new, pulls what is missing, and leaves the peer alone for
@@ -43,12 +38,11 @@ export interface LinkStatus {
  */
 export class PeerLink extends DurableObject<Env> {
   readonly #queue = new PushQueue();
+  readonly #inFlight = new Semaphore(MAX_IN_FLIGHT, MAX_WAITING_CALLS);
   readonly #pull: CursorPull;
   #address: PeerAddress | undefined;
   #failures = 0;
   #pausedUntilMs = 0;
-  #lastContactMs = 0;
-  #lastError = "";
   #isPushing = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -121,17 +115,6 @@ export class PeerLink extends DurableObject<Env> {
     });
   }
 
-  async status(url: string): Promise<Outcome<LinkStatus>> {
-    return attempt(() => ({
-      url,
-      key: this.#address?.key ? toHex(this.#address.key) : null,
-      failures: this.#failures,
-      pausedUntilMs: this.#pausedUntilMs,
-      lastContactMs: this.#lastContactMs,
-      lastError: this.#lastError,
-    }));
-  }
-
   get #config(): NodeConfig {
     return nodeConfig(this.env);
   }
@@ -169,13 +152,13 @@ export class PeerLink extends DurableObject<Env> {
 
   async #call(url: string, path: string, body: Bytes): Promise<Bytes> {
     try {
-      const answer = await callPeer(this.#config, await this.#resolve(url), path, body);
+      const peer = await this.#resolve(url);
+      const answer = await this.#inFlight.run(() => callPeer(this.#config, peer, path, body));
       this.#failures = 0;
-      this.#lastContactMs = Date.now();
       return answer;
     } catch (error) {
+      if (!(error instanceof PennypostError && error.code.startsWith("peer_"))) throw error;
       this.#failures++;
-      this.#lastError = error instanceof Error ? error.message : String(error);
       this.#pausedUntilMs = Date.now() + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
       throw error;
     }

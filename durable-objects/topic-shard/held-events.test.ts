@@ -1,5 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { MAX_HELD_BYTES_PER_PEER, MAX_HELD_EVENTS_PER_PEER } from "../../protocol/limits.ts";
+import {
+  MAX_BLOCK_BYTES,
+  MAX_HELD_BYTES_PER_PEER,
+  MAX_HELD_EVENTS_PER_PEER,
+  MAX_MESSAGE_BYTES,
+} from "../../protocol/limits.ts";
 import { suite } from "../platform-suite.ts";
 import { HeldEvents } from "./held-events.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -20,7 +25,8 @@ describe("held events", () => {
       );
       expect(kept).toHaveLength(Math.ceil(MAX_HELD_EVENTS_PER_PEER / shards));
       const byBytes = new HeldEvents(shards);
-      const room = Math.ceil(MAX_HELD_BYTES_PER_PEER / shards);
+      const oneOfAnySize = MAX_MESSAGE_BYTES + MAX_BLOCK_BYTES;
+      const room = Math.max(oneOfAnySize, Math.ceil(MAX_HELD_BYTES_PER_PEER / shards));
       expect(byBytes.hold(idOf(1), wire(room - 100), "a")).toBe(true);
       expect(byBytes.hold(idOf(2), wire(101), "a")).toBe(false);
       expect(byBytes.hold(idOf(3), wire(100), "a")).toBe(true);

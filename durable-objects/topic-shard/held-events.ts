@@ -1,6 +1,11 @@
 import { toHex } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
-import { MAX_HELD_BYTES_PER_PEER, MAX_HELD_EVENTS_PER_PEER } from "../../protocol/limits.ts";
+import {
+  MAX_BLOCK_BYTES,
+  MAX_HELD_BYTES_PER_PEER,
+  MAX_HELD_EVENTS_PER_PEER,
+  MAX_MESSAGE_BYTES,
+} from "../../protocol/limits.ts";
 
 interface Held {
   readonly wire: WireEvent;
@@ -10,7 +15,7 @@ interface Held {
 
 /**
  * Events that cannot be judged yet, outside the stored set and in memory only: what is lost here comes back by
- * anti-entropy. The limits of a peer are shared out over the node's shards.
+ * anti-entropy. The limits of a peer are shared out over the node's shards; each has room for one event of any size.
  */
 export class HeldEvents {
   readonly #events = new Map<string, Held>();
@@ -20,7 +25,10 @@ export class HeldEvents {
 
   constructor(shardCount: number) {
     this.#maxEvents = Math.ceil(MAX_HELD_EVENTS_PER_PEER / shardCount);
-    this.#maxBytes = Math.ceil(MAX_HELD_BYTES_PER_PEER / shardCount);
+    this.#maxBytes = Math.max(
+      MAX_MESSAGE_BYTES + MAX_BLOCK_BYTES,
+      Math.ceil(MAX_HELD_BYTES_PER_PEER / shardCount),
+    );
   }
 
   get size(): number {

@@ -8,7 +8,7 @@ import type { ShardStore } from "./shard-store.ts";
 import type { WriterLoop } from "./writer-loop.ts";
 
 /** Held events are judged again after this long. */
-const HELD_RETRY_MS = 5_000;
+const HELD_RETRY_MS = 15_000;
 
 export interface IngestSummary {
   readonly stored: number;

@@ -28,6 +28,7 @@ const query = (part: Partial<TimeQuery> = {}): TimeQuery => ({
   startNs: 0n,
   endNs: 0n,
   isDescending: false,
+  maxBytes: 8 * 1024 * 1024,
   limit: 100,
   after: null,
   ...part,

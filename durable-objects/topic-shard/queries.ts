@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
-import { MAX_PAGE_BYTES, MAX_UINT64 } from "../../protocol/limits.ts";
+import { MAX_UINT64 } from "../../protocol/limits.ts";
 import type { ShardStore, StoredEvent, TimeRange } from "./shard-store.ts";
 
 /** A query of one topic in time order, checked by the client API. */
@@ -11,6 +11,8 @@ export interface TimeQuery {
   readonly endNs: bigint;
   readonly isDescending: boolean;
   readonly limit: number;
+  /** The page ends after this many bytes of messages, but not before its first row. */
+  readonly maxBytes: number;
   /** The time key (40 bytes) of the last row that the client has. */
   readonly after: Bytes | null;
 }
@@ -84,7 +86,7 @@ export function readTimePage(
   leastId: Bytes,
 ): { events: StoredEvent[]; isFull: boolean } {
   const range = timeRangeOf(query, leastId);
-  const events = range ? store.timePage(range, query.limit, MAX_PAGE_BYTES) : [];
+  const events = range ? store.timePage(range, query.limit, query.maxBytes) : [];
   return { events, isFull: events.length === query.limit || isCutShort(store, range, events) };
 }
 

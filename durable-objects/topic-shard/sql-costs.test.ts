@@ -94,7 +94,7 @@ test("reading writes nothing, and no statement reads a table from end to end", a
     for (let ts = 1; ts <= 5; ts++) await publish(shard, ts);
     await fromPeer(shard, 6, [madeUpId(Date.now() - 9_000)]);
     const { topic, topicKey } = envelopeOf(TOPIC, 0);
-    const range = { topic, topicKey, startNs: 1n, endNs: 4n, limit: 2, after: null };
+    const range = { topic, topicKey, startNs: 1n, endNs: 4n, limit: 2, maxBytes: 1e6, after: null };
     const rows = await rowsOf(async () => {
       for (const isDescending of [false, true]) {
         await shard.query({ ...range, isDescending });

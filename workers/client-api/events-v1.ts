@@ -10,7 +10,7 @@ import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.
 import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { digestOfId, EVENT_ID_BYTES, eventCid, parseEventCid } from "../../protocol/event-id.ts";
-import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS } from "../../protocol/limits.ts";
+import { DEFAULT_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS } from "../../protocol/limits.ts";
 import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
 
 type Handler = Context<{ Bindings: Env }>;
@@ -18,9 +18,19 @@ type Handler = Context<{ Bindings: Env }>;
 /** This node's own API for what the old one lacks: events as such, and subscriptions that resume. */
 export function eventsV1(app: Hono<{ Bindings: Env }>): void {
   app.get("/v1/events/:cid", (c) => event(c, c.req.param("cid")));
-  app.get("/v1/topics/:topic/heads", (c) => heads(c, c.req.param("topic")));
-  app.get("/v1/topics/:topic/events", (c) => events(c, c.req.param("topic")));
+  app.get("/v1/topics/:topic/heads", (c) => heads(c, topicInPath(c)));
+  app.get("/v1/topics/:topic/events", (c) => events(c, topicInPath(c)));
   app.get("/v1/subscribe", subscribe);
+}
+
+/** The topic as the path has it: Hono would take a wrong percent-encoding for the topic itself. */
+function topicInPath(c: Handler): string {
+  const [, , , topic = ""] = new URL(c.req.url).pathname.split("/");
+  try {
+    return decodeURIComponent(topic);
+  } catch {
+    throw invalidArgument("topic_not_utf8", "the topic in the path is not UTF-8, percent-encoded");
+  }
 }
 
 function topicOf(env: Env, text: string) {
@@ -95,6 +105,7 @@ async function eventsByTime(c: Handler, text: string, limit: number): Promise<Re
     endNs: 0n,
     isDescending: direction === "descending",
     limit,
+    maxBytes: MAX_PAGE_BYTES,
     after,
   };
   const page = await outcomeOf("shard", shard.eventsByTime(query));

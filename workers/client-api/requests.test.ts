@@ -49,12 +49,21 @@ test("an unset direction is descending, as the gateway had it", () => {
   expect(isDescending({ direction: "SORT_DIRECTION_ASCENDING" })).toBe(false);
 });
 
-test("a query names 1 to 50 topics; one that stands twice is read once", () => {
+test("a query names 1 to 10 topics; one that stands twice is read once", () => {
   expect(() => readQuery({})).toThrow(failure("topics_required", "content topics required"));
-  expect(() => readQuery({ contentTopics: Array.from({ length: 51 }, (_, i) => `t${i}`) })).toThrow(
+  expect(() => readQuery({ contentTopics: Array.from({ length: 11 }, (_, i) => `t${i}`) })).toThrow(
     failure("too_many_topics"),
   );
   expect(readQuery({ contentTopics: [topic, topic] }).topics).toHaveLength(1);
+});
+
+test("the bytes of a page are shared by the topics of a query", () => {
+  const bytesOf = (count: number) =>
+    readQuery({ contentTopics: Array.from({ length: count }, (_, i) => `t${i}`) }).topics.map(
+      ({ maxBytes }) => maxBytes,
+    );
+  expect(bytesOf(1)).toEqual([8 * 1024 * 1024]);
+  expect(bytesOf(8)).toEqual(Array(8).fill(1024 * 1024));
 });
 
 test("a batch holds at most 50 queries, each checked", () => {

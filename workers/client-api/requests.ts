@@ -6,6 +6,7 @@ import {
   DEFAULT_PAGE_ROWS,
   MAX_ENVELOPES_PER_PUBLISH,
   MAX_MESSAGE_BYTES,
+  MAX_PAGE_BYTES,
   MAX_PAGE_ROWS,
   MAX_REQUESTS_PER_BATCH_QUERY,
   MAX_TOPICS_PER_QUERY,
@@ -78,12 +79,21 @@ export function readQuery(body: JsonObject): QueryRequest {
   const startNs = uint64Field(body, "startTimeNs");
   const endNs = uint64Field(body, "endTimeNs");
   const isDescending = direction !== "SORT_DIRECTION_ASCENDING";
+  const names = [...new Set(topics)];
+  const page = {
+    startNs,
+    endNs,
+    isDescending,
+    limit,
+    maxBytes: Math.floor(MAX_PAGE_BYTES / names.length),
+    after,
+  };
   return {
     direction,
     limit,
-    topics: [...new Set(topics)].map((each) => {
+    topics: names.map((each) => {
       const topic = checkTopic(each);
-      return { topic, topicKey: topicKey(topic, suite), startNs, endNs, isDescending, limit, after };
+      return { topic, topicKey: topicKey(topic, suite), ...page };
     }),
   };
 }
