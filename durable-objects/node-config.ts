@@ -1,4 +1,4 @@
-import { type Bytes, fromHex, toHex } from "../protocol/bytes.ts";
+import { type Bytes, equalBytes, fromHex } from "../protocol/bytes.ts";
 import type { Signer } from "../protocol/crypto.ts";
 import { parsePublicKey } from "../protocol/did-key.ts";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
@@ -102,7 +102,9 @@ function readPeers(
       throw misconfigured("PEERS", `${entry}: write KEY@URL; a bare URL is for the development genesis only`);
     }
     const key = at < 0 ? undefined : parsePublicKey(entry.slice(0, at));
-    if (key && toHex(key) === toHex(ownKey)) continue;
+    if (key && equalBytes(key, ownKey)) continue;
+    const other = key && [...peers.values()].find((peer) => peer.key && equalBytes(peer.key, key));
+    if (other && other.url !== url) throw misconfigured("PEERS", `${other.url} and ${url} have one key`);
     peers.set(url, key ? { url, key } : { url });
   }
   if (peers.size > MAX_PEERS) throw misconfigured("PEERS", `more than ${MAX_PEERS} peers`);

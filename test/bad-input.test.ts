@@ -1,14 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
+import { describe, expect, test } from "vitest";
+import { guardedNode } from "./support/guarded-node.ts";
 import { envelope } from "./support/node-client.ts";
-import { TestPeer } from "./support/peer.ts";
-import {
-  expectHealthy,
-  expectRefusal,
-  expectStreamRefusal,
-  REFUSALS,
-  type Refusal,
-} from "./support/refusals.ts";
+import { expectRefusal, expectStreamRefusal, REFUSALS, type Refusal } from "./support/refusals.ts";
 
 /** Bad input to the client API of a real node: a clear error, nothing stored, and the node goes on. */
 
@@ -35,32 +28,9 @@ function streamOf(count: number): ReadableStream<Uint8Array> {
   });
 }
 
-let network: TestNetwork;
-let node: TestNode;
-let peer: TestPeer;
-let stored: readonly string[];
-
-beforeAll(async () => {
-  network = await startNetwork(1);
-  node = network.node(0);
-  peer = new TestPeer(node);
-  return () => network.stop();
-});
-
-beforeEach(async () => {
-  stored = await peer.storedIds();
-});
-
-/** Nothing was stored, by any of the ways to look, and the node works. */
-afterEach(async () => {
-  expect(await peer.storedIds()).toEqual(stored);
-  expect(await node.queryAll(TOPIC)).toEqual([]);
-  expect(await node.heads(TOPIC)).toEqual([]);
-  await expectHealthy(node);
-});
-
+const guarded = guardedNode(TOPIC);
 const post = (path: string, body: string | Uint8Array<ArrayBuffer>): Promise<Response> =>
-  node.request(path, { method: "POST", body });
+  guarded.node.request(path, { method: "POST", body });
 
 describe("publish", () => {
   test.each<[string, string, Refusal]>([
@@ -127,7 +97,7 @@ describe("publish", () => {
   });
 
   test("a request of 50 MB as a stream, and one of 17 MB with a length", async () => {
-    const streamed = await node.request("/message/v1/publish", {
+    const streamed = await guarded.node.request("/message/v1/publish", {
       method: "POST",
       body: streamOf(50_000_000),
       duplex: "half",
@@ -219,6 +189,6 @@ describe("the node's own API, paths and methods", () => {
     ["GET", `/v1/topics/${topic}/events?order=causal&cursor=${"00".repeat(39)}`, REFUSALS.invalid],
     ["GET", "/v1/topics/%ff/heads", REFUSALS.invalid],
   ])("%s %s", async (method, path, refusal) => {
-    await expectRefusal(await node.request(path, { method }), refusal);
+    await expectRefusal(await guarded.node.request(path, { method }), refusal);
   });
 });

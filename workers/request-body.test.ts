@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
-import { withBody } from "./request-body.ts";
+import { afterEach, expect, test, vi } from "vitest";
+import { BodyReader } from "./request-body.ts";
 
 const MB = 1024 * 1024;
+const reader = new BodyReader(24 * MB);
 
 /** A body that counts how much of it was asked for. */
 function countedBody(megabytes: number) {
@@ -18,23 +19,23 @@ function countedBody(megabytes: number) {
 
 test("a body up to the limit is handed on whole", async () => {
   const { request } = countedBody(3);
-  expect(await withBody(request, 3 * MB, async (body) => body.length)).toBe(3 * MB);
+  expect(await reader.read(request, 3 * MB, async (body) => body.length)).toBe(3 * MB);
 });
 
 test("no body is an empty one", async () => {
-  expect(await withBody(new Request("https://node.invalid/"), MB, async (body) => body.length)).toBe(0);
+  expect(await reader.read(new Request("https://node.invalid/"), MB, async (body) => body.length)).toBe(0);
 });
 
 test("a body over the limit is refused, and read to its end so that the client hears it", async () => {
   const { counter, request } = countedBody(50);
   const refused = expect.objectContaining({ code: "request_too_large", httpStatus: 429, grpc: 8 });
-  await expect(withBody(request, 4 * MB, async () => "worked")).rejects.toEqual(refused);
+  await expect(reader.read(request, 4 * MB, async () => "worked")).rejects.toEqual(refused);
   expect(counter.sent).toBe(50);
 });
 
 test("a body without end is cut off", async () => {
   const { counter, request } = countedBody(1_000);
-  await expect(withBody(request, 4 * MB, async () => "worked")).rejects.toThrow("the request is over");
+  await expect(reader.read(request, 4 * MB, async () => "worked")).rejects.toThrow("the request is over");
   expect(counter.sent).toBeLessThan(120);
 });
 
@@ -52,13 +53,13 @@ test("a refused body holds no bytes while the rest of it comes", async () => {
       controller.enqueue(new Uint8Array(MB));
     },
   });
-  const large = withBody(
+  const large = reader.read(
     new Request("https://node.invalid/", { method: "POST", body }),
     16 * MB,
     async () => "worked",
   );
   await overLimit;
-  expect(await withBody(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
+  expect(await reader.read(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
   send();
   await expect(large).rejects.toThrow("the request is over");
 });
@@ -66,24 +67,51 @@ test("a refused body holds no bytes while the rest of it comes", async () => {
 test("bytes in flight are bounded over all requests, and given back", async () => {
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const working = Promise.withResolvers<void>();
-  const first = withBody(countedBody(16).request, 16 * MB, async () => {
+  const first = reader.read(countedBody(16).request, 16 * MB, async () => {
     working.resolve();
     await held;
   });
   await working.promise;
-  const second = withBody(countedBody(16).request, 16 * MB, async () => "worked");
+  const second = reader.read(countedBody(16).request, 16 * MB, async () => "worked");
   await expect(second).rejects.toEqual(
     expect.objectContaining({ code: "too_many_bytes_in_flight", httpStatus: 429 }),
   );
   release();
   await first;
-  expect(await withBody(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
+  expect(await reader.read(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
 });
 
 test("the bytes are given back when the work fails", async () => {
   for (let i = 0; i < 4; i++) {
     await expect(
-      withBody(countedBody(16).request, 16 * MB, () => Promise.reject(new Error("no"))),
+      reader.read(countedBody(16).request, 16 * MB, () => Promise.reject(new Error("no"))),
     ).rejects.toThrow("no");
   }
+});
+
+test("a body that comes too slowly is given up, and its bytes with it", async () => {
+  vi.useFakeTimers();
+  let pieces = 0;
+  const started = Promise.withResolvers<void>();
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (++pieces <= 20) return controller.enqueue(new Uint8Array(MB - 1));
+      started.resolve();
+      return new Promise(() => {});
+    },
+  });
+  const slow = reader.read(
+    new Request("https://node.invalid/", { method: "POST", body }),
+    24 * MB,
+    async () => "worked",
+  );
+  const refused = expect(slow).rejects.toMatchObject({ code: "request_too_slow", httpStatus: 504 });
+  await started.promise;
+  await vi.advanceTimersByTimeAsync(15_000);
+  await refused;
+  expect(await reader.read(countedBody(16).request, 16 * MB, async () => "worked")).toBe("worked");
+});
+
+afterEach(() => {
+  vi.useRealTimers();
 });

@@ -26,6 +26,8 @@ const MAX_SUBSCRIBE_CHARS = 4 * 1024 * 1024;
 /** Sockets of a hub, whether they have subscribed or not. */
 const MAX_SOCKETS = 2_048;
 const SUBSCRIBE_WITHIN_MS = 30_000;
+/** The places of sockets are saved this long after an event, well before a hub can hibernate (10 s). */
+const SAVE_PLACES_MS = 1_000;
 
 /** What a client sends once over its socket. */
 const subscribeSchema = z.object({
@@ -44,7 +46,10 @@ export class Hub extends DurableObject<Env> {
   /** Kept, since an object that wakes for a socket's message may not be told its name. */
   readonly #name: string;
   readonly #sockets = new Map<WebSocket, SocketConnection>();
+  /** Sockets that have said nothing yet, with the timer that ends them. */
+  readonly #silent = new Map<WebSocket, ReturnType<typeof setTimeout>>();
   #keepAlive: ReturnType<typeof setInterval> | undefined;
+  #saving: ReturnType<typeof setTimeout> | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -113,7 +118,28 @@ export class Hub extends DurableObject<Env> {
 
   /** A shard brings what it delivered. */
   async feed(batch: FeedBatch): Promise<Outcome<FeedAnswer>> {
-    return attempt(() => this.#subscriptions.feed(batch));
+    return attempt(() => {
+      const answer = this.#subscriptions.feed(batch);
+      if (this.#sockets.size > 0) this.#saving ??= setTimeout(() => this.#savePlaces(), SAVE_PLACES_MS);
+      return answer;
+    });
+  }
+
+  /**
+   * Notes with each socket how far it has come: live ones have all that the hub has, also where nothing was theirs.
+   * Without it, a hub that wakes would ask for all again since the last event that was sent.
+   */
+  #savePlaces(): void {
+    this.#saving = undefined;
+    for (const connection of this.#sockets.values()) {
+      const isAttached = [...connection.follows.values()].every(({ position }) => Number.isFinite(position));
+      if (!isAttached) continue;
+      for (const [shard, follow] of connection.follows) {
+        const place = this.#subscriptions.place(shard);
+        if (follow.isLive && place) follow.position = Math.max(follow.position, place.position);
+      }
+      connection.saveAttachment();
+    }
   }
 
   #acceptSocket(): Response {
@@ -121,17 +147,27 @@ export class Hub extends DurableObject<Env> {
     if (open >= MAX_SOCKETS) return new Response("this node has too many subscriptions", { status: 503 });
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server);
-    setTimeout(() => this.#endIfSilent(server), SUBSCRIBE_WITHIN_MS);
+    this.#silent.set(
+      server,
+      setTimeout(() => this.#endSilent(server), SUBSCRIBE_WITHIN_MS),
+    );
     return new Response(null, { status: 101, webSocket: client });
   }
 
   /** A socket that never said what it wants holds a place for nothing. */
-  #endIfSilent(socket: WebSocket): void {
-    if (!this.#sockets.has(socket))
-      refuseSocket(socket, invalidArgument("subscribe_missing", "no topics were named"));
+  #endSilent(socket: WebSocket): void {
+    this.#silent.delete(socket);
+    refuseSocket(socket, invalidArgument("subscribe_missing", "no topics were named"));
+  }
+
+  /** A timer that is left would keep the hub from hibernating. */
+  #forgetSilent(socket: WebSocket): void {
+    clearTimeout(this.#silent.get(socket));
+    this.#silent.delete(socket);
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    this.#forgetSilent(socket);
     try {
       if (this.#sockets.has(socket))
         throw invalidArgument("already_subscribed", "a socket carries one subscription");
@@ -232,6 +268,7 @@ export class Hub extends DurableObject<Env> {
   }
 
   #forget(socket: WebSocket): void {
+    this.#forgetSilent(socket);
     const connection = this.#sockets.get(socket);
     if (!connection) return;
     this.#sockets.delete(socket);

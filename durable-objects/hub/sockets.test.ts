@@ -1,12 +1,14 @@
 import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { unavailable } from "../../protocol/errors.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { outcomeOf } from "../outcome.ts";
 import { HUBS, hubStub, shardStub } from "../stubs.ts";
 import { envelopeOf, keyOf } from "../testing/shard-world.ts";
 import { quiet, SocketClient } from "../testing/socket-client.ts";
 import { writeMeta } from "../topic-shard/schema.ts";
+import { Hub } from "./hub.ts";
 
 const SHARDS = 4;
 const shardFor = (topic: string) => shardOf(keyOf(topic), SHARDS);
@@ -44,10 +46,6 @@ describe("a socket", () => {
     expect(socket.seen).toEqual([1, 2, 4]);
     socket.send("ping");
     await socket.until(() => socket.texts.filter((text) => text === "pong").length === 2);
-    for (let hub = 0; hub < HUBS; hub++)
-      await hubStub(env, hub)
-        .fetch("https://hub.test/", { method: "POST", body: "?" })
-        .catch(() => {});
   });
 
   test("that hibernates gets each event once, whichever of hub and shard slept", async () => {
@@ -147,19 +145,12 @@ describe("a hub that slept", () => {
 
   test("does not skip, for one socket, what another that came later need not hear", async () => {
     const early = await (await open()).subscribe([A]);
-    const hub = hubStub(env, 0);
     // The shard cannot reach the hub for a while: it has news when the second one subscribes.
-    await runInDurableObject(hub, async (instance) => {
-      const feed = instance.feed.bind(instance);
-      instance.feed = async () => {
-        throw new Error("unreachable");
-      };
-      await publish(A, 1, 2, 3);
-      const late = new SocketClient(await instance.fetch(new Request("https://hub.test/", upgrade)));
-      late.send({ topics: [C] });
-      await late.until(() => late.messages.some(({ type }) => type === "ready"));
-      instance.feed = feed;
-    });
+    const unreachable = unavailable("part_unavailable", "unreachable").toRecord();
+    vi.spyOn(Hub.prototype, "feed").mockResolvedValue({ ok: false, error: unreachable });
+    await publish(A, 1, 2, 3);
+    await (await open()).subscribe([C]);
+    vi.restoreAllMocks();
     await hibernate();
     await publish(A, 4);
     await early.until(() => early.seen.length >= 4);
@@ -243,5 +234,16 @@ describe("a first message that is not a subscription", () => {
     await socket.until(() => socket.closeCode !== undefined);
     expect(socket.messages.at(-1)?.code).toBe("already_subscribed");
     expect(await lists()).toEqual({ rows: 0 });
+  });
+
+  test("that never comes is not waited for longer than 30 s", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const socket = await open();
+    await runInDurableObject(hubStub(env, 0), () => vi.advanceTimersByTimeAsync(29_999));
+    expect(socket.messages).toEqual([]);
+    await runInDurableObject(hubStub(env, 0), () => vi.advanceTimersByTimeAsync(1));
+    vi.useRealTimers();
+    await socket.until(() => socket.closeCode !== undefined);
+    expect(socket.messages.at(-1)?.code).toBe("subscribe_missing");
   });
 });

@@ -87,11 +87,14 @@ export class Subscriptions {
     this.#shards.set(shard, { generation, position });
   }
 
-  /** After a wake: the greatest position that any connection was sent is safe to go on from. */
+  /**
+   * After a wake: goes on from the place of the connection that is furthest behind. One that is further, as one that
+   * came later, is sent nothing twice, since it has its own position.
+   */
   recall(shard: number, generation: Bytes, position: number): void {
     const known = this.#shards.get(shard);
     if (!known) this.#shards.set(shard, { generation, position });
-    else known.position = Math.max(known.position, position);
+    else known.position = Math.min(known.position, position);
   }
 
   /** Takes a batch if it begins where the hub is, and hands its events to those who follow the shard live. */

@@ -3,15 +3,16 @@ import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
-import type { NodeConfig } from "../node-config.ts";
+import type { NodeConfig, PeerAddress } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
+import { peerLinkStub } from "../stubs.ts";
 import { headsOf } from "./heads.ts";
 import type { ShardStore } from "./shard-store.ts";
 
 /** Most missing parents are on their way: they are looked for when this has passed. */
 const FIRST_PAUSE_MS = 500;
 /** After each question for a parent it is left alone for so long; then another peer is asked, and after the last none. */
-const PAUSES_MS = [2_000, 10_000, 60_000, 600_000, 3_600_000, Number.POSITIVE_INFINITY];
+const PAUSES_MS = [2_000, 10_000, 60_000, 600_000, 3_600_000, 3_600_000];
 /** Missing parents that are looked at, and asked for, at once. */
 const PARENTS_PER_LOOK = 256;
 /** Looks of one round; the next goes on where it ended, so that what is asked in vain keeps nothing from its turn. */
@@ -109,16 +110,17 @@ export class ParentSeeker {
   }
 
   async #ask(due: readonly EventName[], nowMs: number): Promise<void> {
-    const attempt = this.#countQuestion(due, nowMs);
-    const peer = this.#config.peers[attempt % this.#config.peers.length];
+    const peer = this.#peerFor(due);
     if (!peer) return;
-    const link = this.#env.PEER_LINK.get(this.#env.PEER_LINK.idFromName(peer.url));
+    this.#pause(due, nowMs, 0);
+    const link = peerLinkStub(this.#env, peer.url);
     let ancestors = true;
     for (let pages = 0; pages < PAGES_PER_QUESTION; pages++) {
       const wanted = due.filter((name) => this.#store.positionOf(name) === undefined);
       if (wanted.length === 0) return;
       const want = { wanted, ancestors, have: this.#known(wanted) };
       const page = await outcomeOf("peer link", link.want(peer.url, want));
+      if (pages === 0) this.#pause(due, nowMs, 1);
       const { stored } = await this.#ingest(page.events, peer.url);
       if (!page.more) return;
       // A page of old events that all are here: the walk has passed below what this shard has. Then without it.
@@ -127,17 +129,21 @@ export class ParentSeeker {
     }
   }
 
-  /** Answers the greatest number of questions before this one. */
-  #countQuestion(due: readonly EventName[], nowMs: number): number {
-    let attempt = 0;
-    for (const { id } of due) {
+  /** Another peer at each question, beginning with one that differs from parent to parent. */
+  #peerFor(due: readonly EventName[]): PeerAddress | undefined {
+    const { peers } = this.#config;
+    const answered = Math.max(...due.map(({ id }) => this.#asked.get(toHex(id))?.count ?? 0));
+    return peers[(answered + (due[0]?.id.at(-1) ?? 0)) % peers.length];
+  }
+
+  /** Leaves parents alone for a while; for good only after the last question that a peer did answer. */
+  #pause(names: readonly EventName[], nowMs: number, answers: 0 | 1): void {
+    for (const { id } of names) {
       const count = this.#asked.get(toHex(id))?.count ?? 0;
-      attempt = Math.max(attempt, count);
       if (this.#asked.size >= MAX_REMEMBERED) this.#asked.clear();
-      const pauseMs = PAUSES_MS[count] ?? Number.POSITIVE_INFINITY;
-      this.#asked.set(toHex(id), { count: count + 1, nextMs: nowMs + pauseMs });
+      const pauseMs = count < PAUSES_MS.length - answers ? (PAUSES_MS[count] ?? 0) : Number.POSITIVE_INFINITY;
+      this.#asked.set(toHex(id), { count: count + answers, nextMs: nowMs + pauseMs });
     }
-    return attempt;
   }
 
   /** The heads here of the topics in question, below which the peer need not walk. */

@@ -3,6 +3,7 @@ import type { EventName, PushBody, PushedRun } from "../../protocol/peer-message
 import type { Env } from "../env.ts";
 import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
+import { peerLinkStub } from "../stubs.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import { OWN, type ShardStore } from "./shard-store.ts";
 
@@ -86,7 +87,7 @@ export class PushFeed {
   /** Answers until when the link wants nothing. */
   async #hand(url: string, run: PushedRun, ephemeral: readonly Ephemeral[]): Promise<number> {
     try {
-      const link = this.#env.PEER_LINK.get(this.#env.PEER_LINK.idFromName(url));
+      const link = peerLinkStub(this.#env, url);
       return await outcomeOf("peer link", link.push(url, run, ephemeral));
     } catch (error) {
       console.warn({ what: "push_not_handed_over", peer: url, why: String(error) });

@@ -7,7 +7,7 @@ import { groupByShard, HUBS, hubStub, shardStub } from "../../durable-objects/st
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
 import { asPennypostError, streamErrorResponse } from "../error-response.ts";
-import { withBody } from "../request-body.ts";
+import { BodyReader } from "../request-body.ts";
 import { type JsonObject, parseJsonBody } from "./proto-json.ts";
 import { answerQuery, streamBatch } from "./queries.ts";
 import { readBatchQuery, readPublish, readQuery, readSubscribe } from "./requests.ts";
@@ -17,8 +17,11 @@ type Handler = Context<{ Bindings: Env }>;
 /** 10,000 topics of 300 bytes in a subscription, with their JSON around them. */
 const MAX_QUERY_BYTES = 4 * 1024 * 1024;
 
+/** Bytes of client requests that an isolate holds at a time. */
+const bodies = new BodyReader(24 * 1024 * 1024);
+
 const withJson = <T>(c: Handler, limit: number, work: (body: JsonObject) => Promise<T>): Promise<T> =>
-  withBody(c.req.raw, limit, (bytes) => work(parseJsonBody(bytes)));
+  bodies.read(c.req.raw, limit, (bytes) => work(parseJsonBody(bytes)));
 
 /** The XMTP message API of 2023, as its clients speak it. */
 export function messageV1(app: Hono<{ Bindings: Env }>): void {

@@ -25,9 +25,12 @@ import {
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { judgeEvent } from "../../protocol/validity.ts";
-import { withBody } from "../request-body.ts";
+import { BodyReader } from "../request-body.ts";
 import { mergeShares } from "./merge-shares.ts";
 import { tellLinks } from "./tell-links.ts";
+
+/** Bytes of peers' requests that an isolate holds at a time: clients cannot take their room. */
+const bodies = new BodyReader(8 * 1024 * 1024);
 
 type Handler = Context<{ Bindings: Env }>;
 
@@ -42,7 +45,7 @@ async function signed(c: Handler, work: (body: Bytes, peer: Bytes) => Promise<By
   const { signer, network } = nodeConfig(c.env);
   const header = (name: string) => c.req.raw.headers.get(name);
   checkReceiver(header, signer.publicKey);
-  return withBody(c.req.raw, MAX_PEER_BODY_BYTES, async (body) => {
+  return bodies.read(c.req.raw, MAX_PEER_BODY_BYTES, async (body) => {
     const request = { method: c.req.method, path: new URL(c.req.url).pathname, body };
     const context = { receiver: signer.publicKey, suite, nowMs: Date.now() };
     const peer = await verifyRequest(request, header, context);
