@@ -1,6 +1,8 @@
 import { InvalidArgumentError } from "commander";
-import { parsePublicKey } from "../protocol/did-key.ts";
+import { toDidKey } from "../protocol/did-key.ts";
+import { PennypostError } from "../protocol/errors.ts";
 import { MAX_SHARDS } from "../protocol/limits.ts";
+import { type PeerAddressRules, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
 
 /** A local node takes about 150 MB of memory. */
@@ -33,56 +35,19 @@ export function parsePath(text: string): string {
   return text;
 }
 
-function checkPeerUrl(text: string, protocols: readonly string[]): void {
-  const url = URL.parse(text);
-  const isPlain = url && !url.username && !url.password && !url.search && !url.hash && url.pathname === "/";
-  if (!isPlain || !protocols.includes(url.protocol)) {
-    const wanted = protocols.map((protocol) => `${protocol}//HOST[:PORT]`).join(" or ");
-    throw new InvalidArgumentError(`${JSON.stringify(text)} is no base URL (${wanted}).`);
-  }
-}
-
-function splitPeer(entry: string): { readonly key: string | undefined; readonly url: string } {
-  const at = entry.lastIndexOf("@");
-  return at < 0 ? { key: undefined, url: entry } : { key: entry.slice(0, at), url: entry.slice(at + 1) };
-}
-
-function checkKey(key: string): void {
+function checkPeers(text: string, rules: PeerAddressRules): string {
   try {
-    parsePublicKey(key);
-  } catch {
-    throw new InvalidArgumentError(
-      `${JSON.stringify(key)} is no public key (did:key:z6Mk… or 64 hex digits; the peer's \`npx pennypost keygen\` or its /v1/info shows it).`,
-    );
+    const peers = parsePeerAddresses(text, rules);
+    return peers.map(({ url, key }) => (key ? `${toDidKey(key)}@${url}` : url)).join();
+  } catch (error) {
+    if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
   }
 }
-
-const entriesOf = (text: string): string[] =>
-  text
-    .split(",")
-    .map((entry) => entry.trim())
-    .filter(Boolean);
 
 /** Peers of a local node: `KEY@URL` or, under the development genesis, which the node checks, a bare URL. */
-export function parseLocalPeers(text: string): string {
-  const entries = entriesOf(text);
-  for (const entry of entries) {
-    const { key, url } = splitPeer(entry);
-    checkPeerUrl(url, ["http:", "https:"]);
-    if (key !== undefined) checkKey(key);
-  }
-  return entries.join(",");
-}
+export const parseLocalPeers = (text: string): string => checkPeers(text, { isLocal: true, mayBeBare: true });
 
 /** Peers of a deployed node: `KEY@https://HOST` only. An empty text takes all peers away. */
-export function parseDeployedPeers(text: string): string {
-  const entries = entriesOf(text);
-  for (const entry of entries) {
-    const { key, url } = splitPeer(entry);
-    checkPeerUrl(url, ["https:"]);
-    if (key === undefined)
-      throw new InvalidArgumentError(`${JSON.stringify(entry)} has no key: write KEY@URL.`);
-    checkKey(key);
-  }
-  return entries.join(",");
-}
+export const parseDeployedPeers = (text: string): string =>
+  checkPeers(text, { isLocal: false, mayBeBare: false });

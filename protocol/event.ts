@@ -99,7 +99,7 @@ const REQUIRED = ["v", "net", "topic", "ts", "msg", "size", "class", "links", "o
 
 /**
  * Decodes a block and checks all that it shows by itself: canonical form, fields, kinds, limits, order of links.
- * @throws PennypostError `event_*`, naming the rule that is broken.
+ * @throws PennypostError `event_*` or `cbor_*`; `data.rule` names the rule that is broken.
  */
 export function decodeBlock(block: Uint8Array): EventFields {
   if (block.length > MAX_BLOCK_BYTES) throw broken("block_size", `a block of ${block.length} bytes`);

@@ -1,4 +1,4 @@
-/** Every limit of the network that a peer or a client can meet, with its unit. */
+/** The limits that several parts share, each with its unit; what one part alone enforces stands there. */
 
 export const MAX_UINT64 = 2n ** 64n - 1n;
 /** Sequence numbers are 63 bits, so that they also fit a signed 64-bit column. */

@@ -62,7 +62,7 @@ export interface PulledShard {
   readonly names: readonly EventName[];
   /** Whether there is more behind the cursor. */
   readonly more: boolean;
-  /** The cursor asked for was of another generation or behind the hot window: read from the beginning. */
+  /** The cursor asked for was of another generation: read from the beginning. */
   readonly restart: boolean;
 }
 

@@ -67,7 +67,7 @@ export class CursorPull {
         shards.flatMap(({ names }) => names),
       );
       const moved = shards.filter(({ cursor }) => this.#keep(cursor)).length;
-      const isMore = moved > 0 && shards.some(({ more }) => more);
+      const isMore = moved > 0 && shards.some(({ more, names }) => more && names.length > 0);
       if (!isMore && !this.#isAskedAgain) break;
     }
     return received;

@@ -1,6 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { PennypostError, unavailable } from "../../protocol/errors.ts";
+import type { PeerAddress } from "../../protocol/peer-address.ts";
 import {
   decodePage,
   decodePushAnswer,
@@ -12,7 +13,7 @@ import {
   type WantBody,
 } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
-import { type NodeConfig, nodeConfig, type PeerAddress } from "../node-config.ts";
+import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome } from "../outcome.ts";
 import { CursorPull } from "./cursor-pull.ts";
 import { callPeer, readPeerInfo } from "./peer-client.ts";

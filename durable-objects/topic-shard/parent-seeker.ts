@@ -1,9 +1,10 @@
 import { toHex } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
+import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
-import type { NodeConfig, PeerAddress } from "../node-config.ts";
+import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
 import { peerLinkStub } from "../stubs.ts";
 import { headsOf } from "./heads.ts";
