@@ -36,7 +36,20 @@ function readGenesis(text: string | undefined, isLocal: boolean): Genesis {
   } catch {
     throw misconfigured("GENESIS", "not JSON");
   }
-  return parseGenesis(json);
+  const genesis = settingOf("GENESIS", () => parseGenesis(json));
+  if (genesis.members === "any" && !isLocal)
+    throw misconfigured("GENESIS", "members: a deployed node takes no network that anyone may join");
+  return genesis;
+}
+
+/** Reads a setting. @throws PennypostError `misconfigured`, naming it and saying what is wrong. */
+function settingOf<T>(name: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof PennypostError) throw misconfigured(name, error.message);
+    throw error;
+  }
 }
 
 function readSigner(seed: string | undefined): Signer {
@@ -50,13 +63,9 @@ function readSigner(seed: string | undefined): Signer {
 }
 
 function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Bytes): PeerAddress[] {
-  try {
-    const peers = parsePeerAddresses(text, { isLocal, mayBeBare: network.isOpen });
-    return peers.filter(({ key }) => !key || !equalBytes(key, ownKey));
-  } catch (error) {
-    if (error instanceof PennypostError) throw misconfigured("PEERS", error.message);
-    throw error;
-  }
+  const rules = { isLocal, mayBeBare: network.isOpen };
+  const peers = settingOf("PEERS", () => parsePeerAddresses(text, rules));
+  return peers.filter(({ key }) => !key || !equalBytes(key, ownKey));
 }
 
 function read(env: Env): NodeConfig {
@@ -83,13 +92,7 @@ const known = new WeakMap<Env, NodeConfig>();
 export function nodeConfig(env: Env): NodeConfig {
   const config = known.get(env);
   if (config) return config;
-  try {
-    const fresh = read(env);
-    known.set(env, fresh);
-    return fresh;
-  } catch (error) {
-    if (error instanceof PennypostError && error.code !== "misconfigured")
-      throw misconfigured(error.code, error.message);
-    throw error;
-  }
+  const fresh = read(env);
+  known.set(env, fresh);
+  return fresh;
 }

@@ -160,7 +160,7 @@ describe("a WebSocket subscription", () => {
     expect(socket.messages).toEqual([{ type: "restart" }]);
   });
 
-  test("answers ping with pong, before it is subscribed and after", async () => {
+  test("answers ping with pong, before it is subscribed and after, and a close with a close", async () => {
     const socket = new SocketSubscription(network.node(0));
     await socket.send("ping");
     await until("pong", () => socket.texts.length === 1);
@@ -170,6 +170,8 @@ describe("a WebSocket subscription", () => {
     await until("pong", () => socket.texts.length === 2);
     await socket.close();
     expect(socket.texts).toEqual(["pong", "pong"]);
+    // 1006 would say that the node never answered the close.
+    expect((await socket.closed).code).toBe(1000);
   });
 
   test("takes 10,000 topics", async () => {

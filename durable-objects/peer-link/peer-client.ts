@@ -1,5 +1,5 @@
 import { type Bytes, fromHex } from "../../protocol/bytes.ts";
-import { unavailable } from "../../protocol/errors.ts";
+import { PennypostError, unavailable } from "../../protocol/errors.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
 import { signRequest } from "../../protocol/request-signature.ts";
 import type { NodeConfig } from "../node-config.ts";
@@ -25,16 +25,18 @@ export async function readLimited(body: ReadableStream<Uint8Array> | null, limit
 
 async function send(url: string, init: RequestInit, limit: number): Promise<Bytes> {
   let response: Response;
+  let body: Bytes;
   try {
     response = await fetch(url, {
       ...init,
       redirect: "manual",
       signal: AbortSignal.timeout(PEER_TIMEOUT_MS),
     });
+    body = await readLimited(response.body, limit);
   } catch (error) {
+    if (error instanceof PennypostError) throw error;
     throw unavailable("peer_unreachable", `${url} does not answer`, { url, why: String(error) });
   }
-  const body = await readLimited(response.body, limit);
   if (response.status === 200) return body;
   const why = new TextDecoder().decode(body.subarray(0, 300));
   throw unavailable("peer_refused", `${url} answered ${response.status}`, {
@@ -62,10 +64,18 @@ export async function readPeerInfo(
   url: string,
 ): Promise<{ readonly key: Bytes; readonly networkId: string }> {
   const body = await send(`${url}/v1/info`, {}, MAX_INFO_BYTES);
-  const info: unknown = JSON.parse(new TextDecoder().decode(body));
-  const { key, networkId } = (info ?? {}) as { key?: unknown; networkId?: unknown };
+  const { key, networkId } = readJson(body);
   if (typeof key !== "string" || !/^[0-9a-f]{64}$/.test(key) || typeof networkId !== "string") {
     throw unavailable("peer_info_invalid", `${url} does not tell its key`, { url });
   }
   return { key: fromHex(key), networkId };
+}
+
+function readJson(body: Bytes): { readonly key?: unknown; readonly networkId?: unknown } {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(body));
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
 }

@@ -1,78 +1,10 @@
-import { runInDurableObject } from "cloudflare:test";
-import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { fromHex, toHex } from "../../protocol/bytes.ts";
-import {
-  decodePush,
-  decodeWant,
-  encodePage,
-  encodePullAnswer,
-  encodePushAnswer,
-  type PushedRun,
-} from "../../protocol/peer-messages.ts";
-import { verifyRequest } from "../../protocol/request-signature.ts";
-import type { Env } from "../env.ts";
-import { nodeConfig } from "../node-config.ts";
-import { platformSigner, suite } from "../platform-suite.ts";
-import { envWith } from "../testing/fake-env.ts";
+import { fromHex } from "../../protocol/bytes.ts";
+import { decodePush, decodeWant, encodePage, type PushedRun } from "../../protocol/peer-messages.ts";
+import { keyed, OWN, PEER, type Remote, withLink } from "../testing/remote-peer.ts";
 import { development, forgeEvent, madeUpId, START_MS } from "../testing/shard-world.ts";
-import { keepPeerKey, knownPeerKey } from "./peer-keys.ts";
-import { PeerLink } from "./peer-link.ts";
 
-const PEER = platformSigner(new Uint8Array(32).fill(0x77)).publicKey;
-const OWN = nodeConfig(env).signer.publicKey;
-const NETWORK = toHex(development.id);
-
-/** The remote peer: what it was asked, and how it answers. */
-class Remote {
-  readonly asked: { readonly path: string; readonly body: Uint8Array; readonly atMs: number }[] = [];
-  readonly senders: string[] = [];
-  info: unknown = { key: toHex(PEER), networkId: NETWORK };
-  answer: (path: string) => Response | Promise<Response> = (path) => {
-    if (path === "/peer/v1/push") return new Response(encodePushAnswer({ lacking: false, refused: 0 }));
-    if (path === "/peer/v1/pull") return new Response(encodePullAnswer([]));
-    return new Response(encodePage({ events: [], more: false }));
-  };
-
-  readonly fetch = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
-    const { pathname: path } = new URL(String(input));
-    const body = new Uint8Array((init?.body as Uint8Array | undefined) ?? []);
-    this.asked.push({ path, body, atMs: Date.now() - START_MS });
-    expect(init?.redirect).toBe("manual");
-    if (path === "/v1/info") return Response.json(this.info);
-    const headers = new Headers(init?.headers);
-    const request = { method: init?.method ?? "GET", path, body };
-    const context = { receiver: PEER, suite, nowMs: Date.now() };
-    this.senders.push(toHex(await verifyRequest(request, (name) => headers.get(name), context)));
-    return this.answer(path);
-  };
-
-  get paths(): string[] {
-    return this.asked.map(({ path }) => path);
-  }
-}
-
-/** A URL that no other test has, since what is learnt of it is kept. */
-let tests = 0;
-const freshUrl = () => `http://peer-${++tests}.test`;
-
-/** Runs with a link to one peer, in an object of its own. */
-async function withLink(
-  peers: (url: string) => string,
-  work: (link: PeerLink, remote: Remote, url: string) => Promise<void>,
-  parts: Partial<Env> = {},
-): Promise<void> {
-  const remote = new Remote();
-  vi.spyOn(globalThis, "fetch").mockImplementation(remote.fetch as typeof fetch);
-  const url = freshUrl();
-  const stub = env.PEER_LINK.get(env.PEER_LINK.newUniqueId());
-  await runInDurableObject(stub, (_, state) =>
-    work(new PeerLink(state, envWith({ PEERS: peers(url), ...parts })), remote, url),
-  );
-}
-
-const keyed = (url: string) => `${toHex(PEER)}@${url}`;
-const bare = (url: string) => url;
+const reallyWait = setTimeout;
 const want = { wanted: [], ancestors: false, have: [] };
 const run = (...bytes: number[]): PushedRun => ({
   previous: { topicKey: new Uint8Array(32), id: madeUpId(1) },
@@ -92,79 +24,6 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-describe("the peer's key", () => {
-  test("from the configuration is used at once, and every request is signed for it", () =>
-    withLink(keyed, async (link, remote, url) => {
-      expect(await codeOf(link.want(url, want))).toBe("ok");
-      expect([remote.paths, remote.senders]).toEqual([["/peer/v1/want"], [toHex(OWN)]]);
-    }));
-
-  test("of a bare URL is read once from its info, and kept in D1 for later lives", async () => {
-    await withLink(bare, async (link, remote, url) => {
-      expect(await codeOf(link.want(url, want))).toBe("ok");
-      expect(await codeOf(link.want(url, want))).toBe("ok");
-      expect(remote.paths).toEqual(["/v1/info", "/peer/v1/want", "/peer/v1/want"]);
-      expect(toHex((await knownPeerKey(env, url)) ?? new Uint8Array())).toBe(toHex(PEER));
-      await runInDurableObject(env.PEER_LINK.get(env.PEER_LINK.newUniqueId()), async (_, state) => {
-        remote.info = { key: toHex(OWN), networkId: NETWORK };
-        expect(await codeOf(new PeerLink(state, envWith({ PEERS: url })).want(url, want))).toBe("ok");
-      });
-      expect(remote.paths.filter((path) => path === "/v1/info")).toHaveLength(1);
-    });
-  });
-
-  test("that is kept is the first, whoever comes later", async () => {
-    const url = freshUrl();
-    expect(await knownPeerKey(env, url)).toBeUndefined();
-    expect(await keepPeerKey(env, url, PEER, 1)).toEqual(PEER);
-    expect(await keepPeerKey(env, url, OWN, 2)).toEqual(PEER);
-    expect(await knownPeerKey(env, url)).toEqual(PEER);
-  });
-
-  test.each<[string, string, unknown]>([
-    ["of another network", "peer_network", { key: toHex(PEER), networkId: "00".repeat(32) }],
-    ["that is this node itself", "peer_self", { key: toHex(OWN), networkId: NETWORK }],
-    ["without a key", "peer_info_invalid", { networkId: NETWORK }],
-    ["with a key that is no hex", "peer_info_invalid", { key: "x".repeat(64), networkId: NETWORK }],
-    ["that is no object", "peer_info_invalid", null],
-  ])("of a node %s is not kept, and the link pauses", (_, code, info) =>
-    withLink(bare, async (link, remote, url) => {
-      remote.info = info;
-      expect(await codeOf(link.want(url, want))).toBe(code);
-      expect(await codeOf(link.want(url, want))).toBe("peer_paused");
-      expect([remote.paths, await knownPeerKey(env, url)]).toEqual([["/v1/info"], undefined]);
-    }),
-  );
-
-  test("is not read while D1 is away, and that is not the peer's fault", () =>
-    withLink(
-      bare,
-      async (link, remote, url) => {
-        await expect(link.want(url, want)).rejects.toThrow();
-        expect(remote.paths).toEqual([]);
-        await expect(link.want(url, want)).rejects.toThrow();
-      },
-      {
-        DB: {
-          prepare: () => {
-            throw new Error("D1 is away");
-          },
-        } as unknown as D1Database,
-      },
-    ));
-
-  test("of a URL that is not configured is never asked for", () =>
-    withLink(keyed, async (link, remote) => {
-      const other = "http://elsewhere.test";
-      expect(await codeOf(link.want(other, want))).toBe("peer_unknown");
-      expect(await codeOf(link.heard(other, PEER, true))).toBe("peer_unknown");
-      await link.pull(other);
-      await link.push(other, run(1), []);
-      await after(1_000);
-      expect(remote.paths).toEqual([]);
-    }));
-});
-
 describe("a peer that is down", () => {
   const failures: [string, () => Response | Promise<Response>][] = [
     ["does not answer", () => Promise.reject(new TypeError("refused"))],
@@ -181,7 +40,7 @@ describe("a peer that is down", () => {
     withLink(keyed, async (link, remote, url) => {
       remote.answer = fail;
       const times: number[] = [];
-      for (let ms = 0; times.length < 12; ms += 500) {
+      while (times.length < 12) {
         const before = remote.asked.length;
         await link.want(url, want);
         if (remote.asked.length > before) times.push(Date.now() - START_MS);
@@ -284,9 +143,7 @@ describe("requests", () => {
       const answers: ((response: Response) => void)[] = [];
       remote.answer = () => new Promise((resolve) => answers.push(resolve));
       const wants = Array.from({ length: 9 }, () => link.want(url, want));
-      const settle = async () => {
-        for (let i = 0; i < 50; i++) await Promise.resolve();
-      };
+      const settle = () => new Promise((resolve) => reallyWait(resolve, 20));
       for (const open of [4, 4, 1]) {
         await settle();
         expect(answers).toHaveLength(open);

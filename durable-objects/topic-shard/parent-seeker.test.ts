@@ -98,14 +98,30 @@ describe("a missing parent", () => {
     }
   });
 
-  test("is asked for again when a peer fails, and nobody else suffers", async () => {
+  test.each(["a.test", "b.test"])("is asked of another peer when %s fails, soon", async (down) => {
     const parent = forgeEvent({ topic: TOPIC, timeMs: START_MS - 1_000 });
-    const { node, ingest } = startSeeker((url) => {
-      if (url.includes("a.test")) throw new Error("down");
+    const { node, questions, ingest } = startSeeker((url) => {
+      if (url.includes(down)) throw new Error("down");
       return { events: [parent], more: false };
     });
     await ingest([orphan(2, parent.id)]);
     await vi.advanceTimersByTimeAsync(5_000);
+    expect(node.store.lastPosition()).toBe(2);
+    expect(questions.length).toBeLessThanOrEqual(2);
+  });
+
+  test("is not given up while no peer answers", async () => {
+    const parent = forgeEvent({ topic: TOPIC, timeMs: START_MS - 1_000 });
+    let isUp = false;
+    const { node, questions, ingest } = startSeeker(() => {
+      if (!isUp) throw new Error("down");
+      return { events: [parent], more: false };
+    });
+    await ingest([orphan(2, parent.id)]);
+    await vi.advanceTimersByTimeAsync(300 * MINUTE_MS);
+    expect(questions.length).toBeLessThan(12);
+    isUp = true;
+    await vi.advanceTimersByTimeAsync(60 * MINUTE_MS);
     expect(node.store.lastPosition()).toBe(2);
   });
 

@@ -12,8 +12,11 @@ import type { ShardStore } from "./shard-store.ts";
 
 /** Most missing parents are on their way: they are looked for when this has passed. */
 const FIRST_PAUSE_MS = 500;
-/** After each question for a parent it is left alone for so long; then another peer is asked, and after the last none. */
-const PAUSES_MS = [2_000, 10_000, 60_000, 600_000, 3_600_000, 3_600_000];
+/** After each question for a parent it is left alone for so long; then another peer is asked. */
+const PAUSES_MS = [2_000, 10_000, 60_000, 600_000];
+const LAST_PAUSE_MS = 3_600_000;
+/** So many answers without a parent are the end of the questions for it. */
+const MAX_ANSWERS = 6;
 /** Missing parents that are looked at, and asked for, at once. */
 const PARENTS_PER_LOOK = 256;
 /** Looks of one round; the next goes on where it ended, so that what is asked in vain keeps nothing from its turn. */
@@ -23,7 +26,8 @@ const MAX_REMEMBERED = 8_192;
 const PAGES_PER_QUESTION = 64;
 
 interface Asked {
-  readonly count: number;
+  readonly questions: number;
+  readonly answers: number;
   readonly nextMs: number;
 }
 
@@ -113,7 +117,7 @@ export class ParentSeeker {
   async #ask(due: readonly EventName[], nowMs: number): Promise<void> {
     const peer = this.#peerFor(due);
     if (!peer) return;
-    this.#pause(due, nowMs, 0);
+    this.#note(due, nowMs, false);
     const link = peerLinkStub(this.#env, peer.url);
     let ancestors = true;
     for (let pages = 0; pages < PAGES_PER_QUESTION; pages++) {
@@ -121,7 +125,7 @@ export class ParentSeeker {
       if (wanted.length === 0) return;
       const want = { wanted, ancestors, have: this.#known(wanted) };
       const page = await outcomeOf("peer link", link.want(peer.url, want));
-      if (pages === 0) this.#pause(due, nowMs, 1);
+      if (pages === 0) this.#note(due, nowMs, true);
       const { stored } = await this.#ingest(page.events, peer.url);
       if (!page.more) return;
       // A page of old events that all are here: the walk has passed below what this shard has. Then without it.
@@ -133,17 +137,20 @@ export class ParentSeeker {
   /** Another peer at each question, beginning with one that differs from parent to parent. */
   #peerFor(due: readonly EventName[]): PeerAddress | undefined {
     const { peers } = this.#config;
-    const answered = Math.max(...due.map(({ id }) => this.#asked.get(toHex(id))?.count ?? 0));
-    return peers[(answered + (due[0]?.id.at(-1) ?? 0)) % peers.length];
+    const asked = Math.max(...due.map(({ id }) => this.#asked.get(toHex(id))?.questions ?? 0));
+    return peers[(asked + (due[0]?.id.at(-1) ?? 0)) % peers.length];
   }
 
-  /** Leaves parents alone for a while; for good only after the last question that a peer did answer. */
-  #pause(names: readonly EventName[], nowMs: number, answers: 0 | 1): void {
+  /** Leaves parents alone for a while: noted before the question, and again when a peer did answer it. */
+  #note(names: readonly EventName[], nowMs: number, isAnswered: boolean): void {
     for (const { id } of names) {
-      const count = this.#asked.get(toHex(id))?.count ?? 0;
+      const asked = this.#asked.get(toHex(id)) ?? { questions: 0, answers: 0 };
       if (this.#asked.size >= MAX_REMEMBERED) this.#asked.clear();
-      const pauseMs = count < PAUSES_MS.length - answers ? (PAUSES_MS[count] ?? 0) : Number.POSITIVE_INFINITY;
-      this.#asked.set(toHex(id), { count: count + answers, nextMs: nowMs + pauseMs });
+      const questions = asked.questions + (isAnswered ? 0 : 1);
+      const answers = asked.answers + (isAnswered ? 1 : 0);
+      const pauseMs = PAUSES_MS[questions - 1] ?? LAST_PAUSE_MS;
+      const nextMs = answers < MAX_ANSWERS ? nowMs + pauseMs : Number.POSITIVE_INFINITY;
+      this.#asked.set(toHex(id), { questions, answers, nextMs });
     }
   }
 
