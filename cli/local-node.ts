@@ -166,6 +166,7 @@ export class LocalNode {
     for (;;) {
       const answer = await this.#askHealth();
       if (answer === undefined) return;
+      if (typeof answer !== "string") throw new CommandError(answer.why, answer.mend);
       if (performance.now() > deadlineMs) {
         throw new CommandError(
           `${this.#options.label} did not become healthy within ${HEALTH_DEADLINE_MS / 1_000} s: ${answer}`,
@@ -176,14 +177,13 @@ export class LocalNode {
     }
   }
 
-  /** Undefined when all is well, else what is wrong. */
-  async #askHealth(): Promise<string | undefined> {
+  /** Undefined when all is well, else what is wrong; with a mend when waiting does not help. */
+  async #askHealth(): Promise<string | { readonly why: string; readonly mend: string } | undefined> {
     try {
       const response = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(HEALTH_REQUEST_MS) });
       const text = await response.text();
-      return response.status === 200
-        ? undefined
-        : `${response.status} ${text.slice(0, MAX_SHOWN_CHARACTERS)}`;
+      if (response.status === 200) return undefined;
+      return wrongSetup(text) ?? `${response.status} ${text.slice(0, MAX_SHOWN_CHARACTERS)}`;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
@@ -200,4 +200,24 @@ export class LocalNode {
   async stop(): Promise<void> {
     await this.#miniflare.dispose();
   }
+}
+
+/** What the operator has to change, by the code that `/health` gives for it. */
+const MENDS: Readonly<Record<string, string>> = {
+  misconfigured: "see --help for the options of this command",
+  shard_count_mismatch: "give the --shards that this --data folder began with, or another folder",
+  network_mismatch: "give the --genesis that this --data folder began with, or another folder",
+};
+
+/** A setup that no waiting mends; each reason once, since every shard gives it. */
+export function wrongSetup(health: string): { readonly why: string; readonly mend: string } | undefined {
+  let failing: { readonly code?: unknown; readonly why?: unknown }[];
+  try {
+    ({ failing = [] } = JSON.parse(health) as { failing?: typeof failing });
+  } catch {
+    return undefined;
+  }
+  const reasons = failing.filter(({ code }) => typeof code === "string" && code in MENDS);
+  const mend = MENDS[String(reasons[0]?.code)];
+  return mend ? { why: [...new Set(reasons.map(({ why }) => String(why)))].join("; "), mend } : undefined;
 }

@@ -87,35 +87,60 @@ describe("requests", () => {
     await expectRefusal(response, REFUSALS.unauthenticated);
   });
 
-  const hugeArray = Uint8Array.of(0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
-  test.each<[string, Uint8Array<ArrayBuffer>, Refusal]>([
-    ["nothing", new Uint8Array(), REFUSALS.invalid],
-    ["no CBOR", utf8("no CBOR at all"), REFUSALS.invalid],
-    ["lists nested 10,000 deep", new Uint8Array(10_001).fill(0x81, 0, 10_000), REFUSALS.invalid],
-    ["maps nested 10,000 deep", Uint8Array.from(Array(10_000).fill([0xa1, 0x60]).flat()), REFUSALS.invalid],
+  const PATHS = ["/peer/v1/push", "/peer/v1/pull", "/peer/v1/want"];
+  const block = (bytes: number) => [new Uint8Array(bytes), new Uint8Array(64), new Uint8Array()];
+
+  // The message shows that the bytes were looked through before anything was built of them.
+  test.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
+    ["lists nested 10,000 deep", new Uint8Array(10_001).fill(0x81, 0, 10_000), /nested deeper than 8/],
+    [
+      "maps nested 10,000 deep",
+      Uint8Array.from(Array(10_000).fill([0xa1, 0x60]).flat()),
+      /nested deeper than 8/,
+    ],
     [
       "a million empty maps",
       concatBytes(Uint8Array.of(0x9a, 0x00, 0x0f, 0x42, 0x40), new Uint8Array(1_000_000).fill(0xa0)),
-      REFUSALS.invalid,
+      /more than 65536 items/,
     ],
-    ["a list of 2^64-1 items, by its own word", hugeArray, REFUSALS.invalid],
+    [
+      "a list of 2^64-1 items, by its own word",
+      Uint8Array.of(0x9b, ...Array(8).fill(0xff)),
+      /container is longer/,
+    ],
     [
       "a list of 2^32-1 items, by its own word",
-      Uint8Array.of(0x9a, 0xff, 0xff, 0xff, 0xff),
-      REFUSALS.invalid,
+      Uint8Array.of(0x9a, ...Array(4).fill(0xff)),
+      /container is longer/,
     ],
-    ["bytes longer than the body", Uint8Array.of(0x81, 0x5a, 0x7f, 0xff, 0xff, 0xff, 1), REFUSALS.invalid],
+    [
+      "a map of 2^32-1 entries, by its own word",
+      Uint8Array.of(0xba, ...Array(4).fill(0xff)),
+      /container is longer/,
+    ],
+    ["bytes longer than the body", Uint8Array.of(0x81, 0x5a, 0x7f, 0xff, 0xff, 0xff, 1), /string is longer/],
     [
       "a text longer than the body",
       Uint8Array.of(0x81, 0x7b, 0, 0, 0, 1, 0, 0, 0, 0, 0x61),
-      REFUSALS.invalid,
+      /string is longer/,
     ],
-    ["a list of an indefinite length", Uint8Array.of(0x9f, 0xff), REFUSALS.invalid],
+    ["a list of an indefinite length", Uint8Array.of(0x9f, 0xff), /indefinite/],
+    ["nothing", new Uint8Array(), /ends too early/],
     [
       "bytes after the end",
-      concatBytes(encodePush({ runs: [], ephemeral: [] }), Uint8Array.of(0)),
-      REFUSALS.invalid,
+      concatBytes(encodePull({ cursors: [] }), Uint8Array.of(0)),
+      /bytes follow its end/,
     ],
+  ])("that hold %s", async (_, body, why) => {
+    for (const path of PATHS) {
+      const response = await guarded.peer.send(path, body);
+      expect(response.headers.get("pennypost-error")).toBe("cbor_malformed");
+      expect(await expectRefusal(response, REFUSALS.invalid)).toMatch(why);
+    }
+  });
+
+  test.each<[string, Uint8Array<ArrayBuffer>, Refusal]>([
+    ["no CBOR", utf8("no CBOR at all"), REFUSALS.invalid],
     ["another type", encodeCbor({ runs: [] }), REFUSALS.invalid],
     ["a run that is no pair", encodeCbor([[[]], []]), REFUSALS.invalid],
     ["an event that is no triple", encodeCbor([[[null, [[new Uint8Array(1)]]]], []]), REFUSALS.invalid],
@@ -124,19 +149,10 @@ describe("requests", () => {
       encodeCbor([[[null, [[new Uint8Array(9), new Uint8Array(63), new Uint8Array()]]]], []]),
       REFUSALS.invalid,
     ],
-    [
-      "a block of 8,193 bytes",
-      encodeCbor([[[null, [[new Uint8Array(8_193), new Uint8Array(64), new Uint8Array()]]]], []]),
-      REFUSALS.invalid,
-    ],
-    [
-      "99 hops",
-      encodeCbor([[], [[99, [new Uint8Array(9), new Uint8Array(64), new Uint8Array()]]]]),
-      REFUSALS.invalid,
-    ],
+    ["a block of 8,193 bytes", encodeCbor([[[null, [block(8_193)]]], []]), REFUSALS.invalid],
+    ["99 hops", encodeCbor([[], [[99, block(9)]]]), REFUSALS.invalid],
     ["3 MB", new Uint8Array(3 * 1024 * 1024), REFUSALS.exhausted],
   ])("that hold %s", async (_, body, refusal) => {
-    for (const path of ["/peer/v1/push", "/peer/v1/pull", "/peer/v1/want"])
-      await expectRefusal(await guarded.peer.send(path, body), refusal);
+    for (const path of PATHS) await expectRefusal(await guarded.peer.send(path, body), refusal);
   });
 });

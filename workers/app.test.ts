@@ -196,6 +196,7 @@ describe("events", () => {
     "limit=x",
     "cursor=zz",
     "order=causal&cursor=00",
+    "order=causal&direction=descending",
     "direction=up",
   ])("events?%s is refused", async (query) => {
     const response = await get(pathOf(topic, `events?${query}`));

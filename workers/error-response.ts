@@ -1,3 +1,4 @@
+import { logError } from "../durable-objects/log.ts";
 import { GRPC, PennypostError } from "../protocol/errors.ts";
 
 /** Carries the machine-readable code beside the body, whose form the old clients fix. */
@@ -6,8 +7,7 @@ const CODE_HEADER = "pennypost-error";
 /** The typed form of any failure; what is not ours is logged and told to nobody. */
 export function asPennypostError(error: unknown): PennypostError {
   if (error instanceof PennypostError) return error;
-  console.error({
-    what: "unexpected_error",
+  logError("unexpected_error", {
     why: error instanceof Error ? (error.stack ?? error.message) : String(error),
   });
   return new PennypostError("internal", GRPC.internal, "internal error");

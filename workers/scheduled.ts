@@ -1,4 +1,5 @@
 import type { Env } from "../durable-objects/env.ts";
+import { logError } from "../durable-objects/log.ts";
 import { nodeConfig } from "../durable-objects/node-config.ts";
 import { outcomeOf } from "../durable-objects/outcome.ts";
 import { peerLinkStub } from "../durable-objects/stubs.ts";
@@ -10,5 +11,5 @@ export async function runScheduled(env: Env): Promise<void> {
     peers.map(({ url }) => outcomeOf("peer link", peerLinkStub(env, url).pull(url))),
   );
   for (const pull of pulls)
-    if (pull.status === "rejected") console.error({ what: "pull_not_run", why: String(pull.reason) });
+    if (pull.status === "rejected") logError("pull_not_run", { why: String(pull.reason) });
 }

@@ -31,7 +31,13 @@ const SAVE_PLACES_MS = 1_000;
 
 /** What a client sends once over its socket. */
 const subscribeSchema = z.object({
-  topics: z.union([z.array(z.string()).min(1).max(MAX_TOPICS_PER_SUBSCRIPTION), z.literal("all")]),
+  topics: z.union([
+    z
+      .array(z.string())
+      .min(1, "name at least one topic")
+      .max(MAX_TOPICS_PER_SUBSCRIPTION, `more than ${MAX_TOPICS_PER_SUBSCRIPTION} topics`),
+    z.literal("all"),
+  ]),
   token: z.string().optional(),
 });
 

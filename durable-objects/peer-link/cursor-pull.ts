@@ -13,6 +13,7 @@ import {
 } from "../../protocol/peer-messages.ts";
 import { topicKey as topicKeyOf } from "../../protocol/topic.ts";
 import type { Env } from "../env.ts";
+import { logWarning } from "../log.ts";
 import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
@@ -128,7 +129,7 @@ export class CursorPull {
         const wire = group.map(toWire);
         const summary = await outcomeOf("shard", shardStub(this.#env, shard).ingest(wire, url, []));
         if (summary.refused.length > 0)
-          console.warn({ what: "pulled_events_refused", rules: summary.refused.join() });
+          logWarning("pulled_events_refused", { rules: summary.refused.join() });
       }),
     );
   }

@@ -13,6 +13,7 @@ import {
   type WantBody,
 } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
+import { logWarning } from "../log.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome } from "../outcome.ts";
 import { CursorPull } from "./cursor-pull.ts";
@@ -70,7 +71,7 @@ export class PeerLink extends DurableObject<Env> {
       while (!this.#queue.isEmpty) {
         const answer = await this.#call(url, "/peer/v1/push", encodePush(this.#queue.take()));
         const { refused } = decodePushAnswer(answer);
-        if (refused > 0) console.warn({ what: "push_refused", peer: url, events: refused });
+        if (refused > 0) logWarning("push_refused", { peer: url, events: refused });
       }
     } catch (error) {
       this.#queue.clear();
@@ -168,5 +169,5 @@ export class PeerLink extends DurableObject<Env> {
 
 function logFailure(what: string, peer: string, error: unknown): void {
   const data = error instanceof PennypostError ? error.data : {};
-  console.warn({ what, peer, why: error instanceof Error ? error.message : String(error), ...data });
+  logWarning(what, { peer, why: error instanceof Error ? error.message : String(error), ...data });
 }

@@ -2,6 +2,7 @@ import type { Bytes } from "../../protocol/bytes.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Env } from "../env.ts";
 import { type FeedAnswer, type FeedBatch, toFed } from "../hub/feed.ts";
+import { logError, logWarning } from "../log.ts";
 import { outcomeOf } from "../outcome.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import type { ShardStore } from "./shard-store.ts";
@@ -107,7 +108,7 @@ export class HubFeed {
       return answer;
     } catch (error) {
       if (++hub.failures > MAX_RETRIES) {
-        console.warn({ what: "hub_unreachable", hub: name, shard: this.#shard, why: String(error) });
+        logWarning("hub_unreachable", { hub: name, shard: this.#shard, why: String(error) });
         hub.failures = 0;
         return undefined;
       }
@@ -132,5 +133,5 @@ const newState = (sent: number | undefined): HubState => ({
 
 /** Only the storage can fail here; the next commit tries again. */
 function logFault(error: unknown): void {
-  console.error({ what: "hub_feed_not_read", why: String(error) });
+  logError("hub_feed_not_read", { why: String(error) });
 }

@@ -1,6 +1,7 @@
 import type { WireEvent } from "../../protocol/event.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
+import { logWarning } from "../log.ts";
 import { HeldEvents } from "./held-events.ts";
 import { RecentIds } from "./recent-ids.ts";
 import type { ShardCore } from "./shard-core.ts";
@@ -87,7 +88,7 @@ export class Intake {
       this.#heldTimer = undefined;
       for (const [peer, events] of this.#held.takeAll()) {
         await this.ingest(events, peer).catch((error) =>
-          console.warn({ what: "held_not_judged", why: String(error) }),
+          logWarning("held_not_judged", { why: String(error) }),
         );
       }
     }, HELD_RETRY_MS);

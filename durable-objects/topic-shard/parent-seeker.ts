@@ -4,6 +4,7 @@ import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
+import { logWarning } from "../log.ts";
 import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
 import { peerLinkStub } from "../stubs.ts";
@@ -84,7 +85,7 @@ export class ParentSeeker {
       const answerMs = await this.#lookThrough();
       nextMs = this.#isCalledAgain ? Math.min(answerMs, soonMs) : answerMs;
     } catch (error) {
-      console.warn({ what: "parents_not_found", why: String(error) });
+      logWarning("parents_not_found", { why: String(error) });
     } finally {
       this.#isRunning = false;
     }

@@ -252,6 +252,8 @@ describe("the checkpoint", () => {
       };
       const expected = [1_030, node.core.lastOwn, 1_029];
       expect(saved.position).toBe(1_024);
+      const { id } = node.store.namesAfter(1_023, 1)[0] ?? {};
+      expect(saved.lastOwn?.id).toEqual(id);
       expect(known()).toEqual(expected);
       storage.sql.exec("DELETE FROM meta WHERE name = 'checkpoint'");
       expect(known()).toEqual(expected);

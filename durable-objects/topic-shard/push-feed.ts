@@ -1,6 +1,7 @@
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import type { EventName, PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import type { Env } from "../env.ts";
+import { logError, logWarning } from "../log.ts";
 import type { NodeConfig } from "../node-config.ts";
 import { outcomeOf } from "../outcome.ts";
 import { peerLinkStub } from "../stubs.ts";
@@ -90,7 +91,7 @@ export class PushFeed {
       const link = peerLinkStub(this.#env, url);
       return await outcomeOf("peer link", link.push(url, run, ephemeral));
     } catch (error) {
-      console.warn({ what: "push_not_handed_over", peer: url, why: String(error) });
+      logWarning("push_not_handed_over", { peer: url, why: String(error) });
       return Date.now() + 1_000;
     }
   }
@@ -98,5 +99,5 @@ export class PushFeed {
 
 /** Only the storage can fail here; the next commit tries again. */
 function logFault(error: unknown): void {
-  console.error({ what: "push_feed_not_read", why: String(error) });
+  logError("push_feed_not_read", { why: String(error) });
 }

@@ -6,8 +6,8 @@ import { expectHealthy } from "./refusals.ts";
 export interface GuardedNode {
   readonly node: TestNode;
   readonly peer: TestPeer;
-  /** What a test stored on purpose: all that the node holds now. */
-  allow(ids: readonly string[]): void;
+  /** What the node holds now is there on purpose. */
+  allow(): Promise<void>;
 }
 
 /**
@@ -16,10 +16,19 @@ export interface GuardedNode {
  */
 export function guardedNode(topic: string): GuardedNode {
   let guarded: Pick<GuardedNode, "node" | "peer"> | undefined;
-  let stored: readonly string[] = [];
+  let stored: object = {};
   const started = () => {
     if (!guarded) throw new Error("the node is there once the tests run");
     return guarded;
+  };
+  const look = async () => {
+    const { node, peer } = started();
+    return {
+      ids: await peer.storedIds(),
+      envelopes: await node.queryAll(topic),
+      events: await node.events(topic),
+      heads: await node.heads(topic),
+    };
   };
 
   beforeAll(async () => {
@@ -30,16 +39,12 @@ export function guardedNode(topic: string): GuardedNode {
   });
 
   beforeEach(async () => {
-    stored = await started().peer.storedIds();
+    stored = await look();
   });
 
   afterEach(async () => {
-    const { node, peer } = started();
-    expect(await peer.storedIds()).toEqual(stored);
-    expect(await node.queryAll(topic)).toEqual([]);
-    expect(await node.events(topic)).toEqual([]);
-    expect(await node.heads(topic)).toEqual([]);
-    await expectHealthy(node);
+    expect(await look()).toEqual(stored);
+    await expectHealthy(started().node);
   });
 
   return {
@@ -49,8 +54,8 @@ export function guardedNode(topic: string): GuardedNode {
     get peer() {
       return started().peer;
     },
-    allow(ids) {
-      stored = ids;
+    async allow() {
+      stored = await look();
     },
   };
 }

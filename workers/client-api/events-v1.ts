@@ -87,6 +87,9 @@ async function events(c: Handler, text: string): Promise<Response> {
   const limit = limitOf(c.req.query("limit"));
   const order = c.req.query("order") ?? "time";
   if (order === "time") return eventsByTime(c, text, limit);
+  if (order === "causal" && c.req.query("direction") !== undefined) {
+    throw invalidArgument("direction_invalid", "direction goes with order=time; the causal order ascends");
+  }
   if (order === "causal") return eventsByCause(c, text, limit);
   throw invalidArgument("order_invalid", 'order is "time" or "causal"');
 }

@@ -1,5 +1,6 @@
 import type { Context, Hono } from "hono";
 import type { Env } from "../../durable-objects/env.ts";
+import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { outcomeOf } from "../../durable-objects/outcome.ts";
 import { topicKeyOfWire } from "../../durable-objects/peer-link/cursor-pull.ts";
@@ -98,7 +99,7 @@ async function push(c: Handler, { runs, ephemeral }: PushBody, peer: Bytes): Pro
   if (lacking) c.executionCtx.waitUntil(tellLinks(c.env, peer, true));
   const refused = summaries.flatMap((summary) => summary.refused);
   if (refused.length + unreadable > 0)
-    console.warn({ what: "events_refused", peer: toHex(peer), rules: refused.join(), unreadable });
+    logWarning("events_refused", { peer: toHex(peer), rules: refused.join(), unreadable });
   return encodePushAnswer({ lacking, refused: refused.length + unreadable });
 }
 
