@@ -38,8 +38,12 @@ export const digestOfEventCid = (cid: CID): Bytes | undefined => digestOfCid(cid
 /** The message digest in a message's CID, or undefined when the CID is of another kind. */
 export const digestOfMessageCid = (cid: CID): Bytes | undefined => digestOfCid(cid, RAW);
 
+/** Longer than any CID of an event; reading base58 takes time by the square of the length. */
+const MAX_CID_CHARS = 128;
+
 /** Parses the text form of an event's CID (base32 or base58); undefined when it is none. */
 export function parseEventCid(text: string): Bytes | undefined {
+  if (text.length > MAX_CID_CHARS) return undefined;
   try {
     return digestOfEventCid(CID.parse(text));
   } catch {

@@ -20,6 +20,8 @@ export const DEFAULT_PAGE_ROWS = 100;
 export const MAX_PAGE_ROWS = 1_000;
 /** A page ends after this many bytes of messages, and carries a cursor. */
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
+/** In a batch-query, of which several are answered at a time. */
+export const MAX_BATCHED_PAGE_BYTES = 2 * 1024 * 1024;
 export const MAX_TOPICS_PER_SUBSCRIPTION = 10_000;
 
 export const MAX_SHARDS = 1_024;

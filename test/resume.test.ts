@@ -97,12 +97,13 @@ describe("a WebSocket subscription", () => {
       new Publisher(other, { name: "other", topics, pauseMs: 5 }),
       new Publisher(home, { name: "unsubscribed", ...others }),
     ];
-    const [atHome, atOther] = publishers;
+    const [atHome, atOther, unsubscribed] = publishers;
     try {
       for (let round = 0; round < 5; round++) {
         await reader.more(20);
         await reader.disconnect();
-        // The first rounds resume at once, the others after a pause in which much comes.
+        // The first round resumes soon, the others after a pause in which much comes.
+        await unsubscribed?.more(1);
         await atHome?.more(round * 30);
         await reader.connect();
       }

@@ -156,6 +156,10 @@ describe("events", () => {
     });
   });
 
+  test("a text far too long for a CID is refused without reading it", async () => {
+    expect((await get(`/v1/events/${"z".repeat(12_000)}`)).status).toBe(400);
+  });
+
   test("a CID that is none, or that nobody has, is told apart", async () => {
     expect((await get("/v1/events/nonsense")).status).toBe(400);
     const unknown = "bafyreidkmgkh6xq5zo72xz2ssi5z5xcdrpxya7msftnsk3ha6yx55z5gry";

@@ -89,6 +89,48 @@ test("the bytes are given back when the work fails", async () => {
   }
 });
 
+test("large bodies leave room for small ones", async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const working = Promise.withResolvers<void>();
+  const large = reader.read(countedBody(24).request, 24 * MB, async () => {
+    working.resolve();
+    await held;
+  });
+  await working.promise;
+  const small = new Request("https://node.invalid/", { method: "POST", body: new Uint8Array(200_000) });
+  expect(await reader.read(small, MB, async (body) => body.length)).toBe(200_000);
+  release();
+  await large;
+});
+
+test("a body that breaks off is no fault of the node", async () => {
+  const body = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(new Error("gone")) });
+  const broken = reader.read(
+    new Request("https://node.invalid/", { method: "POST", body }),
+    MB,
+    async () => "worked",
+  );
+  await expect(broken).rejects.toMatchObject({ code: "request_cancelled", httpStatus: 499 });
+});
+
+test("a body that dribbles is given up before its time is over", async () => {
+  vi.useFakeTimers();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      controller.enqueue(new Uint8Array(1));
+    },
+  });
+  const slow = reader.read(
+    new Request("https://node.invalid/", { method: "POST", body }),
+    MB,
+    async () => "worked",
+  );
+  const refused = expect(slow).rejects.toMatchObject({ code: "request_too_slow" });
+  await vi.advanceTimersByTimeAsync(9_000);
+  await refused;
+});
+
 test("a body that comes too slowly is given up, and its bytes with it", async () => {
   vi.useFakeTimers();
   let pieces = 0;

@@ -15,6 +15,10 @@ export interface Connection {
   readonly follows: Map<number, Follow>;
   /** Sends events in order; never throws: a connection that cannot take them closes itself. */
   send(events: readonly FedEvent[]): void;
+  /** Whether so much waits for the reader that what is new is better left in the table. */
+  readonly isBehind: boolean;
+  /** Resolves when the reader has caught up with what was sent, or is gone. */
+  drained(): Promise<void>;
   /** The shard's history is not what the connection has read: it must query anew. */
   restart(): void;
 }

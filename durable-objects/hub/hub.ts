@@ -47,7 +47,10 @@ const subscribeSchema = z.object({
  * Named `hub-N`.
  */
 export class Hub extends DurableObject<Env> {
-  readonly #subscriptions = new Subscriptions();
+  readonly #subscriptions = new Subscriptions((connection) => {
+    this.#catchUpAll(connection).catch(() => connection.restart());
+  });
+  readonly #catchingUp = new Set<Connection>();
   readonly #topicLists: TopicLists;
   /** Kept, since an object that wakes for a socket's message may not be told its name. */
   readonly #name: string;
@@ -207,11 +210,22 @@ export class Hub extends DurableObject<Env> {
   }
 
   /**
-   * Sends what was delivered between a connection's place and the hub's, shard by shard: what a resuming subscriber
-   * missed, and what the hub was fed while a new one was on its way.
+   * Sends what was delivered between a connection's place and the hub's, shard by shard: what a resuming subscriber or a
+   * slow reader missed, and what the hub was fed while a new one was on its way. Once at a time for a connection.
    */
   async #catchUpAll(connection: Connection): Promise<void> {
-    await Promise.all([...connection.follows.keys()].map((shard) => this.#catchUp(connection, shard)));
+    if (this.#catchingUp.has(connection)) return;
+    this.#catchingUp.add(connection);
+    try {
+      while (this.#subscriptions.connections.has(connection)) {
+        const behind = [...connection.follows].filter(([, { isLive }]) => !isLive);
+        if (behind.length === 0) return;
+        await connection.drained();
+        await Promise.all(behind.map(([shard]) => this.#catchUp(connection, shard)));
+      }
+    } finally {
+      this.#catchingUp.delete(connection);
+    }
   }
 
   async #catchUp(connection: Connection, shard: number): Promise<void> {
@@ -228,6 +242,7 @@ export class Hub extends DurableObject<Env> {
       follow.position = Math.max(follow.position, position);
       const fresh = connection.topicKeys ? events : events.filter(isOfXmtp);
       if (fresh.length > 0) connection.send(fresh);
+      await connection.drained();
     }
   }
 

@@ -34,6 +34,11 @@ export class SocketConnection implements Connection {
     this.#hooks = hooks;
   }
 
+  /** The platform does not tell how much waits for a socket's reader. */
+  readonly isBehind = false;
+
+  async drained(): Promise<void> {}
+
   ready(): void {
     this.#post({ type: "ready", token: this.#hooks.token(this) });
   }

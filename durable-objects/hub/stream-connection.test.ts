@@ -60,6 +60,34 @@ describe("an XMTP stream", () => {
     await settle();
   });
 
+  test("is behind while more than 1 MB waits, and says when its reader has caught up", async () => {
+    const { connection, lines, reader } = open();
+    expect(connection.isBehind).toBe(false);
+    await connection.drained();
+    connection.send([fed(1, 1_000_000)]);
+    expect(connection.isBehind).toBe(true);
+    let hasDrained = false;
+    const drained = connection.drained().then(() => {
+      hasDrained = true;
+    });
+    await settle();
+    expect(hasDrained).toBe(false);
+    await lines(1);
+    await drained;
+    expect(connection.isBehind).toBe(false);
+    await reader.cancel();
+  });
+
+  test("whose reader takes nothing from one sign of life to the next is ended", async () => {
+    const { connection, closed } = open();
+    connection.send([fed(1, 1_000_000)]);
+    connection.keepAlive();
+    expect(closed).not.toContain(connection);
+    connection.keepAlive();
+    expect(closed).toContain(connection);
+    await connection.drained();
+  });
+
   test("ends after what was written when the hub closes it", async () => {
     const { connection, lines, reader, closed } = open();
     connection.send([fed(1)]);

@@ -12,6 +12,9 @@ const LIFE = new Uint8Array(8).fill(1);
 const NEXT_LIFE = new Uint8Array(8).fill(2);
 
 class Recorder implements Connection {
+  isBehind = false;
+  async drained(): Promise<void> {}
+
   readonly topicKeys: ReadonlySet<string> | null;
   readonly follows = new Map<number, Follow>();
   readonly parcels: number[][] = [];
@@ -52,7 +55,7 @@ function batch(
 
 /** A hub whose connections follow the shard live from a position on. */
 function follow(position: number, ...connections: Recorder[]): Subscriptions {
-  const hub = new Subscriptions();
+  const hub = new Subscriptions(() => {});
   for (const connection of connections) {
     hub.add(connection, [SHARD]);
     hub.attached(SHARD, LIFE, position);
@@ -115,7 +118,7 @@ describe("a batch", () => {
   });
 
   test("before the answer to the attachment finds a hub that listens, but has no place", () => {
-    const hub = new Subscriptions();
+    const hub = new Subscriptions(() => {});
     hub.add(new Recorder(A), [SHARD]);
     expect(hub.feed(batch(10, 11))).toEqual({ position: null, isListening: true });
     hub.attached(SHARD, LIFE, 10);
@@ -168,7 +171,7 @@ describe("a hub is full", () => {
   const full = expect.objectContaining({ code: "hub_full", httpStatus: 429 });
 
   test("at 2,048 connections, until one leaves", () => {
-    const hub = new Subscriptions();
+    const hub = new Subscriptions(() => {});
     const first = new Recorder(A);
     hub.add(first, []);
     for (let i = 1; i < 2_048; i++) hub.add(new Recorder(A), []);
@@ -179,7 +182,7 @@ describe("a hub is full", () => {
   });
 
   test("at 100,000 topics in all", () => {
-    const hub = new Subscriptions();
+    const hub = new Subscriptions(() => {});
     const many = () => {
       const connection = new Recorder(A);
       const topics = new Set(Array.from({ length: 10_000 }, (_, n) => String(n)));

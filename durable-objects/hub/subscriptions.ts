@@ -29,7 +29,13 @@ export class Subscriptions {
   readonly #shards = new Map<number, ShardState>();
   /** Connections that follow a shard, counted from before the shard is asked to feed. */
   readonly #interest = new Map<number, number>();
+  readonly #leftBehind: (connection: Connection) => void;
   #topicEntries = 0;
+
+  /** `leftBehind` has to bring a connection up to date that is no longer live. */
+  constructor(leftBehind: (connection: Connection) => void) {
+    this.#leftBehind = leftBehind;
+  }
 
   /** @throws PennypostError `hub_full` (429). */
   add(connection: Connection, shards: Iterable<number>): void {
@@ -133,7 +139,16 @@ export class Subscriptions {
         else parcels.set(connection, [event]);
       }
     }
-    for (const [connection, parcel] of parcels) connection.send(parcel);
+    for (const [connection, parcel] of parcels) {
+      connection.send(parcel);
+      if (connection.isBehind) this.#leaveBehind(connection);
+    }
+  }
+
+  /** A slow reader reads on from the table: nothing waits for it here, and nothing is lost. */
+  #leaveBehind(connection: Connection): void {
+    for (const follow of connection.follows.values()) follow.isLive = false;
+    this.#leftBehind(connection);
   }
 
   *#subscribers(event: FedEvent): Iterable<Connection> {

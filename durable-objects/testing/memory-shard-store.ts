@@ -192,6 +192,12 @@ export class MemoryShardStore implements ShardStore {
     return this.#topic(topicKey).heads.items.slice(-limit);
   }
 
+  linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[] {
+    const isLinkable = (id: Bytes) =>
+      compareBytes(id, lastId) <= 0 && (this.positionOf({ topicKey, id }) ?? PENDING_BASE) < PENDING_BASE;
+    return this.#topic(topicKey).heads.items.filter(isLinkable).slice(-limit);
+  }
+
   addHead(topicKey: Bytes, id: Bytes): void {
     const { heads } = this.#topic(topicKey);
     if (heads.find(id)) return;

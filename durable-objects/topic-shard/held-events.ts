@@ -7,6 +7,9 @@ import {
   MAX_MESSAGE_BYTES,
 } from "../../protocol/limits.ts";
 
+/** What all peers together may have held in one shard: keys are free in an open network. */
+const MAX_BYTES_OF_ALL_PEERS = 32 * 1024 * 1024;
+
 interface Held {
   readonly wire: WireEvent;
   readonly peer: string;
@@ -20,6 +23,7 @@ interface Held {
 export class HeldEvents {
   readonly #events = new Map<string, Held>();
   readonly #counts = new Map<string, { events: number; bytes: number }>();
+  #bytes = 0;
   readonly #maxEvents: number;
   readonly #maxBytes: number;
 
@@ -44,7 +48,9 @@ export class HeldEvents {
     if (this.has(id)) return true;
     const bytes = wire.block.length + wire.message.length;
     const count = this.#counts.get(peer) ?? { events: 0, bytes: 0 };
+    if (this.#bytes + bytes > MAX_BYTES_OF_ALL_PEERS) return false;
     if (count.events >= this.#maxEvents || count.bytes + bytes > this.#maxBytes) return false;
+    this.#bytes += bytes;
     this.#counts.set(peer, { events: count.events + 1, bytes: count.bytes + bytes });
     this.#events.set(toHex(id), { wire, peer, bytes });
     return true;
@@ -56,6 +62,7 @@ export class HeldEvents {
     for (const { peer, wire } of this.#events.values()) byPeer.set(peer, [...(byPeer.get(peer) ?? []), wire]);
     this.#events.clear();
     this.#counts.clear();
+    this.#bytes = 0;
     return byPeer;
   }
 }

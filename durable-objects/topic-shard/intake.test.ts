@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
+import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, Node, START_MS, TOPICS } from "../testing/shard-world.ts";
@@ -18,7 +19,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start() {
+function start(shardCount = 1) {
   const node = new Node(new MemoryShardStore());
   const relayed: string[] = [];
   const disk = { isFull: false, groups: 0, stored: 0 };
@@ -36,7 +37,8 @@ function start() {
     core: node.core,
     store: node.store,
     writer,
-    shardCount: 1,
+    shardCount,
+    shard: 0,
     relay: (event: VerifiedEvent, hops) => relayed.push(`${Number(event.fields.ts)}/${hops}`),
     stored: async () => {
       disk.stored++;
@@ -122,4 +124,14 @@ test("relays an ephemeral event once, in whatever way it comes, and passes none 
   if (judged.kind === "ephemeral") for (const hops of [1, 0]) intake.relay(judged.event, hops);
   await intake.ingest([ephemeral(3)], "other peer");
   expect(relayed).toEqual(["1/0", "2/0", "3/1"]);
+});
+
+test("refuses an event that belongs to another shard, however valid", async () => {
+  const { node, intake, relayed } = start(1_024);
+  const events = TOPICS.map((topic) => forgeEvent({ topic, ts: 1 }));
+  const here = events.filter((_, i) => shardOf(keyOf(TOPICS[i] ?? ""), 1_024) === 0);
+  const { stored, refused } = await intake.ingest(events, "peer");
+  expect([stored, refused.length, relayed]).toEqual([here.length, events.length - here.length, []]);
+  expect(refused.every((rule) => rule === "shard")).toBe(true);
+  expect(node.eventsOf(TOPIC)).toHaveLength(0);
 });

@@ -1,12 +1,13 @@
 import type { WireEvent } from "../../protocol/event.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logWarning } from "../log.ts";
 import { HeldEvents } from "./held-events.ts";
 import { RecentIds } from "./recent-ids.ts";
 import type { ShardCore } from "./shard-core.ts";
 import type { ShardStore } from "./shard-store.ts";
-import type { WriterLoop } from "./writer-loop.ts";
+import { EVENT_OVERHEAD_BYTES, type WriterLoop } from "./writer-loop.ts";
 
 /** Held events are judged again after this long. */
 const HELD_RETRY_MS = 15_000;
@@ -27,6 +28,7 @@ export interface IntakeParts {
   readonly store: ShardStore;
   readonly writer: WriterLoop;
   readonly shardCount: number;
+  readonly shard: number;
   /** Tells subscribers of an ephemeral event, and peers while there are hops left. */
   relay(event: VerifiedEvent, hops: number): void;
   /** New events are stored: some may wait for parents. */
@@ -61,20 +63,27 @@ export class Intake {
     const valid: VerifiedEvent[] = [];
     for (const wire of events) {
       const verdict = core.judge(wire, nowMs);
-      if (verdict.kind === "valid") valid.push(verdict.event);
+      const isElsewhere = "event" in verdict && !this.#owns(verdict.event);
+      if (isElsewhere) summary.refused.push("shard");
+      else if (verdict.kind === "valid") valid.push(verdict.event);
       else if (verdict.kind === "refused") summary.refused.push(verdict.rule);
       else if (verdict.kind === "ephemeral") this.relay(verdict.event, 0);
       else if (verdict.kind === "held" && this.#held.hold(verdict.id, wire, peer)) summary.held++;
       else summary.dropped++;
     }
     if (valid.length > 0) {
-      const bytes = valid.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+      const bytes = valid.reduce((sum, { message }) => sum + message.length + EVENT_OVERHEAD_BYTES, 0);
       const results = await writer.write(bytes, () => valid.map((event) => core.store(event, Date.now())));
       for (const result of results) summary[result]++;
     }
     if (this.#held.size > 0) this.#retryHeldLater();
     if (summary.stored > 0) await this.#parts.stored();
     return { ...summary, hasPrevious: previous.every((name) => store.positionOf(name) !== undefined) };
+  }
+
+  /** A peer may answer a question with an event that nobody asked for, of a topic of another shard. */
+  #owns({ topicKey }: VerifiedEvent): boolean {
+    return shardOf(topicKey, this.#parts.shardCount) === this.#parts.shard;
   }
 
   /** Relays an ephemeral event of this node or of a peer, unless it was here before. */

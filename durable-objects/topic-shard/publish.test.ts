@@ -164,6 +164,17 @@ describe("links", () => {
     expect(node.headsOf(TOPIC)).toEqual([...heads.slice(0, 4), event].map(({ id }) => toHex(id)));
   });
 
+  test("are found behind any number of heads that are too far ahead or not delivered", () => {
+    const node = fresh();
+    const first = node.publish(TOPIC, 1, "m", START_MS);
+    const far = (ts: number) => forgeEvent({ topic: TOPIC, ts, timeMs: START_MS + 110_000 + ts });
+    const waiting = (ts: number) =>
+      forgeEvent({ topic: TOPIC, ts, timeMs: START_MS + ts, links: [madeUpId(START_MS - 5)] });
+    for (let ts = 100; ts < 170; ts++)
+      for (const event of [far(ts), waiting(ts)]) node.ingest(event, START_MS);
+    expect(linksOf(node.publish(TOPIC, 2, "m", START_MS + 1))).toEqual([first.id]);
+  });
+
   test("an own event is valid for every other node", () => {
     const node = fresh();
     node.ingest(forgeEvent({ topic: TOPIC, timeMs: START_MS + 50_000 }), START_MS);

@@ -86,9 +86,10 @@ describe("an abort in the middle of writes", () => {
 });
 
 describe("an event whose parent is missing", () => {
-  const orphan = () =>
+  /** TOPIC is of shard 2, the other of shard 3. */
+  const orphan = (topic = TOPIC) =>
     forgeEvent({
-      topic: TOPIC,
+      topic,
       ts: 1,
       timeMs: Date.now() - 10,
       links: [madeUpId(Date.now() - 5_000)],
@@ -114,7 +115,7 @@ describe("an event whose parent is missing", () => {
   });
 
   test("has an alarm again after a crash between its storing and the setting of the alarm", async () => {
-    unwrap(await shardStub(env, 3).ingest([orphan()], "peer", []));
+    unwrap(await shardStub(env, 3).ingest([orphan("/xmtp/0/m-4/proto")], "peer", []));
     await inShard(3, (storage) => storage.deleteAlarm());
     await evictDurableObject(shardStub(env, 3));
     unwrap(await shardStub(env, 3).checkClock());

@@ -1,10 +1,10 @@
-import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { createEvent, decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
-import { nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { firstSeqOf, nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { GAP_DELIVERY_MS, MAX_AHEAD_LINKED_MS, MAX_LINKS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
@@ -36,8 +36,6 @@ export type Judged = Verdict | { readonly kind: "ephemeral"; readonly event: Ver
 /** What became of an event from a peer. */
 export type Ingested = Exclude<Judged, { kind: "valid" }> | { readonly kind: "stored" | "known" };
 
-/** Heads that are looked at for 16 that are delivered and not too far ahead. */
-const CONSIDERED_HEADS = 4 * MAX_LINKS;
 /** After this many positions the core writes down what it knows of its own events. */
 const CHECKPOINT_POSITIONS = 1_024;
 
@@ -157,12 +155,12 @@ export class ShardCore {
   #parents(topicKey: Bytes, nowMs: number): Bytes[] {
     const greatest = this.#store.greatest(topicKey);
     if (!greatest) return [];
-    const isDelivered = (id: Bytes) =>
-      (this.#store.positionOf({ topicKey, id }) ?? PENDING_BASE) < PENDING_BASE;
-    const heads = this.#store.extraHeads(topicKey, CONSIDERED_HEADS).filter(isDelivered);
-    if (greatest.position < PENDING_BASE) heads.push(greatest.id);
-    const isNear = (id: Bytes) => timeOfSeq(seqOfId(id)) - nowMs <= MAX_AHEAD_LINKED_MS;
-    return heads.filter(isNear).slice(-MAX_LINKS);
+    const nearMs = nowMs + MAX_AHEAD_LINKED_MS;
+    const lastId = concatBytes(uint64Bytes(firstSeqOf(nearMs + 1) - 1n), new Uint8Array(32).fill(255));
+    const heads = this.#store.linkableHeads(topicKey, lastId, MAX_LINKS);
+    const isNear = compareBytes(greatest.id, lastId) <= 0;
+    if (isNear && greatest.position < PENDING_BASE) heads.push(greatest.id);
+    return heads.slice(-MAX_LINKS);
   }
 
   /** Judges an event that a peer sent. Reads nothing but the event: nothing in it can make this throw. */

@@ -71,6 +71,8 @@ export interface ShardStore {
 
   /** The newest heads other than the topic's greatest id, in id order. */
   extraHeads(topicKey: Bytes, limit: number): Bytes[];
+  /** Of those, the newest that are delivered and not above `lastId`, in id order: what a new event may link to. */
+  linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[];
   addHead(topicKey: Bytes, id: Bytes): void;
   removeHead(topicKey: Bytes, id: Bytes): void;
 

@@ -10,6 +10,7 @@ import type { TopicShard } from "./topic-shard.ts";
 /** What a shard's SQL costs: rows written are the bill, and a scan of a table makes every request dear. */
 
 const TOPIC = "/xmtp/0/m-costs/proto";
+const OF_SHARD_1 = "/xmtp/0/m-0/proto";
 
 /** Works with a running shard whose SQL is written down. */
 async function watch(
@@ -63,9 +64,9 @@ function planOf(run: SqlStorage["exec"], query: string, bindings: SqlStorageValu
 
 const publish = (shard: TopicShard, ts: number, topic = TOPIC) =>
   shard.publish([envelopeOf(topic, ts, `m${ts}`)]);
-const fromPeer = (shard: TopicShard, ts: number, links: Uint8Array<ArrayBuffer>[] = []) =>
+const fromPeer = (shard: TopicShard, ts: number, links: Uint8Array<ArrayBuffer>[] = [], topic = TOPIC) =>
   shard.ingest(
-    [forgeEvent({ topic: TOPIC, ts, links, network: development, timeMs: Date.now() - 500 + ts })],
+    [forgeEvent({ topic, ts, links, network: development, timeMs: Date.now() - 500 + ts })],
     "peer",
     [],
   );
@@ -92,7 +93,7 @@ test("a publish writes three rows; a repeated one none; heads and missing parent
 test("reading writes nothing, and no statement reads a table from end to end", async () => {
   const seen = await watch("shard-1", async (shard, rowsOf, storage) => {
     for (let ts = 1; ts <= 5; ts++) await publish(shard, ts);
-    await fromPeer(shard, 6, [madeUpId(Date.now() - 9_000)]);
+    await fromPeer(shard, 6, [madeUpId(Date.now() - 9_000)], OF_SHARD_1);
     const { topic, topicKey } = envelopeOf(TOPIC, 0);
     const range = { topic, topicKey, startNs: 1n, endNs: 4n, limit: 2, maxBytes: 1e6, after: null };
     const rows = await rowsOf(async () => {

@@ -176,6 +176,13 @@ export class SqlShardStore implements ShardStore {
     return rows.map(({ id }) => bytes(id)).reverse();
   }
 
+  linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[] {
+    const query = `SELECT h.id FROM heads AS h JOIN events AS e ON e.topic_key = h.topic_key AND e.id = h.id
+      WHERE h.topic_key = ? AND h.id <= ? AND e.position < ? ORDER BY h.id DESC LIMIT ?`;
+    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, lastId, PENDING_BASE, limit).toArray();
+    return rows.map(({ id }) => bytes(id)).reverse();
+  }
+
   addHead(topicKey: Bytes, id: Bytes): void {
     this.#sql.exec("INSERT OR IGNORE INTO heads (topic_key, id) VALUES (?, ?)", topicKey, id);
   }

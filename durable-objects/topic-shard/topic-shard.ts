@@ -28,7 +28,7 @@ import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import { type Envelope, expiryId, ShardCore } from "./shard-core.ts";
 import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
-import { WriterLoop } from "./writer-loop.ts";
+import { EVENT_OVERHEAD_BYTES, WriterLoop } from "./writer-loop.ts";
 
 /** Overdue events that one transaction delivers. */
 const MAX_OVERDUE = 256;
@@ -131,6 +131,7 @@ export class TopicShard extends DurableObject<Env> {
       store,
       writer,
       shardCount: config.shardCount,
+      shard,
       relay: (event, hops) => {
         hubs.relay([event]);
         if (hops > 0) pushes.relay(toWire(event), hops - 1);
@@ -156,7 +157,7 @@ export class TopicShard extends DurableObject<Env> {
   ): Promise<Outcome<{ readonly id: Bytes; readonly isDuplicate: boolean }[]>> {
     return attempt(async () => {
       const { core, writer, intake } = this.#started;
-      const bytes = envelopes.reduce((sum, { message }) => sum + message.length, 0);
+      const bytes = envelopes.reduce((sum, { message }) => sum + message.length + EVENT_OVERHEAD_BYTES, 0);
       const results = await writer.write(bytes, () => {
         const nowMs = Date.now();
         return envelopes.map((envelope) => core.publish(envelope, nowMs));
@@ -255,14 +256,16 @@ export class TopicShard extends DurableObject<Env> {
     return attempt(() => {
       const { store, generation, shard } = this.#started;
       const isSame = cursor !== null && equalBytes(cursor.generation, generation);
-      const start = isSame ? Math.min(cursor.position, store.lastPosition()) : 0;
+      // A cursor beyond the end is of a life of this store that was rolled back: the reader begins anew.
+      const isWithin = isSame && cursor.position <= store.lastPosition();
+      const start = isWithin ? cursor.position : 0;
       const names = store.namesAfter(start, limit + 1);
       const page = names.slice(0, limit);
       return {
         cursor: { shard, generation, position: page.at(-1)?.position ?? start },
         names: page.map(({ topicKey, id }) => ({ topicKey, id })),
         more: names.length > limit,
-        restart: cursor !== null && !isSame,
+        restart: cursor !== null && !isWithin,
       };
     });
   }

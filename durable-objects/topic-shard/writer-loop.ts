@@ -2,7 +2,9 @@ import { exhausted, PennypostError, unavailable } from "../../protocol/errors.ts
 
 /** Jobs that may wait for a shard's next group; beyond, callers are told to come again. */
 const MAX_WAITING_JOBS = 4_096;
-/** Bytes of messages and blocks that may wait, or be in the group that is being committed. */
+/** What an event costs beyond its message: its block, its signature, its index entries and the time they take. */
+export const EVENT_OVERHEAD_BYTES = 4_096;
+/** Bytes of events that may wait, or be in the group that is being committed. */
 export const MAX_WAITING_BYTES = 24 * 1024 * 1024;
 /** A group ends after this many bytes, so that one transaction stays short. */
 const MAX_GROUP_BYTES = 8 * 1024 * 1024;

@@ -17,6 +17,8 @@ type Handler = Context<{ Bindings: Env }>;
 /** 10,000 topics of 300 bytes in a subscription, with their JSON around them. */
 const MAX_QUERY_BYTES = 4 * 1024 * 1024;
 
+/** An Accept-Encoding that is longer is not read. */
+const MAX_ENCODING_CHARS = 1_024;
 /** Bytes of client requests that an isolate holds at a time. */
 const bodies = new BodyReader(24 * 1024 * 1024);
 
@@ -57,21 +59,35 @@ function jsonResponse(c: Handler, body: string | ReadableStream<Uint8Array>): Re
   return new Response(body, { headers });
 }
 
-function acceptsGzip(header: string | undefined): boolean {
-  const codings = (header ?? "").split(",").map((each) => each.trim().toLowerCase());
-  return codings.some((coding) => /^gzip\s*(;\s*q=(1|1\.0*|0\.\d*[1-9]\d*))?$/.test(coding));
+/** Whether a client takes gzip: named, and not with the weight 0 (RFC 9110, 12.5.3). */
+function acceptsGzip(header = ""): boolean {
+  if (header.length > MAX_ENCODING_CHARS) return false;
+  return header.split(",").some((each) => {
+    const [coding = "", weight = "q=1"] = each.trim().toLowerCase().split(";");
+    return coding.trim() === "gzip" && Number(weight.trim().replace(/^q=/, "")) > 0;
+  });
+}
+
+/** Tries each hub from a random one on: one that is full says so. */
+async function openStream(env: Env, topics: string[] | null): Promise<Response> {
+  const first = Math.floor(Math.random() * HUBS);
+  for (let tried = 0; ; tried++) {
+    const hub = hubStub(env, (first + tried) % HUBS);
+    const response = await hub.fetch("https://hub.invalid/stream", {
+      method: "POST",
+      body: JSON.stringify(topics),
+    });
+    const code = response.headers.get(ERROR_HEADER);
+    if (code === null) return new Response(response.body, response);
+    const error = PennypostError.fromRecord(await response.json());
+    if (code !== "hub_full" || tried === HUBS - 1) throw error;
+  }
 }
 
 async function stream(c: Handler, topicsOf: (body: JsonObject) => string[] | null): Promise<Response> {
   try {
     const topics = await withJson(c, MAX_QUERY_BYTES, async (body) => topicsOf(body));
-    const hub = hubStub(c.env, Math.floor(Math.random() * HUBS));
-    const response = await hub.fetch("https://hub.invalid/stream", {
-      method: "POST",
-      body: JSON.stringify(topics),
-    });
-    if (!response.headers.has(ERROR_HEADER)) return new Response(response.body, response);
-    throw PennypostError.fromRecord(await response.json());
+    return await openStream(c.env, topics);
   } catch (error) {
     return streamErrorResponse(asPennypostError(error));
   }

@@ -4,6 +4,7 @@ import type { Envelope } from "../../durable-objects/topic-shard/shard-core.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import {
   DEFAULT_PAGE_ROWS,
+  MAX_BATCHED_PAGE_BYTES,
   MAX_ENVELOPES_PER_PUBLISH,
   MAX_MESSAGE_BYTES,
   MAX_PAGE_BYTES,
@@ -64,7 +65,7 @@ export interface QueryRequest {
 }
 
 /** Reads QueryRequest. @throws PennypostError 400. */
-export function readQuery(body: JsonObject): QueryRequest {
+export function readQuery(body: JsonObject, maxPageBytes = MAX_PAGE_BYTES): QueryRequest {
   const topics = textsField(body, "contentTopics");
   if (topics.length === 0) throw invalidArgument("topics_required", "content topics required");
   if (topics.length > MAX_TOPICS_PER_QUERY) {
@@ -85,7 +86,7 @@ export function readQuery(body: JsonObject): QueryRequest {
     endNs,
     isDescending,
     limit,
-    maxBytes: Math.floor(MAX_PAGE_BYTES / names.length),
+    maxBytes: Math.floor(maxPageBytes / names.length),
     after,
   };
   return {
@@ -110,7 +111,9 @@ export function readBatchQuery(body: JsonObject): QueryRequest[] {
       },
     );
   }
-  return requests.map((request, index) => readQuery(objectOf(request, `requests[${index}]`)));
+  return requests.map((request, index) =>
+    readQuery(objectOf(request, `requests[${index}]`), MAX_BATCHED_PAGE_BYTES),
+  );
 }
 
 /** Reads SubscribeRequest. @throws PennypostError 400. */
