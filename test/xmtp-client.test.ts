@@ -93,8 +93,12 @@ describe("the real client", () => {
 
     const atBob = await read(() => bobs.streamMessages());
     const atAlice = await read(() => conversation.streamMessages());
-    for (const text of ["one", "two", "three"]) await conversation.send(text);
-    expect(contentsOf(await atBob.reach(3))).toEqual(["one", "two", "three"]);
+    // One by one: what comes at once, the SDK decrypts at once, and hands over in any order.
+    for (const [i, text] of ["one", "two", "three"].entries()) {
+      await conversation.send(text);
+      await Promise.all([atBob.reach(i + 1), atAlice.reach(i + 1)]);
+    }
+    expect(contentsOf(atBob.items)).toEqual(["one", "two", "three"]);
     await bobs.send("a reply");
     expect(contentsOf(await atAlice.reach(4))).toEqual(["one", "two", "three", "a reply"]);
     await atBob.reach(4);
@@ -129,7 +133,7 @@ describe("the real client", () => {
     const atBob = await read(() => bobs.streamEphemeral());
     const atAlice = await read(() => conversation.streamEphemeral());
     await conversation.send("typing", { ephemeral: true });
-    await atBob.reach(1);
+    await Promise.all([atBob.reach(1), atAlice.reach(1)]);
     await conversation.send("still typing", { ephemeral: true });
     expect(contentsOf(await atBob.reach(2))).toEqual(["typing", "still typing"]);
     expect(contentsOf(await atAlice.reach(2))).toEqual(["typing", "still typing"]);
