@@ -134,6 +134,32 @@ describe("a batch", () => {
   });
 });
 
+describe("a reader that is behind", () => {
+  test("is no longer live, in any shard, from the hub's place on, and has to be brought up to date", () => {
+    const [slow, quick] = [new Recorder(A), new Recorder(A)];
+    const left: Connection[] = [];
+    const hub = new Subscriptions((connection) => left.push(connection));
+    for (const connection of [slow, quick]) {
+      hub.add(connection, [SHARD, SHARD + 1]);
+      for (const shard of [SHARD, SHARD + 1]) {
+        hub.attached(shard, LIFE, 10);
+        connection.follows.set(shard, { position: 10, isLive: true });
+      }
+    }
+    // What was of other topics moved the hub, and not the connection.
+    hub.feed({ ...batch(10, 500, { topics: [B] }), shard: SHARD + 1 });
+    slow.isBehind = true;
+    hub.feed(batch(10, 12));
+    hub.feed(batch(12, 13));
+    expect([slow.parcels, quick.parcels, left]).toEqual([[[11, 12]], [[11, 12], [13]], [slow]]);
+    expect([...slow.follows]).toEqual([
+      [SHARD, { position: 12, isLive: false }],
+      [SHARD + 1, { position: 500, isLive: false }],
+    ]);
+    expect(quick.follows.get(SHARD)?.isLive).toBe(true);
+  });
+});
+
 describe("another generation of the shard", () => {
   test("in a batch tells every connection that follows it to restart, and the hub goes on there", () => {
     const [a, elsewhere] = [new Recorder(A), new Recorder(B)];

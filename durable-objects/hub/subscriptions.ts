@@ -147,7 +147,11 @@ export class Subscriptions {
 
   /** A slow reader reads on from the table: nothing waits for it here, and nothing is lost. */
   #leaveBehind(connection: Connection): void {
-    for (const follow of connection.follows.values()) follow.isLive = false;
+    for (const [shard, follow] of connection.follows) {
+      // It has all that the hub has: without this it would read again what was not its own, or be too far back.
+      if (follow.isLive) follow.position = Math.max(follow.position, this.#shards.get(shard)?.position ?? 0);
+      follow.isLive = false;
+    }
     this.#leftBehind(connection);
   }
 
