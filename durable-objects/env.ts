@@ -1,6 +1,7 @@
 import type { Hub } from "./hub/hub.ts";
 import type { NodeState } from "./node-state.ts";
 import type { PeerLink } from "./peer-link/peer-link.ts";
+import type { Sync } from "./sync/sync.ts";
 import type { TopicShard } from "./topic-shard/topic-shard.ts";
 
 /** The bindings of a node, as wrangler.toml and the local launcher give them. */
@@ -8,6 +9,7 @@ export interface Env {
   readonly TOPIC_SHARD: DurableObjectNamespace<TopicShard>;
   readonly HUB: DurableObjectNamespace<Hub>;
   readonly PEER_LINK: DurableObjectNamespace<PeerLink>;
+  readonly SYNC: DurableObjectNamespace<Sync>;
   readonly NODE_STATE: DurableObjectNamespace<NodeState>;
   readonly DB: D1Database;
   readonly BUCKET: R2Bucket;

@@ -6,15 +6,12 @@ import { DEFAULT_SHARDS } from "../protocol/limits.ts";
 import { type PeerAddress, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
 import type { Env } from "./env.ts";
+import type { NodeIdentity } from "./node-identity.ts";
 import { platformSigner, suite } from "./platform-suite.ts";
 
 export const VERSION = "0.1.0";
 /** A node's configuration, checked. */
-export interface NodeConfig {
-  readonly signer: Signer;
-  readonly network: Network;
-  readonly shardCount: number;
-  readonly peers: readonly PeerAddress[];
+export interface NodeConfig extends NodeIdentity {
   /** A node on the operator's own machine. */
   readonly isLocal: boolean;
 }

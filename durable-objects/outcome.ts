@@ -8,6 +8,13 @@ export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly error: ErrorRecord };
 
+/** An interface as a Durable Object offers it: each method answers an `Outcome` instead of throwing. */
+export type RemoteApi<Api> = {
+  readonly [Name in keyof Api]: Api[Name] extends (...args: infer Args) => Promise<infer T>
+    ? (...args: Args) => Promise<Outcome<T>>
+    : never;
+};
+
 /** Runs the body of a method; typed errors become values, others stay exceptions and so reach the logs. */
 export async function attempt<T>(work: () => T | Promise<T>): Promise<Outcome<T>> {
   try {

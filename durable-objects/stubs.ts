@@ -1,6 +1,9 @@
-import type { Bytes } from "../protocol/bytes.ts";
-import { shardOf } from "../protocol/topic.ts";
 import type { Env } from "./env.ts";
+import { nodeConfig } from "./node-config.ts";
+import { outcomeOf } from "./outcome.ts";
+import type { LinkApi } from "./peer-link/link-api.ts";
+import type { SyncApi } from "./sync/sync-api.ts";
+import type { ShardApi, Shards } from "./topic-shard/shard-api.ts";
 
 /** Hubs of a node; a subscription is put into one of them at random. */
 export const HUBS = 4;
@@ -8,12 +11,72 @@ export const HUBS = 4;
 export const shardStub = (env: Env, shard: number) =>
   env.TOPIC_SHARD.get(env.TOPIC_SHARD.idFromName(`shard-${shard}`));
 export const hubStub = (env: Env, hub: number) => env.HUB.get(env.HUB.idFromName(`hub-${hub}`));
+export const syncStub = (env: Env) => env.SYNC.get(env.SYNC.idFromName("sync"));
 export const peerLinkStub = (env: Env, url: string) => env.PEER_LINK.get(env.PEER_LINK.idFromName(url));
 
-/** Items grouped by the shard that owns their topic. */
-export function groupByShard<T extends { readonly topicKey: Bytes }>(
-  items: readonly T[],
-  shardCount: number,
-): Map<number, T[]> {
-  return Map.groupBy(items, ({ topicKey }) => shardOf(topicKey, shardCount));
+/** The node's shards, each behind its Durable Object. @throws PennypostError `misconfigured`. */
+export function shardsOf(env: Env): Shards {
+  return { count: nodeConfig(env).shardCount, at: (shard) => shardAt(env, shard) };
+}
+
+/** A stub for each call: one that met an exception of the platform is broken for good. */
+function shardAt(env: Env, shard: number): ShardApi {
+  const stub = () => shardStub(env, shard);
+  return {
+    publish: (envelopes) => outcomeOf("shard", stub().publish(envelopes)),
+    ingest: (events, peer, previous) => outcomeOf("shard", stub().ingest(events, peer, previous)),
+    relay: (events) => outcomeOf("shard", stub().relay(events)),
+    query: (query) => outcomeOf("shard", stub().query(query)),
+    eventsByTime: (query) => outcomeOf("shard", stub().eventsByTime(query)),
+    eventsByCause: (topic, topicKey, afterId, limit) =>
+      outcomeOf("shard", stub().eventsByCause(topic, topicKey, afterId, limit)),
+    event: (blockDigest) => outcomeOf("shard", stub().event(blockDigest)),
+    heads: (topic, topicKey) => outcomeOf("shard", stub().heads(topic, topicKey)),
+    pull: (cursor, limit) => outcomeOf("shard", stub().pull(cursor, limit)),
+    lacking: (names) => outcomeOf("shard", stub().lacking(names)),
+    want: (want, maxBytes) => outcomeOf("shard", stub().want(want, maxBytes)),
+    attachHub: (name) => outcomeOf("shard", stub().attachHub(name)),
+    deliveredAfter: (position, topicKeys) => outcomeOf("shard", stub().deliveredAfter(position, topicKeys)),
+    checkClock: () => outcomeOf("shard", stub().checkClock()),
+    handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
+    listBuckets: (targets, asOf, form) => outcomeOf("shard", stub().listBuckets(targets, asOf, form)),
+    listSlotHashes: (target, groups, asOf) => outcomeOf("shard", stub().listSlotHashes(target, groups, asOf)),
+    listDifferingSlots: (part, asOf, limit) =>
+      outcomeOf("shard", stub().listDifferingSlots(part, asOf, limit)),
+    listIdsOfSlot: (target, slot, span) => outcomeOf("shard", stub().listIdsOfSlot(target, slot, span)),
+    listNames: (target, asOf, after) => outcomeOf("shard", stub().listNames(target, asOf, after)),
+    listRange: (question) => outcomeOf("shard", stub().listRange(question)),
+    bySymbols: (symbols) => outcomeOf("shard", stub().bySymbols(symbols)),
+  };
+}
+
+/** The node's links, each behind its Durable Object. */
+export function linksOf(env: Env): { of(url: string): LinkApi } {
+  return {
+    of(url) {
+      const stub = () => peerLinkStub(env, url);
+      return {
+        push: (run, ephemeral) => outcomeOf("peer link", stub().push(url, run, ephemeral)),
+        want: (want) => outcomeOf("peer link", stub().want(url, want)),
+        pull: () => outcomeOf("peer link", stub().pull(url)),
+        sync: () => outcomeOf("peer link", stub().sync(url)),
+        round: () => outcomeOf("peer link", stub().round(url)),
+        heard: (key, hasNews) => outcomeOf("peer link", stub().heard(url, key, hasNews)),
+      };
+    },
+  };
+}
+
+/** The node's roots, in their Durable Object. */
+export function syncOf(env: Env): SyncApi {
+  const stub = () => syncStub(env);
+  return {
+    changed: (shard, dueAsOf) => outcomeOf("sync", stub().changed(shard, dueAsOf)),
+    state: () => outcomeOf("sync", stub().state()),
+    compare: (question) => outcomeOf("sync", stub().compare(question)),
+    cells: (question) => outcomeOf("sync", stub().cells(question)),
+    differing: (question) => outcomeOf("sync", stub().differing(question)),
+    range: (asOf) => outcomeOf("sync", stub().range(asOf)),
+    roots: (asOf) => outcomeOf("sync", stub().roots(asOf)),
+  };
 }

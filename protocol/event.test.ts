@@ -11,6 +11,7 @@ import {
   encodeBlock,
   envelopeDigest,
   signedBytes,
+  topicKeyOfWire,
 } from "./event.ts";
 import { digestOfId, eventCid, eventId, messageCid, parseEventCid, seqOfId } from "./event-id.ts";
 import { MAX_GRANT_BYTES } from "./limits.ts";
@@ -205,6 +206,17 @@ describe("what is derived from an event", () => {
 
   test("the digest of an envelope is SHA-256(topic ‖ message)", () => {
     expect(envelopeDigest(utf8("ab"), utf8("c"), suite)).toEqual(suite.sha256(utf8("abc")));
+  });
+
+  test("its topic key is its topic's; an unreadable block has none", () => {
+    fc.assert(
+      fc.property(blocks, (event) => {
+        expect(topicKeyOfWire(event, suite)).toEqual(suite.sha256(event.fields.topic));
+        const cut = { ...event, block: event.block.slice(0, -1) };
+        expect(topicKeyOfWire(cut, suite)).toBeUndefined();
+      }),
+      { numRuns: 20 },
+    );
   });
 
   test("a CID is read in any of its text forms, and nothing else is", () => {

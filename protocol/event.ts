@@ -21,6 +21,7 @@ import {
   MAX_TOPIC_BYTES,
   MAX_UINT64,
 } from "./limits.ts";
+import { topicKey } from "./topic.ts";
 
 export const EVENT_VERSION = 1;
 /** The rule of blocks that only newer nodes can judge: no breach by those who pass them on. */
@@ -197,6 +198,28 @@ function encodedGrant(grant: Record<string, unknown>): Bytes {
     return encodeCbor(grant);
   } catch {
     throw broken("grant", "the grant cannot be encoded again");
+  }
+}
+
+/** The topic key of an event, as its block says; undefined when the block is unreadable and would be refused. */
+export function topicKeyOfWire({ block }: WireEvent, suite: CryptoSuite): Bytes | undefined {
+  try {
+    return topicKey(decodeBlock(block).topic, suite);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The name of an event, as its block says; undefined when the block is unreadable and would be refused. */
+export function nameOfWire(
+  { block }: WireEvent,
+  suite: CryptoSuite,
+): { readonly topicKey: Bytes; readonly id: Bytes } | undefined {
+  try {
+    const { topic, seq } = decodeBlock(block);
+    return { topicKey: topicKey(topic, suite), id: eventId(seq, suite.sha256(block)) };
+  } catch {
+    return undefined;
   }
 }
 

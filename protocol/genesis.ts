@@ -136,6 +136,13 @@ export class Network {
     return found;
   }
 
+  /** The class of an id. @throws RangeError when the network has none such. */
+  retentionOf(classId: number): RetentionClass {
+    const found = this.#classes.get(classId);
+    if (!found) throw new RangeError(`the network has no class ${classId}`);
+    return found;
+  }
+
   /** Whether the network's records admit an origin whose signature was verified (its key is of prime order then). */
   admits(origin: Uint8Array): boolean {
     return this.#members === "any" || this.#members.has(toHex(origin));

@@ -19,6 +19,20 @@ import {
 
 /** The bodies that nodes exchange: dag-cbor, lists in place of maps where they repeat. */
 
+/** What nodes ask of each other. */
+export const SYNC_PATHS = [
+  "/peer/v1/sync/compare",
+  "/peer/v1/sync/cells",
+  "/peer/v1/sync/roots",
+  "/peer/v1/sync/slots",
+  "/peer/v1/sync/range",
+  "/peer/v1/sync/symbols",
+  "/peer/v1/sync/lacking",
+] as const;
+export type SyncPath = (typeof SYNC_PATHS)[number];
+export const PEER_PATHS = ["/peer/v1/push", "/peer/v1/pull", "/peer/v1/want", ...SYNC_PATHS] as const;
+export type PeerPath = (typeof PEER_PATHS)[number];
+
 /** An event named with its topic, so that any node finds the shard that would hold it. */
 export interface EventName {
   /** SHA-256 of the topic. */
@@ -81,17 +95,17 @@ export interface EventPage {
   readonly more: boolean;
 }
 
-const sized = (length: number) =>
+export const sized = (length: number) =>
   z.custom<Bytes>((value) => value instanceof Uint8Array && value.length === length, `not ${length} bytes`);
 const upTo = (limit: number) =>
   z.custom<Bytes>(
     (value) => value instanceof Uint8Array && value.length <= limit,
     `not at most ${limit} bytes`,
   );
-const name = z
+export const eventName = z
   .tuple([sized(DIGEST_BYTES), sized(EVENT_ID_BYTES)])
   .transform(([topicKey, id]): EventName => ({ topicKey, id }));
-const wireEvent = z
+export const wireEvent = z
   .tuple([upTo(MAX_BLOCK_BYTES), sized(SIGNATURE_BYTES), upTo(MAX_MESSAGE_BYTES)])
   .transform(([block, signature, message]): WireEvent => ({ block, signature, message }));
 const cursor = z
@@ -107,7 +121,7 @@ const cursor = z
 
 const pushSchema = z
   .tuple([
-    z.array(z.tuple([name.nullable(), z.array(wireEvent).max(MAX_PEER_EVENTS)])).max(MAX_SHARDS),
+    z.array(z.tuple([eventName.nullable(), z.array(wireEvent).max(MAX_PEER_EVENTS)])).max(MAX_SHARDS),
     z.array(z.tuple([z.int().min(0).max(EPHEMERAL_HOPS), wireEvent])).max(MAX_PEER_EVENTS),
   ])
   .transform(
@@ -123,19 +137,24 @@ const pullSchema = z
   .tuple([z.array(cursor).max(MAX_SHARDS)])
   .transform(([cursors]): PullBody => ({ cursors }));
 const pullAnswerSchema = z
-  .array(z.tuple([cursor, z.array(name).max(MAX_PEER_IDS), z.boolean(), z.boolean()]))
+  .array(z.tuple([cursor, z.array(eventName).max(MAX_PEER_IDS), z.boolean(), z.boolean()]))
   .max(MAX_SHARDS)
   .transform((shards): PulledShard[] =>
     shards.map(([at, names, more, restart]) => ({ cursor: at, names, more, restart })),
   );
 const wantSchema = z
-  .tuple([z.array(name).max(MAX_WANTED_IDS), z.boolean(), z.array(name).max(MAX_WANTED_IDS + MAX_LINKS)])
+  .tuple([
+    z.array(eventName).max(MAX_WANTED_IDS),
+    z.boolean(),
+    z.array(eventName).max(MAX_WANTED_IDS + MAX_LINKS),
+  ])
   .transform(([wanted, ancestors, have]): WantBody => ({ wanted, ancestors, have }));
 const pageSchema = z
   .tuple([z.array(wireEvent).max(MAX_PEER_EVENTS), z.boolean()])
   .transform(([events, more]): EventPage => ({ events, more }));
 
-function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
+/** @throws PennypostError `cbor_malformed`, `cbor_too_large` or `peer_body_invalid`, naming the place. */
+export function decodeBody<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
   const parsed = schema.safeParse(decodeCbor(bytes, { bytes: MAX_PEER_BODY_BYTES }));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
@@ -145,7 +164,7 @@ function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
 
 const nameTuple = ({ topicKey, id }: EventName) => [topicKey, id];
 const cursorTuple = ({ shard, generation, position }: Cursor) => [shard, generation, position];
-const eventTuple = ({ block, signature, message }: WireEvent) => [block, signature, message];
+export const eventTuple = ({ block, signature, message }: WireEvent) => [block, signature, message];
 
 export const encodePush = (body: PushBody): Bytes =>
   encodeCbor([
@@ -163,9 +182,9 @@ export const encodeWant = (body: WantBody): Bytes =>
 export const encodePage = (page: EventPage): Bytes => encodeCbor([page.events.map(eventTuple), page.more]);
 
 /** Each decoder @throws PennypostError `cbor_malformed`, `cbor_too_large` or `peer_body_invalid`. */
-export const decodePush = (bytes: Uint8Array): PushBody => decode(pushSchema, bytes);
-export const decodePushAnswer = (bytes: Uint8Array): PushAnswer => decode(pushAnswerSchema, bytes);
-export const decodePull = (bytes: Uint8Array): PullBody => decode(pullSchema, bytes);
-export const decodePullAnswer = (bytes: Uint8Array): PulledShard[] => decode(pullAnswerSchema, bytes);
-export const decodeWant = (bytes: Uint8Array): WantBody => decode(wantSchema, bytes);
-export const decodePage = (bytes: Uint8Array): EventPage => decode(pageSchema, bytes);
+export const decodePush = (bytes: Uint8Array): PushBody => decodeBody(pushSchema, bytes);
+export const decodePushAnswer = (bytes: Uint8Array): PushAnswer => decodeBody(pushAnswerSchema, bytes);
+export const decodePull = (bytes: Uint8Array): PullBody => decodeBody(pullSchema, bytes);
+export const decodePullAnswer = (bytes: Uint8Array): PulledShard[] => decodeBody(pullAnswerSchema, bytes);
+export const decodeWant = (bytes: Uint8Array): WantBody => decodeBody(wantSchema, bytes);
+export const decodePage = (bytes: Uint8Array): EventPage => decodeBody(pageSchema, bytes);

@@ -29,6 +29,22 @@ export function bucketOf(key: Uint8Array): number {
   return ((key[0] as number) << 4) | ((key[1] as number) >> 4);
 }
 
+/** The topic keys of buckets: from the first key of `from` on, below the first key of `to` (null: to the last). */
+export function topicKeysOf(from: number, to: number): { readonly from: Bytes; readonly to: Bytes | null } {
+  const firstKey = (bucket: number) => Uint8Array.of(bucket >> 4, (bucket & 15) << 4);
+  return { from: firstKey(from), to: to < BUCKETS ? firstKey(to) : null };
+}
+
+/** The buckets that a shard owns: from `from` on and below `to`. */
+export function bucketsOf(shard: number, shardCount: number): { readonly from: number; readonly to: number } {
+  const size = BUCKETS / shardCount;
+  return { from: shard * size, to: (shard + 1) * size };
+}
+
+/** The shard that owns a bucket. */
+export const shardOfBucket = (bucket: number, shardCount: number): number =>
+  bucket >> (BUCKET_BITS - Math.log2(shardCount));
+
 /** Whether a node may have this many shards: a power of two, 1 to 1,024. */
 export function isShardCount(count: number): boolean {
   return Number.isInteger(count) && count >= 1 && count <= MAX_SHARDS && (count & (count - 1)) === 0;

@@ -1,13 +1,15 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fromHex, readUint64, toHex, utf8 } from "./bytes.ts";
+import { compareBytes, fromHex, readUint64, toHex, utf8 } from "./bytes.ts";
 import { portableSigner, portableSuite } from "./crypto.ts";
 import { createEvent, decodeBlock, envelopeDigest, signedBytes } from "./event.ts";
 import { digestOfId, eventCid, parseEventCid } from "./event-id.ts";
 import { DEVELOPMENT_GENESIS, encodeGenesis, Network, parseGenesis } from "./genesis.ts";
 import { nextSeq, shardOfSeq, timeOfSeq } from "./hybrid-clock.ts";
 import { expiresAtMs, expiryLine, slotOfSeq } from "./retention.ts";
+import { decodeDifference, SKETCH_CELLS, Sketch } from "./sketch.ts";
+import { cellsOfSymbol, checkOfSymbol, placeOfSymbol, SYMBOL_BYTES, symbolOf } from "./sketch-symbol.ts";
 import { bucketOf, checkTopic, shardOf, topicKey } from "./topic.ts";
 import { judgeEvent } from "./validity.ts";
 import clock from "./vectors/clock.json" with { type: "json" };
@@ -18,6 +20,7 @@ import genesis from "./vectors/genesis.json" with { type: "json" };
 import refused from "./vectors/refused.json" with { type: "json" };
 import retention from "./vectors/retention.json" with { type: "json" };
 import signatures from "./vectors/signatures.json" with { type: "json" };
+import sketch from "./vectors/sketch.json" with { type: "json" };
 import topics from "./vectors/topics.json" with { type: "json" };
 
 /** Our code against the committed files, which other implementations are held to as well. */
@@ -159,5 +162,30 @@ describe("retention.json", () => {
 
   test.each(retention.lines)("$description", ({ durationMs, nowMs, line }) => {
     expect(String(expiryLine(classOf(durationMs), nowMs))).toBe(line);
+  });
+});
+
+describe("sketch.json", () => {
+  const symbolAt = (i: number) => suite.sha256(utf8(`pennypost vectors: symbol ${i}`)).slice(0, SYMBOL_BYTES);
+
+  test.each(sketch.symbols)("$description", ({ bucket, id, slot, symbol, check, cells }) => {
+    const made = symbolOf(bucket, fromHex(id));
+    expect(toHex(made)).toBe(symbol);
+    expect(placeOfSymbol(made)).toEqual({ bucket, slot });
+    expect(slotOfSeq(readUint64(fromHex(id)))).toBe(slot);
+    expect(toHex(checkOfSymbol(made))).toBe(check);
+    expect(cellsOfSymbol(made, SKETCH_CELLS)).toEqual(cells);
+  });
+
+  test.each(sketch.sketches)("$description", ({ count, cells, sketch: expected, sha256 }) => {
+    const made = new Sketch(cells);
+    for (let i = 0; i < count; i++) made.toggleSymbol(symbolAt(i));
+    if (expected === undefined) expect(toHex(suite.sha256(made.prefix()))).toBe(sha256);
+    else expect(toHex(made.prefix())).toBe(expected);
+  });
+
+  test.each(sketch.differences)("$description", ({ mine, theirs, symbols }) => {
+    const decoded = decodeDifference(fromHex(mine), fromHex(theirs));
+    expect(decoded?.sort(compareBytes).map(toHex) ?? null).toEqual(symbols);
   });
 });

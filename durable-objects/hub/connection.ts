@@ -1,4 +1,4 @@
-import type { FedEvent } from "./feed.ts";
+import type { FedEvent } from "../feed.ts";
 
 /** A subscriber's place in one shard. */
 export interface Follow {

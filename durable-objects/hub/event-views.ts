@@ -2,8 +2,8 @@ import { fromUtf8, toHex } from "../../protocol/bytes.ts";
 import { toDidKey } from "../../protocol/did-key.ts";
 import { decodeBlock, type EventFields } from "../../protocol/event.ts";
 import { digestOfId, eventCid } from "../../protocol/event-id.ts";
+import type { FedEvent } from "../feed.ts";
 import { GAP } from "../topic-shard/shard-store.ts";
-import type { FedEvent } from "./feed.ts";
 
 const base64 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");

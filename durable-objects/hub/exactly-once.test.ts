@@ -4,14 +4,16 @@ import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import type { Outcome } from "../outcome.ts";
+import { platformClock } from "../clock.ts";
+import type { FeedAnswer, FeedBatch } from "../feed.ts";
+import { type Outcome, outcomeOf } from "../outcome.ts";
 import { envWith, namespaceOf } from "../testing/fake-env.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, Node, START_MS } from "../testing/shard-world.ts";
 import { HubFeed } from "../topic-shard/hub-feed.ts";
 import { migrateSchema } from "../topic-shard/schema.ts";
 import { ECHO, type StoredEvent } from "../topic-shard/shard-store.ts";
-import type { FeedAnswer, FeedBatch } from "./feed.ts";
+import { SqlHubNames } from "../topic-shard/sql-hub-names.ts";
 import { Hub } from "./hub.ts";
 
 /** A real hub and the real feed of a shard, with the calls between them held up, lost and mixed as a trace says. */
@@ -114,9 +116,16 @@ class Scene {
   }
 
   #startFeed(): HubFeed {
-    const hub = { feed: (batch: FeedBatch) => this.#toHub(batch) };
-    const feedEnv = envWith({ HUB: namespaceOf(() => hub) });
-    return new HubFeed(feedEnv, this.#storage, this.node.store, 0, new Uint8Array(8));
+    return new HubFeed({
+      hubs: {
+        names: new SqlHubNames(this.#storage),
+        feed: (_, batch) => outcomeOf("hub", this.#toHub(batch)),
+      },
+      clock: platformClock,
+      store: this.node.store,
+      shard: 0,
+      generation: () => new Uint8Array(8),
+    });
   }
 
   #hop(): Promise<void> {

@@ -1,7 +1,7 @@
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
+import type { FedEvent } from "../feed.ts";
 import type { Connection, Follow } from "./connection.ts";
 import { eventView } from "./event-views.ts";
-import type { FedEvent } from "./feed.ts";
 
 /** What survives hibernation with the socket itself (16 KB): the topics are in the hub's SQLite. */
 export interface SocketAttachment {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { FedEvent } from "../feed.ts";
 import { forgeEvent, keyOf } from "../testing/shard-world.ts";
-import type { FedEvent } from "./feed.ts";
 import { StreamConnection } from "./stream-connection.ts";
 
 const TOPIC = "/xmtp/0/m-stream/proto";

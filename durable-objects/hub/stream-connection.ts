@@ -1,6 +1,6 @@
+import type { FedEvent } from "../feed.ts";
 import type { Connection, Follow } from "./connection.ts";
 import { streamLine } from "./event-views.ts";
-import type { FedEvent } from "./feed.ts";
 
 /** Bytes that may wait for a slow reader; beyond, the stream is closed and the client queries what it missed. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import type { FedEvent, FeedBatch } from "../feed.ts";
 import { forgeEvent, keyOf } from "../testing/shard-world.ts";
 import { ECHO } from "../topic-shard/shard-store.ts";
 import type { Connection, Follow } from "./connection.ts";
-import type { FedEvent, FeedBatch } from "./feed.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const [A, B, ALIEN] = ["/xmtp/0/m-a/proto", "/xmtp/0/m-b/proto", "not of XMTP"];

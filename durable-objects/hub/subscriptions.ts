@@ -1,9 +1,9 @@
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { exhausted } from "../../protocol/errors.ts";
+import type { FedEvent, FeedAnswer, FeedBatch } from "../feed.ts";
 import { ECHO } from "../topic-shard/shard-store.ts";
 import type { Connection } from "./connection.ts";
 import { topicOf } from "./event-views.ts";
-import type { FedEvent, FeedAnswer, FeedBatch } from "./feed.ts";
 
 /** Topics of all subscriptions of a hub, counted with repetition: about 300 bytes of memory each (measured). */
 const MAX_TOPIC_ENTRIES = 100_000;

@@ -4,12 +4,12 @@ import { afterEach, describe, expect, test } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
 import { shardOf } from "../../protocol/topic.ts";
-import { nodeConfig } from "../node-config.ts";
-import { outcomeOf } from "../outcome.ts";
-import { shardStub } from "../stubs.ts";
+import { suite } from "../platform-suite.ts";
+import { shardsOf } from "../stubs.ts";
 import { FakePeer } from "../testing/fake-peer.ts";
 import { development, forgeEvent, keyOf, madeUpId, onStorage } from "../testing/shard-world.ts";
 import { CursorPull } from "./cursor-pull.ts";
+import { SqlCursorStore } from "./sql-cursor-store.ts";
 
 afterEach(() => reset());
 
@@ -29,14 +29,22 @@ const make = (count: number, from = 0): EncodedEvent[] =>
 
 async function storedHere(): Promise<string[]> {
   const pulls = await Promise.all(
-    Array.from({ length: SHARDS }, (_, shard) =>
-      outcomeOf("shard", shardStub(env, shard).pull(null, 10_000)),
-    ),
+    Array.from({ length: SHARDS }, (_, shard) => shardsOf(env).at(shard).pull(null, 10_000)),
   );
   return pulls.flatMap(({ names }) => names.map(({ id }) => toHex(id))).sort();
 }
 
 const idsOf = (events: readonly EncodedEvent[]) => events.map(({ id }) => toHex(id)).sort();
+
+const pullOf = (storage: DurableObjectStorage, { call }: FakePeer) =>
+  new CursorPull({
+    url: "http://peer.test",
+    cursors: new SqlCursorStore(storage),
+    shards: shardsOf(env),
+    suite,
+    call,
+    refused: () => {},
+  });
 
 /** A link's storage, and a peer. */
 const scene = (
@@ -44,9 +52,8 @@ const scene = (
 ) =>
   onStorage(async (storage) => {
     const peer = new FakePeer();
-    const config = nodeConfig(env);
-    const pull = new CursorPull(storage, env);
-    await work(peer, () => pull.run({ url: "http://peer.test", config, call: peer.call }), storage);
+    const pull = pullOf(storage, peer);
+    await work(peer, () => pull.run(), storage);
   });
 
 const cursors = ({ sql }: DurableObjectStorage) => sql.exec("SELECT shard, position FROM cursors").toArray();
@@ -60,8 +67,8 @@ describe("an honest peer", () => {
       expect(peer.log).toEqual(["pull", "want", "pull", "want", "pull", "want"]);
       expect(cursors(storage)).toEqual([{ shard: 0, position: 250 }]);
       const topic = TOPICS[3] ?? "";
-      const shard = shardStub(env, shardOf(keyOf(topic), SHARDS));
-      expect(await outcomeOf("shard", shard.heads(utf8(topic), keyOf(topic)))).toHaveLength(50);
+      const shard = shardsOf(env).at(shardOf(keyOf(topic), SHARDS));
+      expect(await shard.heads(utf8(topic), keyOf(topic))).toHaveLength(50);
     }));
 
   test("that has nothing new is asked once, and nothing is written", () =>
@@ -82,8 +89,7 @@ describe("an honest peer", () => {
       peer.events.push(...make(10));
       await run();
       peer.events.push(...make(5, 10));
-      const later = new CursorPull(storage, env);
-      expect(await later.run({ url: "http://peer.test", config: nodeConfig(env), call: peer.call })).toBe(5);
+      expect(await pullOf(storage, peer).run()).toBe(5);
       expect(await storedHere()).toEqual(idsOf(peer.events));
     }));
 

@@ -10,6 +10,7 @@ import {
   type StoredEvent,
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
+import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { SortedList } from "./sorted-list.ts";
 
 interface Topic {
@@ -59,7 +60,16 @@ export class MemoryShardStore implements ShardStore {
   readonly #topics = new Map<string, Topic>();
   readonly #unmet = new SortedList<Unmet>(byUnmet);
   #checkpoint: Checkpoint = { position: 0, lastSeq: 0n, lastOwn: null };
+  #generation: Bytes;
   #undo: (() => void)[] | undefined;
+  readonly tree = new MemoryTreeStore({
+    events: () => this.#byPosition.items,
+    do: (step, undo) => this.#do(step, undo),
+  });
+
+  constructor(generation: Bytes = new Uint8Array(8)) {
+    this.#generation = generation;
+  }
 
   transaction<T>(work: () => T): T {
     const outer = this.#undo;
@@ -298,12 +308,15 @@ export class MemoryShardStore implements ShardStore {
   }
 
   namesAfter(position: number, limit: number): PlacedName[] {
-    return [...this.#deliveredFrom(position, limit)].map(({ position: at, topicKey, id, flags }) => ({
-      position: at,
-      topicKey,
-      id,
-      flags,
-    }));
+    return [...this.#deliveredFrom(position, limit)].map(
+      ({ position: at, topicKey, id, class: retention, flags }) => ({
+        position: at,
+        topicKey,
+        id,
+        class: retention,
+        flags,
+      }),
+    );
   }
 
   *#envelopes({ topicKey, from, to, isDescending, leastId }: TimeRange): Iterable<StoredEvent> {
@@ -330,6 +343,22 @@ export class MemoryShardStore implements ShardStore {
     const from = list.firstNot(({ id }) => compareBytes(id, afterId) <= 0);
     const events = list.items.slice(from, from + limit).flatMap(({ id }) => this.get({ topicKey, id }) ?? []);
     return upToBytes(events, maxBytes, sizeOf);
+  }
+
+  generation(): Bytes {
+    return this.#generation;
+  }
+
+  saveGeneration(generation: Bytes): void {
+    const before = this.#generation;
+    this.#do(
+      () => {
+        this.#generation = generation;
+      },
+      () => {
+        this.#generation = before;
+      },
+    );
   }
 
   checkpoint(): Checkpoint {

@@ -49,6 +49,7 @@ export function forgeEvent(input: {
   timeMs?: number;
   seq?: bigint;
   network?: Network;
+  classId?: number;
 }): EncodedEvent {
   const { topic, ts, message } = envelopeOf(input.topic, input.ts ?? 1, input.message ?? "");
   const { id: net } = input.network ?? network;
@@ -57,7 +58,7 @@ export function forgeEvent(input: {
       net,
       topic,
       ts,
-      class: network.classOf(topic).id,
+      class: input.classId ?? network.classOf(topic).id,
       links: [...(input.links ?? [])].sort(compareBytes),
       seq: input.seq ?? firstSeqOf(input.timeMs ?? START_MS),
       message,
@@ -70,6 +71,8 @@ export function forgeEvent(input: {
 /** The id of an event that nobody made, at a time. */
 export const madeUpId = (timeMs: number, fill = 0xee): Bytes =>
   concatBytes(uint64Bytes(firstSeqOf(timeMs)), new Uint8Array(32).fill(fill));
+
+export const newGeneration = (): Bytes => new Uint8Array(8).fill(9);
 
 /** A core with its storage, used as the writer loop does. */
 export class Node {
@@ -85,7 +88,14 @@ export class Node {
 
   /** A core that knows only what is stored, as after a restart. */
   freshCore(): ShardCore {
-    return new ShardCore(this.store, { network, suite, signer: this.signer, shard: 0 });
+    return new ShardCore(this.store, {
+      network,
+      suite,
+      signer: this.signer,
+      shard: 0,
+      shardCount: 1,
+      newGeneration,
+    });
   }
 
   run<T>(work: (core: ShardCore) => T): T {
@@ -138,7 +148,8 @@ export function onStorage<T>(work: (storage: DurableObjectStorage) => T | Promis
 
 /** Empties a shard's tables, so that one object serves many runs of a property. */
 export function wipe({ sql }: DurableObjectStorage): void {
-  for (const table of ["events", "heads", "unmet", "digest_runs", "hubs"]) sql.exec(`DELETE FROM ${table}`);
+  const tables = ["events", "heads", "unmet", "digest_runs", "hubs", "tree", "slot_groups"];
+  for (const table of tables) sql.exec(`DELETE FROM ${table}`);
   sql.exec("DELETE FROM meta WHERE name <> 'schema'");
 }
 

@@ -141,7 +141,14 @@ describe("a page", () => {
     for (let i = 0; i < 10_100; i++) {
       const links = ids.slice(-1);
       const event = forgeEvent({ topic: TOPIC, ts: i, timeMs: START_MS + i, links, signer: unsigned });
-      const place = { position: i + 1, topicKey: keyOf(TOPIC), timeKey: event.id, flags: 0, storedMs: 0 };
+      const place = {
+        position: i + 1,
+        topicKey: keyOf(TOPIC),
+        timeKey: event.id,
+        class: 1,
+        flags: 0,
+        storedMs: 0,
+      };
       store.insert({ ...event, ...place });
       ids.push(event.id);
     }

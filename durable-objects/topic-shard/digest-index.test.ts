@@ -14,7 +14,7 @@ const digestOf = (n: number): Bytes => suite.sha256(uint64Bytes(BigInt(n)));
 function insert({ sql }: DurableObjectStorage, position: number, digest: Bytes, seq = position): void {
   const id = concatBytes(uint64Bytes(BigInt(seq)), digest);
   const key = new Uint8Array(32);
-  sql.exec("INSERT INTO events VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'')", position, key, key, id);
+  sql.exec("INSERT INTO events VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'', 1)", position, key, key, id);
 }
 
 const fill = (storage: DurableObjectStorage, from: number, to: number) => {

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, readUint64, uint64Bytes } from "../../protocol/bytes.ts";
 import { PENDING_BASE } from "./shard-store.ts";
 
 /**
@@ -20,6 +20,16 @@ interface IdRow extends Record<string, SqlStorageValue> {
   id: ArrayBuffer;
 }
 
+/** The position of the entry at an offset. */
+function positionAt(entries: Uint8Array, at: number): number {
+  const view = new DataView(
+    entries.buffer,
+    entries.byteOffset + at + PREFIX_BYTES,
+    ENTRY_BYTES - PREFIX_BYTES,
+  );
+  return view.getUint16(0) * 2 ** 32 + view.getUint32(2);
+}
+
 const digestOf = (row: IdRow): Bytes => new Uint8Array(row.id, 8);
 
 export class DigestIndex {
@@ -35,19 +45,47 @@ export class DigestIndex {
   }
 
   *#inRuns(digest: Bytes): Iterable<number> {
-    const rows = this.#sql.exec<{ entries: ArrayBuffer }>(
-      "SELECT entries FROM digest_runs WHERE part = ?",
-      partOf(digest),
-    );
     const prefix = digest.subarray(0, PREFIX_BYTES);
-    for (const row of rows.toArray()) {
-      const entries = new Uint8Array(row.entries);
+    for (const entries of this.#entriesOf(partOf(digest))) {
       for (let at = firstNotBelow(entries, prefix); at < entries.length; at += ENTRY_BYTES) {
         if (compareBytes(entries.subarray(at, at + PREFIX_BYTES), prefix) !== 0) break;
-        yield new DataView(row.entries).getUint16(at + PREFIX_BYTES) * 2 ** 32 +
-          new DataView(row.entries).getUint32(at + PREFIX_BYTES + 2);
+        yield positionAt(entries, at);
       }
     }
+  }
+
+  #entriesOf(part: number): Uint8Array[] {
+    const rows = this.#sql.exec<{ entries: ArrayBuffer }>(
+      "SELECT entries FROM digest_runs WHERE part = ?",
+      part,
+    );
+    return rows.toArray().map((row) => new Uint8Array(row.entries));
+  }
+
+  /**
+   * Positions of the events whose digests begin with one of these: the first 62 bits, as a number. The table's end is
+   * read once, whatever their number.
+   */
+  withPrefixes(prefixes: ReadonlySet<bigint>): number[] {
+    const positions: number[] = [];
+    const byPart = Map.groupBy(prefixes, (prefix) => partOf(uint64Bytes(prefix << 2n)));
+    for (const [part, wanted] of byPart) {
+      for (const entries of this.#entriesOf(part)) {
+        for (const prefix of wanted) {
+          for (
+            let at = firstNotBelow(entries, uint64Bytes(prefix << 2n));
+            at < entries.length;
+            at += ENTRY_BYTES
+          ) {
+            if (readUint64(entries, at) >> 2n !== prefix) break;
+            positions.push(positionAt(entries, at));
+          }
+        }
+      }
+    }
+    const rows = this.#sql.exec<IdRow>("SELECT position, id FROM events WHERE position > ?", this.#covered());
+    for (const row of rows) if (prefixes.has(readUint64(digestOf(row)) >> 2n)) positions.push(row.position);
+    return positions;
   }
 
   /** What no run covers: at most `RUN_EVENTS` delivered events, and those that are pending. */

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { FeedAnswer, FeedBatch } from "../hub/feed.ts";
-import type { Outcome } from "../outcome.ts";
-import { envWith, namespaceOf } from "../testing/fake-env.ts";
+import { platformClock } from "../clock.ts";
+import type { FeedAnswer, FeedBatch } from "../feed.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, Node, onStorage, START_MS } from "../testing/shard-world.ts";
 import { HubFeed } from "./hub-feed.ts";
+import { SqlHubNames } from "./sql-hub-names.ts";
 
 const TOPIC = "/xmtp/0/m-feed/proto";
 const GENERATION = new Uint8Array(8).fill(7);
@@ -17,10 +17,10 @@ class FakeHub {
     isListening: true,
   });
 
-  async feed(batch: FeedBatch): Promise<Outcome<FeedAnswer>> {
+  async feed(batch: FeedBatch): Promise<FeedAnswer> {
     const { from, to, events, ephemeral } = batch;
     this.batches.push({ from, to, events: events.length, ephemeral: ephemeral.length });
-    return { ok: true, value: await this.answer(batch) };
+    return this.answer(batch);
   }
 
   get ranges(): string[] {
@@ -29,14 +29,27 @@ class FakeHub {
 }
 
 function start(storage: DurableObjectStorage, node: Node, hubs: Record<string, FakeHub>) {
-  const env = envWith({ HUB: namespaceOf((name) => hubs[name] ?? {}) });
-  const feed = new HubFeed(env, storage, node.store, 3, GENERATION);
+  const life = { generation: GENERATION };
+  const feed = new HubFeed({
+    hubs: {
+      names: new SqlHubNames(storage),
+      feed: async (name, batch) => {
+        const hub = hubs[name];
+        if (!hub) throw new Error(`no hub ${name}`);
+        return hub.feed(batch);
+      },
+    },
+    clock: platformClock,
+    store: node.store,
+    shard: 3,
+    generation: () => life.generation,
+  });
   let made = 0;
   const publish = (count = 1) => {
     for (let i = 0; i < count; i++) node.publish(TOPIC, made++, "m", START_MS);
     feed.kick();
   };
-  return { feed, publish };
+  return { feed, publish, life };
 }
 
 const settle = () => vi.advanceTimersByTimeAsync(0);

@@ -1,9 +1,8 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
-import type { Env } from "../env.ts";
-import { type FeedAnswer, type FeedBatch, toFed } from "../hub/feed.ts";
+import type { Clock } from "../clock.ts";
+import { type FeedAnswer, type FeedBatch, toFed } from "../feed.ts";
 import { logError, logWarning } from "../log.ts";
-import { outcomeOf } from "../outcome.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import type { ShardStore } from "./shard-store.ts";
 
@@ -13,6 +12,30 @@ const BATCH_BYTES = 1024 * 1024;
 /** A hub that does not answer is tried again after 100 ms, 200 ms … this often, and then at the next commit. */
 const MAX_RETRIES = 8;
 const FIRST_PAUSE_MS = 100;
+
+/** The names of the hubs that have subscribers in this shard: kept, so that a restarted shard goes on feeding them. */
+export interface HubNames {
+  all(): string[];
+  /** Does nothing when the name is there. */
+  add(name: string): void;
+  remove(name: string): void;
+}
+
+/** A shard's way to its hubs. */
+export interface HubPorts {
+  readonly names: HubNames;
+  /** @throws when the hub does not answer, or its answer is lost. */
+  feed(name: string, batch: FeedBatch): Promise<FeedAnswer>;
+}
+
+export interface HubFeedParts {
+  readonly hubs: HubPorts;
+  readonly clock: Clock;
+  readonly store: ShardStore;
+  readonly shard: number;
+  /** Of now: it may change while the shard runs. */
+  generation(): Bytes;
+}
 
 interface HubState {
   /** The last position that the hub has; undefined until it said so. */
@@ -29,31 +52,23 @@ interface HubState {
  * that it has, and the next batch begins there: nothing is lost or doubled when either side restarts.
  */
 export class HubFeed {
-  readonly #env: Env;
-  readonly #storage: DurableObjectStorage;
-  readonly #store: ShardStore;
-  readonly #shard: number;
-  readonly #generation: Bytes;
-  readonly #hubs = new Map<string, HubState>();
+  readonly #parts: HubFeedParts;
+  readonly #hubs: Map<string, HubState>;
 
-  constructor(env: Env, storage: DurableObjectStorage, store: ShardStore, shard: number, generation: Bytes) {
-    this.#env = env;
-    this.#storage = storage;
-    this.#store = store;
-    this.#shard = shard;
-    this.#generation = generation;
-    for (const { name } of storage.sql.exec<{ name: string }>("SELECT name FROM hubs"))
-      this.#hubs.set(name, newState(undefined));
+  constructor(parts: HubFeedParts) {
+    this.#parts = parts;
+    this.#hubs = new Map(parts.hubs.names.all().map((name) => [name, newState(undefined)]));
   }
 
   /** A hub has a subscriber in this shard from now on. Answers the position after which it will hear of all. */
   attach(name: string): number {
-    const position = this.#store.lastPosition();
+    const { hubs, store } = this.#parts;
+    const position = store.lastPosition();
     const known = this.#hubs.get(name);
     if (known) {
       known.attachments++;
     } else {
-      this.#storage.sql.exec("INSERT OR IGNORE INTO hubs (name) VALUES (?)", name);
+      hubs.names.add(name);
       this.#hubs.set(name, newState(position));
     }
     return position;
@@ -87,13 +102,14 @@ export class HubFeed {
   }
 
   #nextBatch(hub: HubState): FeedBatch | undefined {
+    const { store, shard } = this.#parts;
     const ephemeral = hub.ephemeral.takeAll().map(({ event }) => toFed({ ...event, position: 0, flags: 0 }));
-    const head = { shard: this.#shard, generation: this.#generation, ephemeral };
+    const head = { shard, generation: this.#parts.generation(), ephemeral };
     if (hub.sent === undefined) {
-      const position = this.#store.lastPosition();
+      const position = store.lastPosition();
       return { ...head, from: position, to: position, events: [] };
     }
-    const events = this.#store.deliveredAfter(hub.sent, BATCH_EVENTS, BATCH_BYTES);
+    const events = store.deliveredAfter(hub.sent, BATCH_EVENTS, BATCH_BYTES);
     const to = events.at(-1)?.position ?? hub.sent;
     return events.length === 0 && ephemeral.length === 0
       ? undefined
@@ -101,25 +117,25 @@ export class HubFeed {
   }
 
   async #send(name: string, hub: HubState, batch: FeedBatch): Promise<FeedAnswer | undefined> {
+    const { hubs, clock, shard } = this.#parts;
     try {
-      const stub = this.#env.HUB.get(this.#env.HUB.idFromName(name));
-      const answer = await outcomeOf("hub", stub.feed(batch));
+      const answer = await hubs.feed(name, batch);
       hub.failures = 0;
       return answer;
     } catch (error) {
       if (++hub.failures > MAX_RETRIES) {
-        logWarning("hub_unreachable", { hub: name, shard: this.#shard, why: String(error) });
+        logWarning("hub_unreachable", { hub: name, shard, why: String(error) });
         hub.failures = 0;
         return undefined;
       }
-      setTimeout(() => this.kick(), FIRST_PAUSE_MS * 2 ** (hub.failures - 1));
+      clock.after(FIRST_PAUSE_MS * 2 ** (hub.failures - 1), () => this.kick());
       return undefined;
     }
   }
 
   #detach(name: string): void {
     this.#hubs.delete(name);
-    this.#storage.sql.exec("DELETE FROM hubs WHERE name = ?", name);
+    this.#parts.hubs.names.remove(name);
   }
 }
 

@@ -3,6 +3,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
+import { platformClock } from "../clock.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, Node, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { Intake } from "./intake.ts";
@@ -37,6 +38,7 @@ function start(shardCount = 1) {
     core: node.core,
     store: node.store,
     writer,
+    clock: platformClock,
     shardCount,
     shard: 0,
     relay: (event: VerifiedEvent, hops) => relayed.push(`${Number(event.fields.ts)}/${hops}`),

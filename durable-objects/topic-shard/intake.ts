@@ -2,9 +2,11 @@ import type { WireEvent } from "../../protocol/event.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
+import type { Clock, Timer } from "../clock.ts";
 import { logWarning } from "../log.ts";
 import { HeldEvents } from "./held-events.ts";
 import { RecentIds } from "./recent-ids.ts";
+import type { IngestSummary } from "./shard-api.ts";
 import type { ShardCore } from "./shard-core.ts";
 import type { ShardStore } from "./shard-store.ts";
 import { EVENT_OVERHEAD_BYTES, type WriterLoop } from "./writer-loop.ts";
@@ -12,21 +14,11 @@ import { EVENT_OVERHEAD_BYTES, type WriterLoop } from "./writer-loop.ts";
 /** Held events are judged again after this long. */
 const HELD_RETRY_MS = 15_000;
 
-export interface IngestSummary {
-  readonly stored: number;
-  readonly known: number;
-  readonly held: number;
-  readonly dropped: number;
-  /** The rules that refused events broke. */
-  readonly refused: readonly string[];
-  /** Whether all events named as previous are stored here. */
-  readonly hasPrevious: boolean;
-}
-
 export interface IntakeParts {
   readonly core: ShardCore;
   readonly store: ShardStore;
   readonly writer: WriterLoop;
+  readonly clock: Clock;
   readonly shardCount: number;
   readonly shard: number;
   /** Tells subscribers of an ephemeral event, and peers while there are hops left. */
@@ -40,7 +32,7 @@ export class Intake {
   readonly #parts: IntakeParts;
   readonly #held: HeldEvents;
   readonly #relayed = new RecentIds();
-  #heldTimer: ReturnType<typeof setTimeout> | undefined;
+  #heldTimer: Timer | undefined;
 
   constructor(parts: IntakeParts) {
     this.#parts = parts;
@@ -57,8 +49,8 @@ export class Intake {
     peer: string,
     previous: readonly EventName[] = [],
   ): Promise<IngestSummary> {
-    const { core, store, writer } = this.#parts;
-    const nowMs = Date.now();
+    const { core, store, writer, clock } = this.#parts;
+    const nowMs = clock.nowMs();
     const summary = { stored: 0, known: 0, held: 0, dropped: 0, refused: [] as string[] };
     const valid: VerifiedEvent[] = [];
     for (const wire of events) {
@@ -73,7 +65,7 @@ export class Intake {
     }
     if (valid.length > 0) {
       const bytes = valid.reduce((sum, { message }) => sum + message.length + EVENT_OVERHEAD_BYTES, 0);
-      const results = await writer.write(bytes, () => valid.map((event) => core.store(event, Date.now())));
+      const results = await writer.write(bytes, () => valid.map((event) => core.store(event, clock.nowMs())));
       for (const result of results) summary[result]++;
     }
     if (this.#held.size > 0) this.#retryHeldLater();
@@ -93,13 +85,13 @@ export class Intake {
 
   /** Lost with the memory: what was held then comes back by anti-entropy. */
   #retryHeldLater(): void {
-    this.#heldTimer ??= setTimeout(async () => {
-      this.#heldTimer = undefined;
-      for (const [peer, events] of this.#held.takeAll()) {
-        await this.ingest(events, peer).catch((error) =>
-          logWarning("held_not_judged", { why: String(error) }),
-        );
-      }
-    }, HELD_RETRY_MS);
+    this.#heldTimer ??= this.#parts.clock.after(HELD_RETRY_MS, () => void this.#retryHeld());
+  }
+
+  async #retryHeld(): Promise<void> {
+    this.#heldTimer = undefined;
+    for (const [peer, events] of this.#held.takeAll()) {
+      await this.ingest(events, peer).catch((error) => logWarning("held_not_judged", { why: String(error) }));
+    }
   }
 }

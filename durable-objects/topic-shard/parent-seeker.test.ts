@@ -3,9 +3,8 @@ import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import type { EventPage, WantBody } from "../../protocol/peer-messages.ts";
-import { nodeConfig } from "../node-config.ts";
-import type { Outcome } from "../outcome.ts";
-import { envWith, namespaceOf } from "../testing/fake-env.ts";
+import { platformClock } from "../clock.ts";
+import type { Links } from "../peer-link/link-api.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, madeUpId, Node, START_MS, signers, TOPICS } from "../testing/shard-world.ts";
 import { answerWant } from "./ancestors.ts";
@@ -34,25 +33,27 @@ function startSeeker(
 ) {
   const node = new Node(new MemoryShardStore());
   const questions: Question[] = [];
-  const env = envWith({
-    PEERS: peers.join(),
-    PEER_LINK: namespaceOf((url) => ({
-      want: async (_: string, want: WantBody): Promise<Outcome<EventPage>> => {
+  const links: Links = {
+    of: (url) => ({
+      push: async () => 0,
+      want: async (want) => {
         questions.push({ url, atMs: Date.now() - START_MS, want });
-        try {
-          return { ok: true, value: answer(url, want) };
-        } catch {
-          return { ok: false, error: unavailable("peer_paused", "down").toRecord() };
-        }
+        return answer(url, want);
       },
-    })),
-  });
+    }),
+  };
   const ingest = async (events: readonly WireEvent[]) => {
     const kinds = events.map((event) => node.ingest(event, Date.now()).kind);
     if (kinds.includes("stored")) seeker.seekSoon();
     return { stored: kinds.filter((kind) => kind === "stored").length };
   };
-  const seeker: ParentSeeker = new ParentSeeker(env, nodeConfig(env), node.store, ingest);
+  const seeker: ParentSeeker = new ParentSeeker({
+    peers: peers.map((url) => ({ url })),
+    links,
+    clock: platformClock,
+    store: node.store,
+    ingest,
+  });
   return { node, seeker, questions, ingest };
 }
 
@@ -101,7 +102,7 @@ describe("a missing parent", () => {
   test.each(["a.test", "b.test"])("is asked of another peer when %s fails, soon", async (down) => {
     const parent = forgeEvent({ topic: TOPIC, timeMs: START_MS - 1_000 });
     const { node, questions, ingest } = startSeeker((url) => {
-      if (url.includes(down)) throw new Error("down");
+      if (url.includes(down)) throw unavailable("peer_paused", "down");
       return { events: [parent], more: false };
     });
     await ingest([orphan(2, parent.id)]);
@@ -114,7 +115,7 @@ describe("a missing parent", () => {
     const parent = forgeEvent({ topic: TOPIC, timeMs: START_MS - 1_000 });
     let isUp = false;
     const { node, questions, ingest } = startSeeker(() => {
-      if (!isUp) throw new Error("down");
+      if (!isUp) throw unavailable("peer_paused", "down");
       return { events: [parent], more: false };
     });
     await ingest([orphan(2, parent.id)]);

@@ -3,11 +3,9 @@ import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
-import type { Env } from "../env.ts";
+import type { Clock, Timer } from "../clock.ts";
 import { logWarning } from "../log.ts";
-import type { NodeConfig } from "../node-config.ts";
-import { outcomeOf } from "../outcome.ts";
-import { peerLinkStub } from "../stubs.ts";
+import type { Links } from "../peer-link/link-api.ts";
 import { headsOf } from "./heads.ts";
 import type { ShardStore } from "./shard-store.ts";
 
@@ -26,6 +24,14 @@ const MAX_REMEMBERED = 8_192;
 /** Pages that are read for one question: each brings events that were not here. */
 const PAGES_PER_QUESTION = 64;
 
+export interface SeekerParts {
+  readonly peers: readonly PeerAddress[];
+  readonly links: Links;
+  readonly clock: Clock;
+  readonly store: ShardStore;
+  ingest(events: readonly WireEvent[], peer: string): Promise<{ readonly stored: number }>;
+}
+
 interface Asked {
   readonly questions: number;
   readonly answers: number;
@@ -37,49 +43,40 @@ interface Asked {
  * begins anew; every wait grows and every list ends.
  */
 export class ParentSeeker {
-  readonly #env: Env;
-  readonly #config: NodeConfig;
-  readonly #store: ShardStore;
-  readonly #ingest: (events: readonly WireEvent[], peer: string) => Promise<{ readonly stored: number }>;
+  readonly #parts: SeekerParts;
   readonly #asked = new Map<string, Asked>();
   /** The last missing parent that was looked at; null at the beginning of the list. */
   #place: EventName | null = null;
   #isRunning = false;
   #isCalledAgain = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
 
-  constructor(
-    env: Env,
-    config: NodeConfig,
-    store: ShardStore,
-    ingest: (events: readonly WireEvent[], peer: string) => Promise<{ readonly stored: number }>,
-  ) {
-    this.#env = env;
-    this.#config = config;
-    this.#store = store;
-    this.#ingest = ingest;
+  constructor(parts: SeekerParts) {
+    this.#parts = parts;
   }
 
   /** Looks for missing parents soon. Called when events were stored. */
   seekSoon(): void {
-    if (this.#config.peers.length === 0) return;
+    const { peers, store, clock } = this.#parts;
+    if (peers.length === 0) return;
     if (this.#isRunning) this.#isCalledAgain = true;
-    else if (this.#store.missingParents(1, null).length > 0) this.#wakeAt(Date.now() + FIRST_PAUSE_MS);
+    else if (store.missingParents(1, null).length > 0) this.#wakeAt(clock.nowMs() + FIRST_PAUSE_MS);
   }
 
   #wakeAt(timeMs: number): void {
     if (timeMs >= this.#timerMs) return;
-    clearTimeout(this.#timer);
+    const { clock } = this.#parts;
+    this.#timer?.cancel();
     this.#timerMs = timeMs;
-    this.#timer = setTimeout(() => void this.#round(), Math.max(0, timeMs - Date.now()));
+    this.#timer = clock.after(Math.max(0, timeMs - clock.nowMs()), () => void this.#round());
   }
 
   async #round(): Promise<void> {
     this.#timerMs = Number.POSITIVE_INFINITY;
     this.#isRunning = true;
     this.#isCalledAgain = false;
-    const soonMs = Date.now() + FIRST_PAUSE_MS;
+    const soonMs = this.#parts.clock.nowMs() + FIRST_PAUSE_MS;
     let nextMs = soonMs;
     try {
       const answerMs = await this.#lookThrough();
@@ -94,11 +91,12 @@ export class ParentSeeker {
 
   /** Asks for what is due, once through the list or as far as a round goes. Answers when to come again. */
   async #lookThrough(): Promise<number> {
+    const { store, clock } = this.#parts;
     let soonestMs = Number.POSITIVE_INFINITY;
     let isWhole = this.#place === null;
     for (let looks = 0; looks < LOOKS_PER_ROUND; looks++) {
-      const nowMs = Date.now();
-      const missing = this.#store.missingParents(PARENTS_PER_LOOK, this.#place);
+      const nowMs = clock.nowMs();
+      const missing = store.missingParents(PARENTS_PER_LOOK, this.#place);
       const isEnd = missing.length < PARENTS_PER_LOOK;
       this.#place = isEnd ? null : (missing.at(-1) ?? null);
       const due = missing.filter((name) => this.#dueMs(name) <= nowMs);
@@ -107,7 +105,7 @@ export class ParentSeeker {
       if (isEnd && due.length === 0 && isWhole) return soonestMs;
       isWhole ||= isEnd;
     }
-    return Date.now() + FIRST_PAUSE_MS;
+    return clock.nowMs() + FIRST_PAUSE_MS;
   }
 
   /** When a parent may be asked for; infinity when it was asked for often enough. */
@@ -116,18 +114,19 @@ export class ParentSeeker {
   }
 
   async #ask(due: readonly EventName[], nowMs: number): Promise<void> {
+    const { links, store } = this.#parts;
     const peer = this.#peerFor(due);
     if (!peer) return;
     this.#note(due, nowMs, false);
-    const link = peerLinkStub(this.#env, peer.url);
+    const link = links.of(peer.url);
     let ancestors = true;
     for (let pages = 0; pages < PAGES_PER_QUESTION; pages++) {
-      const wanted = due.filter((name) => this.#store.positionOf(name) === undefined);
+      const wanted = due.filter((name) => store.positionOf(name) === undefined);
       if (wanted.length === 0) return;
       const want = { wanted, ancestors, have: this.#known(wanted) };
-      const page = await outcomeOf("peer link", link.want(peer.url, want));
+      const page = await link.want(want);
       if (pages === 0) this.#note(due, nowMs, true);
-      const { stored } = await this.#ingest(page.events, peer.url);
+      const { stored } = await this.#parts.ingest(page.events, peer.url);
       if (!page.more) return;
       // A page of old events that all are here: the walk has passed below what this shard has. Then without it.
       if (stored === 0 && !ancestors) return;
@@ -137,7 +136,7 @@ export class ParentSeeker {
 
   /** Another peer at each question, beginning with one that differs from parent to parent. */
   #peerFor(due: readonly EventName[]): PeerAddress | undefined {
-    const { peers } = this.#config;
+    const { peers } = this.#parts;
     const asked = Math.max(...due.map(({ id }) => this.#asked.get(toHex(id))?.questions ?? 0));
     return peers[(asked + (due[0]?.id.at(-1) ?? 0)) % peers.length];
   }
@@ -159,7 +158,7 @@ export class ParentSeeker {
   #known(due: readonly EventName[]): EventName[] {
     const topics = new Map(due.map(({ topicKey }) => [toHex(topicKey), topicKey]));
     const heads = [...topics.values()].flatMap((topicKey) =>
-      headsOf(this.#store, topicKey).map((id) => ({ topicKey, id })),
+      headsOf(this.#parts.store, topicKey).map((id) => ({ topicKey, id })),
     );
     return heads.slice(-MAX_WANTED_IDS);
   }

@@ -1,9 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import type { PushBody, PushedRun } from "../../protocol/peer-messages.ts";
-import { nodeConfig } from "../node-config.ts";
-import type { Outcome } from "../outcome.ts";
-import { envWith, namespaceOf } from "../testing/fake-env.ts";
+import { platformClock } from "../clock.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, Node, START_MS } from "../testing/shard-world.ts";
 import { PushFeed } from "./push-feed.ts";
@@ -25,19 +23,25 @@ function start(node = new Node(new MemoryShardStore())) {
   const runs: { url: string; previous: string | null; messages: string[]; hops: number[]; bytes: number }[] =
     [];
   const link = { take: (_: string): number | Promise<number> => 0 };
-  const push = async (
-    url: string,
-    run: PushedRun,
-    ephemeral: PushBody["ephemeral"],
-  ): Promise<Outcome<number>> => {
+  const push = async (url: string, run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number> => {
     const previous = run.previous && messageOf(node, run.previous.id);
     const messages = run.events.map(({ message }) => Buffer.from(message).toString());
     const bytes = run.events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
     runs.push({ url, previous, messages, hops: ephemeral.map(({ hops }) => hops), bytes });
-    return { ok: true, value: await link.take(url) };
+    return link.take(url);
   };
-  const env = envWith({ PEERS: `${A},${B}`, PEER_LINK: namespaceOf(() => ({ push })) });
-  const feed = new PushFeed(env, nodeConfig(env), node.store, node.core.lastOwn);
+  const parts = {
+    peers: [A, B].map((url) => ({ url })),
+    links: {
+      of: (url: string) => ({
+        push: (run: PushedRun, ephemeral: PushBody["ephemeral"]) => push(url, run, ephemeral),
+        want: async () => ({ events: [], more: false }),
+      }),
+    },
+    clock: platformClock,
+    store: node.store,
+  };
+  const feed = new PushFeed(parts, node.core.lastOwn);
   let made = 0;
   const publish = (message = `m${++made}`) => {
     node.publish(TOPIC, made, message, Date.now());

@@ -1,17 +1,25 @@
 import { toWire, type WireEvent } from "../../protocol/event.ts";
+import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName, PushBody, PushedRun } from "../../protocol/peer-messages.ts";
-import type { Env } from "../env.ts";
+import type { Clock } from "../clock.ts";
 import { logError, logWarning } from "../log.ts";
-import type { NodeConfig } from "../node-config.ts";
-import { outcomeOf } from "../outcome.ts";
-import { peerLinkStub } from "../stubs.ts";
+import type { Links } from "../peer-link/link-api.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import { OWN, type ShardStore } from "./shard-store.ts";
 
 const BATCH_EVENTS = 256;
 const BATCH_BYTES = 512 * 1024;
+/** A link that cannot be reached is left alone for so long. */
+const AFTER_FAILURE_MS = 1_000;
 
 type Ephemeral = PushBody["ephemeral"][number];
+
+export interface PushParts {
+  readonly peers: readonly PeerAddress[];
+  readonly links: Links;
+  readonly clock: Clock;
+  readonly store: ShardStore;
+}
 
 interface PeerState {
   /** Own events up to here were handed to the peer's link, or given up. */
@@ -27,16 +35,15 @@ interface PeerState {
  * skipped, and the next run's `previous` tells the peer that it has something to pull.
  */
 export class PushFeed {
-  readonly #env: Env;
-  readonly #store: ShardStore;
+  readonly #parts: PushParts;
   readonly #peers: ReadonlyMap<string, PeerState>;
 
-  constructor(env: Env, config: NodeConfig, store: ShardStore, lastOwn: EventName | null) {
-    this.#env = env;
-    this.#store = store;
-    const sent = store.lastPosition();
+  /** `lastOwn` is the last event of this node in this shard, if any. */
+  constructor(parts: PushParts, lastOwn: EventName | null) {
+    this.#parts = parts;
+    const sent = parts.store.lastPosition();
     this.#peers = new Map(
-      config.peers.map(({ url }) => [
+      parts.peers.map(({ url }) => [
         url,
         { sent, previous: lastOwn, isRunning: false, pausedUntilMs: 0, ephemeral: new EphemeralQueue() },
       ]),
@@ -59,7 +66,7 @@ export class PushFeed {
         const run = this.#nextRun(peer);
         const ephemeral = peer.ephemeral.takeAll();
         if (run.events.length === 0 && ephemeral.length === 0) break;
-        if (peer.pausedUntilMs > Date.now()) continue;
+        if (peer.pausedUntilMs > this.#parts.clock.nowMs()) continue;
         peer.pausedUntilMs = await this.#hand(url, run, ephemeral);
       }
     } finally {
@@ -71,7 +78,7 @@ export class PushFeed {
   #nextRun(peer: PeerState): PushedRun {
     const { previous } = peer;
     for (;;) {
-      const rows = this.#store.deliveredAfter(peer.sent, BATCH_EVENTS, BATCH_BYTES);
+      const rows = this.#parts.store.deliveredAfter(peer.sent, BATCH_EVENTS, BATCH_BYTES);
       const own = rows.filter(({ flags }) => (flags & OWN) !== 0);
       peer.sent = rows.at(-1)?.position ?? peer.sent;
       const last = own.at(-1);
@@ -88,11 +95,10 @@ export class PushFeed {
   /** Answers until when the link wants nothing. */
   async #hand(url: string, run: PushedRun, ephemeral: readonly Ephemeral[]): Promise<number> {
     try {
-      const link = peerLinkStub(this.#env, url);
-      return await outcomeOf("peer link", link.push(url, run, ephemeral));
+      return await this.#parts.links.of(url).push(run, ephemeral);
     } catch (error) {
       logWarning("push_not_handed_over", { peer: url, why: String(error) });
-      return Date.now() + 1_000;
+      return this.#parts.clock.nowMs() + AFTER_FAILURE_MS;
     }
   }
 }

@@ -114,6 +114,25 @@ describe("an event whose parent is missing", () => {
     expect(await inShard(2, (storage) => storage.getAlarm())).toBeNull();
   });
 
+  test("is not left waiting for an alarm that is set for later, and leaves an earlier one", async () => {
+    const topic = "/xmtp/0/m-4/proto";
+    const alarmAfter = async (setMs: number, ts: number) => {
+      await inShard(3, (storage) => storage.setAlarm(setMs));
+      const event = forgeEvent({
+        topic,
+        ts,
+        timeMs: Date.now() - 10,
+        links: [madeUpId(Date.now() - 5_000)],
+        network: development,
+      });
+      unwrap(await shardStub(env, 3).ingest([event], "peer", []));
+      return inShard(3, (storage) => storage.getAlarm());
+    };
+    expect(await alarmAfter(Date.now() + 3_600_000, 11)).toBeLessThan(Date.now() + 2 * GAP_DELIVERY_MS);
+    const earlyMs = Date.now() + GAP_DELIVERY_MS / 2;
+    expect(await alarmAfter(earlyMs, 12)).toBe(earlyMs);
+  });
+
   test("has an alarm again after a crash between its storing and the setting of the alarm", async () => {
     unwrap(await shardStub(env, 3).ingest([orphan("/xmtp/0/m-4/proto")], "peer", []));
     await inShard(3, (storage) => storage.deleteAlarm());

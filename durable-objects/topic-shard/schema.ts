@@ -1,4 +1,5 @@
 import type { Bytes } from "../../protocol/bytes.ts";
+import { decodeBlock } from "../../protocol/event.ts";
 
 /**
  * The schema of a shard's SQLite, as steps that are applied once each. A step is never edited once released.
@@ -6,7 +7,7 @@ import type { Bytes } from "../../protocol/bytes.ts";
  * Rows are the bill: an event costs three (its row and two indexes). `events` has an INTEGER PRIMARY KEY because a
  * WITHOUT ROWID table with payload takes 3.4 times the bytes (measured).
  */
-const STEPS: readonly (readonly string[])[] = [
+const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
   [
     `CREATE TABLE events (
        position INTEGER PRIMARY KEY,
@@ -32,7 +33,34 @@ const STEPS: readonly (readonly string[])[] = [
      ) WITHOUT ROWID`,
     "CREATE TABLE hubs (name TEXT PRIMARY KEY) WITHOUT ROWID",
   ],
+  [
+    // Anti-entropy lists ids by class: the index has all that it reads.
+    "ALTER TABLE events ADD COLUMN class INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX events_by_id",
+    setClasses,
+    "CREATE UNIQUE INDEX events_by_id ON events (topic_key, id, class)",
+    "CREATE TABLE tree (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    `CREATE TABLE slot_groups (
+       bucket INTEGER NOT NULL, slot_group INTEGER NOT NULL, covered INTEGER NOT NULL, leaves BLOB NOT NULL,
+       PRIMARY KEY (bucket, slot_group)
+     ) WITHOUT ROWID`,
+  ],
 ];
+
+/** Fills in the class of events that were stored before it had a column. */
+function setClasses(sql: SqlStorage): void {
+  const next = "SELECT position, block FROM events WHERE position > ? ORDER BY position LIMIT 256";
+  for (let position = -1; ; ) {
+    const rows = sql.exec<{ position: number; block: ArrayBuffer }>(next, position).toArray();
+    for (const row of rows) {
+      const { class: id } = decodeBlock(new Uint8Array(row.block));
+      sql.exec("UPDATE events SET class = ? WHERE position = ?", id, row.position);
+    }
+    const last = rows.at(-1);
+    if (!last) return;
+    ({ position } = last);
+  }
+}
 
 const META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID";
 
@@ -70,7 +98,10 @@ export function migrateSchema(storage: DurableObjectStorage): void {
       );
     }
     if (version === STEPS.length) return;
-    for (const step of STEPS.slice(version)) for (const statement of step) storage.sql.exec(statement);
+    for (const statement of STEPS.slice(version).flat()) {
+      if (typeof statement === "string") storage.sql.exec(statement);
+      else statement(storage.sql);
+    }
     writeMeta(storage.sql, "schema", STEPS.length);
   });
 }

@@ -12,6 +12,8 @@ import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../
 import { Delivery } from "./delivery.ts";
 import { recordHeads } from "./heads.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { Listings } from "./sync-tree/listings.ts";
+import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
 
 /** What a client publishes, checked by the client API. */
 export interface Envelope {
@@ -36,7 +38,7 @@ export type Judged = Verdict | { readonly kind: "ephemeral"; readonly event: Ver
 /** What became of an event from a peer. */
 export type Ingested = Exclude<Judged, { kind: "valid" }> | { readonly kind: "stored" | "known" };
 
-/** After this many positions the core writes down what it knows of its own events. */
+/** After this many positions, or events that wait, the core writes down what it knows. */
 const CHECKPOINT_POSITIONS = 1_024;
 
 export interface CoreContext {
@@ -44,6 +46,10 @@ export interface CoreContext {
   readonly suite: CryptoSuite;
   readonly signer: Signer;
   readonly shard: number;
+  readonly shardCount: number;
+  readonly smallBucketEvents?: number;
+  /** 8 random bytes. */
+  newGeneration(): Bytes;
 }
 
 /** An id below every event of this class that has not expired. */
@@ -58,14 +64,20 @@ export class ShardCore {
   readonly #store: ShardStore;
   readonly #context: CoreContext;
   readonly #delivery: Delivery;
+  readonly #tree: ShardTree;
+  readonly #listings: Listings;
   #lastSeq = 0n;
   #lastOwn: EventName | null = null;
   #checkpointed = 0;
+  /** Whether this life of the shard began a generation: one is enough for all that comes back. */
+  #isNewGeneration = false;
 
   constructor(store: ShardStore, context: CoreContext) {
     this.#store = store;
     this.#context = context;
     this.#delivery = new Delivery(store, context.network);
+    this.#tree = new ShardTree(store, context);
+    this.#listings = new Listings(store, this.#tree, context);
     this.reload();
   }
 
@@ -81,6 +93,7 @@ export class ShardCore {
 
   /** Reads the state anew from what is committed: the last checkpoint and the events after it. */
   reload(): void {
+    this.#isNewGeneration = false;
     const checkpoint = this.#store.checkpoint();
     this.#delivery.reload(checkpoint.position);
     this.#checkpointed = checkpoint.position;
@@ -98,6 +111,22 @@ export class ShardCore {
       from = last.position;
     }
     if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
+    this.#tree.reload();
+  }
+
+  /** The least `asOf` at which this shard's roots are others than those that it handed over; 0 for at once. */
+  get dueAsOf(): number {
+    return this.#tree.dueAsOf;
+  }
+
+  /** What the shard holds of the compared range, for anti-entropy. */
+  get listings(): Listings {
+    return this.#listings;
+  }
+
+  /** The shard's share of the hash tree as of a slot, inside a transaction. */
+  handOver(asOf: number): HandOver {
+    return this.#tree.handOver(asOf, this.position);
   }
 
   /** How far the last seq is ahead of a clock, in ms; negative when behind. */
@@ -175,9 +204,24 @@ export class ShardCore {
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
     if (this.#store.positionOf(event) !== undefined) return "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
-    if (isOwn && event.fields.seq > this.#lastSeq) this.#lastSeq = event.fields.seq;
+    if (isOwn && event.fields.seq > this.#lastSeq) this.#noticeRollback(event.fields.seq);
     this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
     return "stored";
+  }
+
+  /**
+   * A peer has an event of this node above all that this shard has issued: its store was rolled back. Positions are given
+   * again to other events, so readers must begin anew, and what is issued from now on is above what is known to be lost.
+   */
+  #noticeRollback(seq: bigint): void {
+    if (!this.#isNewGeneration) this.#store.saveGeneration(this.#context.newGeneration());
+    this.#isNewGeneration = true;
+    this.#lastSeq = seq;
+  }
+
+  /** The store's present life. */
+  get generation(): Bytes {
+    return this.#store.generation();
   }
 
   /** Judges and stores in one step, inside a transaction. */
@@ -197,13 +241,16 @@ export class ShardCore {
       topicKey,
       timeKey,
       id,
-      flags: isDelivered ? flags | this.#delivery.echoFlag({ topicKey, timeKey }) : flags,
+      class: fields.class,
+      flags:
+        flags | this.#tree.epochFlag | (isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) : 0),
       storedMs: nowMs,
       signature: event.signature,
       block: event.block,
       message: event.message,
     };
     this.#store.insert(stored);
+    this.#tree.noteStored(stored);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
@@ -220,8 +267,10 @@ export class ShardCore {
   /** Writes down what is known when enough has come since: the last step of a transaction. */
   checkpointWhenDue(): void {
     const { position } = this.#delivery;
-    if (position - this.#checkpointed < CHECKPOINT_POSITIONS) return;
+    const isDue = position - this.#checkpointed >= CHECKPOINT_POSITIONS;
+    if (!isDue && this.#tree.notedSinceMark < CHECKPOINT_POSITIONS) return;
     this.#store.saveCheckpoint({ position, lastSeq: this.#lastSeq, lastOwn: this.#lastOwn });
+    this.#tree.saveMark(position);
     this.#checkpointed = position;
   }
 }

@@ -1,5 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import type { TreeStore } from "./sync-tree/tree-store.ts";
 
 /**
  * Positions from here on are of events that are stored and not yet delivered. Delivery moves the row below, so that
@@ -13,6 +14,8 @@ export const OWN = 1;
 export const GAP = 2;
 /** Its envelope had been delivered before, with another event. */
 export const ECHO = 4;
+/** From this bit on: the tree epoch in which the event was stored, 8 bits; see `sync-tree/shard-tree.ts`. */
+export const EPOCH_SHIFT = 8;
 
 export interface StoredEvent {
   /** Local order of arrival (delivery); see `PENDING_BASE`. */
@@ -21,6 +24,8 @@ export interface StoredEvent {
   /** timestampNs (8 bytes, big-endian) ‖ envelope digest (32): the time order. */
   readonly timeKey: Bytes;
   readonly id: Bytes;
+  /** Retention class. */
+  readonly class: number;
   readonly flags: number;
   readonly storedMs: number;
   readonly signature: Bytes;
@@ -33,6 +38,7 @@ export type Outline = Pick<StoredEvent, "position" | "topicKey" | "timeKey" | "i
 export interface PlacedName extends EventName {
   readonly position: number;
   readonly flags: number;
+  readonly class: number;
 }
 
 /** A stretch of one topic in time order. Bounds are time keys; `leastId` hides what has expired. */
@@ -53,6 +59,9 @@ export interface Checkpoint {
 
 /** A shard's storage. Every method is synchronous: nothing comes between two of them. */
 export interface ShardStore {
+  /** What anti-entropy reads and keeps, in the same transactions. */
+  readonly tree: TreeStore;
+
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
 
@@ -97,6 +106,9 @@ export interface ShardStore {
   /** Events of a topic with ids above `afterId`, in id order: a causal order. */
   causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[];
 
+  /** The store's present life: 8 random bytes. */
+  generation(): Bytes;
+  saveGeneration(generation: Bytes): void;
   checkpoint(): Checkpoint;
   saveCheckpoint(checkpoint: Checkpoint): void;
 }

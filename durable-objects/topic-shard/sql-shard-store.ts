@@ -2,7 +2,8 @@ import { type Bytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { DigestIndex } from "./digest-index.ts";
-import { readMeta, writeMeta } from "./schema.ts";
+import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
+import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
   type Outline,
@@ -12,23 +13,13 @@ import {
   type StoredEvent,
   type TimeRange,
 } from "./shard-store.ts";
-
-interface EventRow extends Record<string, SqlStorageValue> {
-  position: number;
-  topic_key: ArrayBuffer;
-  time_key: ArrayBuffer;
-  id: ArrayBuffer;
-  flags: number;
-  stored_ms: number;
-  signature: ArrayBuffer;
-  block: ArrayBuffer;
-  message: ArrayBuffer;
-}
+import { SqlTreeStore } from "./sync-tree/sql-tree-store.ts";
 
 interface NameRow extends Record<string, SqlStorageValue> {
   position: number;
   topic_key: ArrayBuffer;
   id: ArrayBuffer;
+  class: number;
   flags: number;
 }
 
@@ -37,46 +28,21 @@ interface PlaceRow extends Record<string, SqlStorageValue> {
   position: number;
 }
 
-const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
-
-const toEvent = (row: EventRow): StoredEvent => ({
-  position: row.position,
-  topicKey: bytes(row.topic_key),
-  timeKey: bytes(row.time_key),
-  id: bytes(row.id),
-  flags: row.flags,
-  storedMs: row.stored_ms,
-  signature: bytes(row.signature),
-  block: bytes(row.block),
-  message: bytes(row.message),
-});
-
 const toName = (row: NameRow): PlacedName => ({
   position: row.position,
   topicKey: bytes(row.topic_key),
   id: bytes(row.id),
+  class: row.class,
   flags: row.flags,
 });
 
 const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), position: row.position };
 
-/** Takes events from a cursor until a limit is reached; the first one always fits. */
-function takePage(rows: Iterable<EventRow>, maxBytes: number): StoredEvent[] {
-  const page: StoredEvent[] = [];
-  let taken = 0;
-  for (const row of rows) {
-    taken += row.block.byteLength + row.message.byteLength;
-    if (page.length > 0 && taken > maxBytes) break;
-    page.push(toEvent(row));
-  }
-  return page;
-}
-
-const BEFORE_ALL: EventName = { topicKey: new Uint8Array(), id: new Uint8Array() };
-const COLUMNS = "position, topic_key, time_key, id, flags, stored_ms, signature, block, message";
+const NAME_COLUMNS = "position, topic_key, id, class, flags";
 
 /** A shard's storage in the SQLite of its Durable Object. */
 export class SqlShardStore implements ShardStore {
+  readonly tree: SqlTreeStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly #digests: DigestIndex;
@@ -85,6 +51,7 @@ export class SqlShardStore implements ShardStore {
     this.#storage = storage;
     this.#sql = storage.sql;
     this.#digests = new DigestIndex(storage.sql);
+    this.tree = new SqlTreeStore(storage.sql, this.#digests);
   }
 
   transaction<T>(work: () => T): T {
@@ -93,11 +60,12 @@ export class SqlShardStore implements ShardStore {
 
   insert(event: StoredEvent): void {
     this.#sql.exec(
-      `INSERT INTO events (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO events (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       event.position,
       event.topicKey,
       event.timeKey,
       event.id,
+      event.class,
       event.flags,
       event.storedMs,
       event.signature,
@@ -241,7 +209,7 @@ export class SqlShardStore implements ShardStore {
   }
 
   pendingStoredUntil(storedMs: number, limit: number): PlacedName[] {
-    const query = `SELECT position, topic_key, id, flags FROM events
+    const query = `SELECT ${NAME_COLUMNS} FROM events
       WHERE position >= ? AND stored_ms <= ? ORDER BY position LIMIT ?`;
     return this.#sql.exec<NameRow>(query, PENDING_BASE, storedMs, limit).toArray().map(toName);
   }
@@ -257,7 +225,7 @@ export class SqlShardStore implements ShardStore {
   }
 
   namesAfter(position: number, limit: number): PlacedName[] {
-    const query = `SELECT position, topic_key, id, flags FROM events
+    const query = `SELECT ${NAME_COLUMNS} FROM events
       WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
     return this.#sql.exec<NameRow>(query, position, PENDING_BASE, limit).toArray().map(toName);
   }
@@ -310,6 +278,14 @@ export class SqlShardStore implements ShardStore {
   causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
     const query = `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id > ? ORDER BY id LIMIT ?`;
     return takePage(this.#sql.exec<EventRow>(query, topicKey, afterId, limit), maxBytes);
+  }
+
+  generation(): Bytes {
+    return bytesMeta(this.#sql, "generation");
+  }
+
+  saveGeneration(generation: Bytes): void {
+    writeMeta(this.#sql, "generation", generation);
   }
 
   checkpoint(): Checkpoint {

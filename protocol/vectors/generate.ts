@@ -4,6 +4,7 @@ import { clockVectors, genesisVectors, retentionVectors, topicVectors } from "./
 import { eventVectors } from "./event-vectors.ts";
 import { refusedVectors } from "./refused-vectors.ts";
 import { signatureVectors } from "./signature-vectors.ts";
+import { sketchVectors } from "./sketch-vectors.ts";
 
 /** Writes the files of vectors beside this one: `node protocol/vectors/generate.ts`. All in them follows from fixed seeds. */
 
@@ -24,6 +25,7 @@ export function vectorFiles(): ReadonlyMap<string, string> {
       "topics.json": topicVectors(),
       "genesis.json": genesisVectors(),
       "retention.json": retentionVectors(),
+      "sketch.json": sketchVectors(),
     }).map(([name, value]) => [name, toJson(value)]),
   );
 }

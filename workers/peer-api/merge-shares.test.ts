@@ -29,7 +29,7 @@ const ids = ({ events }: EventPage) => events.map(({ block }) => toHex(suite.sha
 test("shares are merged in id order", () => {
   const [a, b, c, d] = [1, 2, 3, 4].map((ms) => eventAt(ms));
   if (!a || !b || !c || !d) throw new Error("four events");
-  const merged = mergeShares([page([a, d]), page([b, c])]);
+  const merged = mergeShares([page([a, d]), page([b, c])], suite);
   expect(ids(merged)).toEqual(ids(page([a, b, c, d])));
   expect(merged.more).toBe(false);
 });
@@ -37,7 +37,7 @@ test("shares are merged in id order", () => {
 test("nothing is answered from behind the end of a share that was cut", () => {
   const [a, b, c] = [1, 2, 3].map((ms) => eventAt(ms));
   if (!a || !b || !c) throw new Error("three events");
-  const merged = mergeShares([page([a], true), page([b, c])]);
+  const merged = mergeShares([page([a], true), page([b, c])], suite);
   expect(ids(merged)).toEqual(ids(page([a])));
   expect(merged.more).toBe(true);
 });
@@ -46,7 +46,7 @@ test("a merged page ends at 1 MB, but never empty", () => {
   const large = [1, 2, 3].map((ms) => eventAt(ms, 900_000));
   const [a, b, c] = large;
   if (!a || !b || !c) throw new Error("three events");
-  const merged = mergeShares([page([a]), page([b]), page([c])]);
+  const merged = mergeShares([page([a]), page([b]), page([c])], suite);
   expect(merged.events).toHaveLength(1);
   expect(merged.more).toBe(true);
 });

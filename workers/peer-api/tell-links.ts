@@ -1,24 +1,36 @@
-import type { Env } from "../../durable-objects/env.ts";
-import { nodeConfig } from "../../durable-objects/node-config.ts";
-import { outcomeOf } from "../../durable-objects/outcome.ts";
-import { peerLinkStub } from "../../durable-objects/stubs.ts";
+import type { Clock } from "../../durable-objects/clock.ts";
+import type { NodeIdentity } from "../../durable-objects/node-identity.ts";
+import type { LinkApi } from "../../durable-objects/peer-link/link-api.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 
 /** A link is told at most this often, by one isolate, that its peer is alive. */
 const TELL_EVERY_MS = 5_000;
 const MAX_REMEMBERED = 1_024;
 
-const toldMs = new Map<string, number>();
+export interface TellerPorts {
+  readonly config: Pick<NodeIdentity, "peers">;
+  readonly clock: Clock;
+  readonly links: { of(url: string): Pick<LinkApi, "heard"> };
+}
 
-/** Tells the link to a peer that the peer was heard, so that a pause ends; and when it has news, to pull. */
-export async function tellLinks(env: Env, peer: Bytes, hasNews: boolean): Promise<void> {
-  const { peers, signer } = nodeConfig(env);
-  const name = toHex(signer.publicKey) + toHex(peer);
-  if (!hasNews && Date.now() - (toldMs.get(name) ?? 0) < TELL_EVERY_MS) return;
-  if (toldMs.size >= MAX_REMEMBERED) toldMs.clear();
-  toldMs.set(name, Date.now());
-  const candidates = peers.filter(({ key }) => !key || equalBytes(key, peer));
-  await Promise.allSettled(
-    candidates.map(({ url }) => outcomeOf("peer link", peerLinkStub(env, url).heard(url, peer, hasNews))),
-  );
+/** Tells links of what was heard of their peers. */
+export class LinkTeller {
+  readonly #ports: TellerPorts;
+  readonly #toldMs = new Map<string, number>();
+
+  constructor(ports: TellerPorts) {
+    this.#ports = ports;
+  }
+
+  /** Tells the link to a peer that the peer was heard, so that a pause ends; and when it has news, to pull. */
+  async heard(peer: Bytes, hasNews: boolean): Promise<void> {
+    const { config, clock, links } = this.#ports;
+    const nowMs = clock.nowMs();
+    const name = toHex(peer);
+    if (!hasNews && nowMs - (this.#toldMs.get(name) ?? 0) < TELL_EVERY_MS) return;
+    if (this.#toldMs.size >= MAX_REMEMBERED) this.#toldMs.clear();
+    this.#toldMs.set(name, nowMs);
+    const candidates = config.peers.filter(({ key }) => !key || equalBytes(key, peer));
+    await Promise.allSettled(candidates.map(({ url }) => links.of(url).heard(peer, hasNews)));
+  }
 }

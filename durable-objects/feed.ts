@@ -1,4 +1,4 @@
-import type { Bytes } from "../../protocol/bytes.ts";
+import type { Bytes } from "../protocol/bytes.ts";
 
 /** An event on its way from a shard to the subscribers. */
 export interface FedEvent {

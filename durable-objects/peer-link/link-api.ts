@@ -1,0 +1,28 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { EventPage, PushBody, PushedRun, WantBody } from "../../protocol/peer-messages.ts";
+import type { SyncReport } from "./reconciliation.ts";
+
+/** What shards ask of the link to one peer. All @throws PennypostError, also when the link does not answer. */
+export interface ShardLink {
+  /** A shard hands over its new events. Answers until when it need not call again: 0, or the end of a pause. */
+  push(run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number>;
+  /** Asks the peer for events by name; the caller judges them. @throws PennypostError `peer_*`. */
+  want(want: WantBody): Promise<EventPage>;
+}
+
+/** What a node asks of the link to one peer. */
+export interface LinkApi extends ShardLink {
+  /** Pulls what the peer has and this node lacks, and answers how many events came. 0 also when the peer fails. */
+  pull(): Promise<number>;
+  /** One run of anti-entropy, in both directions. @throws PennypostError `peer_*` when the peer fails. */
+  sync(): Promise<SyncReport>;
+  /** What is due each minute and when the peer is back: a pull, then anti-entropy. What fails is logged. */
+  round(): Promise<null>;
+  /** A signed request came from this key: when it is this link's peer, it is up again, and may have news. */
+  heard(key: Bytes, hasNews: boolean): Promise<boolean>;
+}
+
+/** The links of a node, by their peers' URLs. */
+export interface Links {
+  of(url: string): ShardLink;
+}

@@ -1,0 +1,248 @@
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import { nameOfWire, type WireEvent } from "../../protocol/event.ts";
+import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
+import { decodePage, type EventName } from "../../protocol/peer-messages.ts";
+import { CELL_BYTES, decodeDifference } from "../../protocol/sketch.ts";
+import { placeOfSymbol, symbolOf } from "../../protocol/sketch-symbol.ts";
+import {
+  decodeCellsAnswer,
+  decodeCompareAnswer,
+  decodeNames,
+  decodeRangeAnswer,
+  encodeCells,
+  encodeCompare,
+  encodeNames,
+  encodeRange,
+  encodeSymbols,
+} from "../../protocol/sync-codec.ts";
+import {
+  type BucketClass,
+  type CompareAnswer,
+  FIRST_CELLS,
+  GROUP_TAG_BYTES,
+  MAX_OFFERED_NAMES,
+} from "../../protocol/sync-messages.ts";
+import { BUCKET_GROUPS } from "../../protocol/sync-tree.ts";
+import { BUCKETS, bucketOf, shardOfBucket } from "../../protocol/topic.ts";
+import type { RangeSummary } from "../sync/summary.ts";
+import type { SyncApi } from "../sync/sync-api.ts";
+import { groupTags } from "../sync/sync-roots.ts";
+import { BodyExchange, type ExchangeParts, nameText, pageInvalid } from "./body-exchange.ts";
+import { MeteredCalls } from "./metered-calls.ts";
+import { RootDescent } from "./root-descent.ts";
+
+/** Pages of events of one run; the next run goes on. */
+const MAX_PAGES_PER_RUN = 256;
+/** Cells that decode about 150 differences, and about 1,100. */
+const MIDDLE_CELLS = 224;
+const MOST_CELLS = 1_600;
+/** About 150 differences touch so many of the 64 bucket groups; when more differ, the number of differences is open. */
+const MANY_GROUPS = 58;
+
+/** What one run of anti-entropy with a peer found and did. */
+export interface SyncReport {
+  /** `apart`: the two have no slot in common as of which to compare; `partial`: it ended at its limit, the next run goes on. */
+  readonly outcome: "same" | "apart" | "different" | "partial";
+  /** The slot as of which was compared. */
+  readonly asOf: number;
+  /** Requests until all differences, or the first page of them, were known. */
+  readonly roundTrips: number;
+  readonly requests: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Events that were stored here, and events that were sent. */
+  readonly received: number;
+  readonly sent: number;
+}
+
+export interface ReconciliationParts extends ExchangeParts {
+  readonly sync: SyncApi;
+}
+
+type Different = Extract<CompareAnswer, { kind: "different" }>;
+
+/** One run with one peer, in both directions: finds what the two do not share, and moves it. */
+export class Reconciliation {
+  readonly #parts: ReconciliationParts;
+  readonly #calls: MeteredCalls;
+  readonly #exchange: BodyExchange;
+  #roundTrips = 0;
+  #received = 0;
+  #sent = 0;
+
+  constructor(parts: ReconciliationParts) {
+    this.#calls = new MeteredCalls(parts.call, MAX_PAGES_PER_RUN);
+    this.#parts = { ...parts, call: this.#calls.call };
+    this.#exchange = new BodyExchange(this.#parts);
+  }
+
+  /**
+   * `mayUseSketch` is false when the last run's sketches differed and led to nothing: then lists are compared.
+   * @throws PennypostError `peer_*` when the peer fails or answers what it must not.
+   */
+  async run(mayUseSketch: boolean): Promise<SyncReport> {
+    const state = await this.#parts.sync.state();
+    const answer = decodeCompareAnswer(await this.#parts.call("/peer/v1/sync/compare", encodeCompare(state)));
+    this.#locatedNow();
+    if (answer.kind !== "different") return this.#report(answer.kind, answer.asOf);
+    if (answer.asOf > state.asOf || answer.asOf < state.asOf - 1)
+      throw unavailable("peer_answer_invalid", "compared as of a slot that was not asked", {
+        asOf: answer.asOf,
+      });
+    await this.#heal(answer, mayUseSketch);
+    return this.#report(this.#calls.isCut ? "partial" : "different", answer.asOf);
+  }
+
+  async #heal(answer: Different, mayUseSketch: boolean): Promise<void> {
+    const { asOf, count } = answer;
+    const mine = await this.#parts.sync.range(asOf);
+    const all = { asOf, class: null, fromBucket: 0, toBucket: BUCKETS };
+    if (mine.count === 0 && count > 0) return this.#fetchRange(all);
+    if (count === 0 && mine.count > 0) return this.#pushRange(all);
+    if (mayUseSketch && (await this.#healBySketch(answer, mine))) return;
+    const descent = new RootDescent({ ...this.#parts, exchange: this.#exchange, budget: this.#calls });
+    const moved = await descent.run(asOf, differingGroups(mine, answer), {
+      fetchAll: (target) => this.#fetchRange(rangeOf(asOf, target)),
+      pushAll: (target) => this.#pushRange(rangeOf(asOf, target)),
+    });
+    this.#received += moved.received;
+    this.#sent += moved.sent;
+    this.#roundTrips = Math.max(this.#roundTrips, descent.roundTrips);
+  }
+
+  #locatedNow(): void {
+    this.#roundTrips = this.#calls.requests;
+  }
+
+  /** Answers false when the sketches cannot be decoded. */
+  async #healBySketch(answer: Different, mine: RangeSummary): Promise<boolean> {
+    const symbols = await this.#differingSymbols(answer, mine);
+    if (!symbols) return false;
+    const { shards } = this.#parts;
+    const groups = Map.groupBy(symbols, (symbol) =>
+      shardOfBucket(placeOfSymbol(symbol).bucket, shards.count),
+    );
+    const found = await Promise.all([...groups].map(([shard, group]) => shards.at(shard).bySymbols(group)));
+    const names = found.flat();
+    const known = new Set(names.map(({ topicKey, id }) => toHex(symbolOf(bucketOf(topicKey), id))));
+    await this.#fetchSymbols(symbols.filter((symbol) => !known.has(toHex(symbol))));
+    await this.#offer(names);
+    return true;
+  }
+
+  async #differingSymbols(answer: Different, mine: RangeSummary): Promise<Bytes[] | undefined> {
+    const own = (cells: number) => mine.sketch.slice(0, cells * CELL_BYTES);
+    const few = decodeDifference(own(FIRST_CELLS), answer.cells);
+    if (few) return few;
+    const cells = differingGroups(mine, answer).size > MANY_GROUPS ? MOST_CELLS : MIDDLE_CELLS;
+    const theirs = decodeCellsAnswer(
+      await this.#parts.call("/peer/v1/sync/cells", encodeCells({ asOf: answer.asOf, cells })),
+    );
+    this.#locatedNow();
+    if (theirs.length !== cells * CELL_BYTES)
+      throw unavailable("peer_answer_invalid", "another number of cells than was asked", { cells });
+    return decodeDifference(own(cells), theirs);
+  }
+
+  /** Fetches what is not here, the oldest slots first. */
+  async #fetchSymbols(symbols: readonly Bytes[]): Promise<void> {
+    const { suite } = this.#parts;
+    let left = symbols.toSorted((a, b) => placeOfSymbol(a).slot - placeOfSymbol(b).slot);
+    while (left.length > 0 && this.#calls.take()) {
+      const asked = left.slice(0, MAX_WANTED_IDS);
+      const body = encodeSymbols(asked);
+      const { events, more } = decodePage(await this.#parts.call("/peer/v1/sync/symbols", body));
+      this.#received += await this.#exchange.ingest(events);
+      const settled = new Set(more ? events.map((event) => symbolText(event)) : asked.map(toHex));
+      const rest = left.filter((symbol) => !settled.has(toHex(symbol)));
+      if (rest.length === left.length) throw pageInvalid();
+      left = rest;
+    }
+
+    function symbolText(event: WireEvent): string {
+      const name = nameOfWire(event, suite);
+      return name ? toHex(symbolOf(bucketOf(name.topicKey), name.id)) : "";
+    }
+  }
+
+  /** Sends what the peer says that it lacks: it may have got some of it since it made its sketch. */
+  async #offer(names: readonly EventName[]): Promise<void> {
+    for (let i = 0; i < names.length; i += MAX_OFFERED_NAMES) {
+      const offered = names.slice(i, i + MAX_OFFERED_NAMES);
+      const answer = decodeNames(await this.#parts.call("/peer/v1/sync/lacking", encodeNames(offered)));
+      this.#locatedNow();
+      const lacking = new Set(answer.map(nameText));
+      const wanted = offered.filter((name) => lacking.has(nameText(name)));
+      this.#sent += await this.#exchange.push(wanted, this.#calls);
+    }
+  }
+
+  /** Fetches all of a range of which nothing is here. */
+  async #fetchRange(range: Range): Promise<void> {
+    let after: EventName | null = null;
+    while (this.#calls.take()) {
+      const answer = decodeRangeAnswer(
+        await this.#parts.call("/peer/v1/sync/range", encodeRange({ ...range, after })),
+      );
+      this.#received += await this.#exchange.ingest(answer.events);
+      if (!answer.next) return;
+      if (after && nameText(answer.next) <= nameText(after)) throw pageInvalid();
+      after = answer.next;
+    }
+  }
+
+  /** Sends all of a range of which the peer has nothing. */
+  async #pushRange(range: Range): Promise<void> {
+    const { shards } = this.#parts;
+    const last = shardOfBucket(range.toBucket - 1, shards.count);
+    for (let shard = shardOfBucket(range.fromBucket, shards.count); shard <= last; shard++) {
+      for (let after: EventName | null = null; ; ) {
+        if (!this.#calls.take()) return;
+        const { events, next } = await shards.at(shard).listRange({ ...range, after });
+        this.#sent += await this.#exchange.pushEvents(events);
+        if (!next) break;
+        after = next;
+      }
+    }
+  }
+
+  #report(outcome: SyncReport["outcome"], asOf: number): SyncReport {
+    const { requests, bytesSent, bytesReceived } = this.#calls;
+    return {
+      outcome,
+      asOf,
+      roundTrips: this.#roundTrips,
+      requests,
+      bytesSent,
+      bytesReceived,
+      received: this.#received,
+      sent: this.#sent,
+    };
+  }
+}
+
+interface Range {
+  readonly asOf: number;
+  readonly class: number | null;
+  readonly fromBucket: number;
+  readonly toBucket: number;
+}
+
+const rangeOf = (asOf: number, { bucket, class: id }: BucketClass): Range => ({
+  asOf,
+  class: id,
+  fromBucket: bucket,
+  toBucket: bucket + 1,
+});
+
+function differingGroups(mine: RangeSummary, { tags }: Different): Set<number> {
+  const own = groupTags(mine.groups);
+  const differing = new Set<number>();
+  for (let group = 0; group < BUCKET_GROUPS; group++) {
+    const at = group * GROUP_TAG_BYTES;
+    for (let byte = at; byte < at + GROUP_TAG_BYTES; byte++)
+      if (own[byte] !== tags[byte]) differing.add(group);
+  }
+  return differing;
+}

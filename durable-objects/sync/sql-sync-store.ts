@@ -1,0 +1,105 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { StoredHandOver, SyncStore } from "./sync-store.ts";
+
+/** A step is never edited once released. */
+const SCHEMA = [
+  "CREATE TABLE IF NOT EXISTS shards (shard INTEGER PRIMARY KEY, due_as_of INTEGER NOT NULL)",
+  `CREATE TABLE IF NOT EXISTS hand_overs (
+     shard INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, newest BLOB NOT NULL, previous BLOB NOT NULL
+   )`,
+  `CREATE TABLE IF NOT EXISTS parts (
+     shard INTEGER NOT NULL, part INTEGER NOT NULL, records BLOB NOT NULL, PRIMARY KEY (shard, part)
+   ) WITHOUT ROWID`,
+  "CREATE TABLE IF NOT EXISTS summary (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL)",
+];
+
+const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
+
+interface HandOverRow extends Record<string, SqlStorageValue> {
+  shard: number;
+  as_of: number;
+  newest: ArrayBuffer;
+  previous: ArrayBuffer;
+}
+
+interface PartRow extends Record<string, SqlStorageValue> {
+  shard: number;
+  part: number;
+  records: ArrayBuffer;
+}
+
+/** The sync object's storage in the SQLite of its Durable Object. */
+export class SqlSyncStore implements SyncStore {
+  readonly #storage: DurableObjectStorage;
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+    storage.transactionSync(() => {
+      for (const statement of SCHEMA) this.#sql.exec(statement);
+    });
+  }
+
+  transaction<T>(work: () => T): T {
+    return this.#storage.transactionSync(work);
+  }
+
+  dueAsOfs(): ReadonlyMap<number, number> {
+    const rows = this.#sql.exec<{ shard: number; due_as_of: number }>("SELECT shard, due_as_of FROM shards");
+    return new Map(rows.toArray().map((row) => [row.shard, row.due_as_of]));
+  }
+
+  saveDueAsOf(shard: number, dueAsOf: number): void {
+    this.#sql.exec(
+      `INSERT INTO shards (shard, due_as_of) VALUES (?, ?)
+       ON CONFLICT (shard) DO UPDATE SET due_as_of = excluded.due_as_of WHERE due_as_of <> excluded.due_as_of`,
+      shard,
+      dueAsOf,
+    );
+  }
+
+  handOvers(): StoredHandOver[] {
+    const parts = this.#sql
+      .exec<PartRow>("SELECT shard, part, records FROM parts ORDER BY shard, part")
+      .toArray();
+    const byShard = Map.groupBy(parts, ({ shard }) => shard);
+    const rows = this.#sql.exec<HandOverRow>(
+      "SELECT shard, as_of, newest, previous FROM hand_overs ORDER BY shard",
+    );
+    return rows.toArray().map((row) => ({
+      shard: row.shard,
+      asOf: row.as_of,
+      sketches: { newest: bytes(row.newest), previous: bytes(row.previous) },
+      parts: (byShard.get(row.shard) ?? []).map(({ part, records }) => ({ part, records: bytes(records) })),
+    }));
+  }
+
+  saveHandOver({ shard, asOf, parts, sketches }: StoredHandOver): void {
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO hand_overs (shard, as_of, newest, previous) VALUES (?, ?, ?, ?)",
+      shard,
+      asOf,
+      sketches.newest,
+      sketches.previous,
+    );
+    for (const { part, records } of parts) {
+      this.#sql.exec(
+        `INSERT INTO parts (shard, part, records) VALUES (?, ?, ?)
+         ON CONFLICT (shard, part) DO UPDATE SET records = excluded.records WHERE records <> excluded.records`,
+        shard,
+        part,
+        records,
+      );
+    }
+  }
+
+  summary(): Bytes | undefined {
+    const row = this.#sql.exec<{ value: ArrayBuffer }>("SELECT value FROM summary").toArray()[0];
+    return row && bytes(row.value);
+  }
+
+  saveSummary(summary: Bytes): void {
+    this.#sql.exec("INSERT OR REPLACE INTO summary (one, value) VALUES (1, ?)", summary);
+  }
+}

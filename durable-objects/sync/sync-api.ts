@@ -1,0 +1,31 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type {
+  CellsQuestion,
+  CompareAnswer,
+  CompareQuestion,
+  RootsQuestion,
+} from "../../protocol/sync-messages.ts";
+import type { CountedRoot, RangeSummary } from "./summary.ts";
+import type { DifferingRoots } from "./sync-roots.ts";
+
+/** What this node compares with its peers, now and as of the slot before. */
+export interface ComparedState {
+  readonly asOf: number;
+  readonly newest: Bytes;
+  readonly previous: Bytes;
+}
+
+/** What other parts of a node ask of its roots. All @throws PennypostError, also when a shard or the object does not answer. */
+export interface SyncApi {
+  /** A shard's roots are others from an `asOf` on than those that it handed over. */
+  changed(shard: number, dueAsOf: number): Promise<null>;
+  state(): Promise<ComparedState>;
+  compare(question: CompareQuestion): Promise<CompareAnswer>;
+  cells(question: CellsQuestion): Promise<Bytes>;
+  /** Where a peer's roots differ from this node's: as much as one answer lists. */
+  differing(question: RootsQuestion): Promise<DifferingRoots>;
+  /** @throws PennypostError `sync_apart` when the node keeps no roots as of that slot. */
+  range(asOf: number): Promise<RangeSummary>;
+  /** This node's own roots, in order of bucket and class. */
+  roots(asOf: number): Promise<CountedRoot[]>;
+}

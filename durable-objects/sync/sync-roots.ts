@@ -1,0 +1,226 @@
+import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import { CELL_BYTES } from "../../protocol/sketch.ts";
+import {
+  type BucketClass,
+  type CellsQuestion,
+  type CompareAnswer,
+  type CompareQuestion,
+  FIRST_CELLS,
+  GROUP_TAG_BYTES,
+  MAX_LISTED_IDS,
+  type RootsQuestion,
+} from "../../protocol/sync-messages.ts";
+import { newestAsOf } from "../../protocol/sync-range.ts";
+import { BUCKET_GROUPS, byBucketAndClass, HASH_BYTES } from "../../protocol/sync-tree.ts";
+import type { Clock } from "../clock.ts";
+import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
+import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
+import {
+  type CountedRoot,
+  decodeSummary,
+  encodeSummary,
+  type RangeSummary,
+  rootsAsOf,
+  type Summary,
+  summarize,
+} from "./summary.ts";
+import type { ComparedState, SyncApi } from "./sync-api.ts";
+import type { SyncStore } from "./sync-store.ts";
+
+/** Shards that are asked at a time. */
+const SHARDS_AT_A_TIME = 16;
+/** A shard may be further than this object: then the others are asked again, so many times. */
+const MAX_REFRESHES = 3;
+/** What the list of slot groups of a large bucket counts as: a month has 40 of them. */
+const LARGE_BUCKET_COST = 64;
+
+export interface SyncPorts {
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  readonly store: SyncStore;
+  readonly shardCount: number;
+  handOver(shard: number, asOf: number): Promise<HandOver>;
+}
+
+/** The buckets and classes that differ, in order, up to what one answer lists. */
+export interface DifferingRoots {
+  readonly targets: readonly BucketClass[];
+  readonly next: BucketClass | null;
+}
+
+/**
+ * The roots of all shards of a node. A check that finds nothing is answered from here alone: a shard is asked only when it
+ * said that its share has changed, or when a slot has settled or leaves that it has events in.
+ */
+export class SyncRoots implements SyncApi {
+  readonly #ports: SyncPorts;
+  #summary: Summary | undefined;
+  #refreshing: Promise<Summary> | undefined;
+  /** What shards said while they were being asked: it may be later than their answer. */
+  readonly #saidMeanwhile = new Map<number, number>();
+
+  constructor(ports: SyncPorts) {
+    this.#ports = ports;
+    const stored = ports.store.summary();
+    this.#summary = stored && decodeSummary(stored);
+  }
+
+  /** A shard's roots are others from an `asOf` on than those that it handed over. */
+  async changed(shard: number, dueAsOf: number): Promise<null> {
+    const { store } = this.#ports;
+    const meanwhile = this.#saidMeanwhile.get(shard);
+    if (this.#refreshing) this.#saidMeanwhile.set(shard, Math.min(meanwhile ?? dueAsOf, dueAsOf));
+    const before = store.dueAsOfs().get(shard);
+    // A shard that never was asked is due anyway.
+    if (before !== undefined && dueAsOf < before) store.saveDueAsOf(shard, dueAsOf);
+    return null;
+  }
+
+  async state(): Promise<ComparedState> {
+    const { asOf, newest, previous } = await this.#current();
+    return { asOf, newest: newest.root, previous: previous.root };
+  }
+
+  /** What the node holds now. @throws PennypostError when a shard that has to be asked does not answer. */
+  #current(): Promise<Summary> {
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = undefined;
+      this.#saidMeanwhile.clear();
+    });
+    return this.#refreshing;
+  }
+
+  async #refresh(): Promise<Summary> {
+    const { clock } = this.#ports;
+    for (let refreshes = 0; refreshes < MAX_REFRESHES; refreshes++) {
+      const asOf = Math.max(this.#summary?.asOf ?? 0, newestAsOf(clock.nowMs()));
+      const due = this.#dueShards(asOf);
+      if (this.#summary?.asOf === asOf && due.length === 0) return this.#summary;
+      for (let i = 0; i < due.length; i += SHARDS_AT_A_TIME)
+        await Promise.all(due.slice(i, i + SHARDS_AT_A_TIME).map((shard) => this.#ask(shard, asOf)));
+      this.#summarize(asOf, due.length > 0);
+    }
+    // Shards change while they are read: what they handed over last is a moment old.
+    if (this.#summary) return this.#summary;
+    throw unavailable("sync_unsettled", "the shards' roots change faster than they can be read");
+  }
+
+  #dueShards(asOf: number): number[] {
+    const dueAsOfs = this.#ports.store.dueAsOfs();
+    const shards = Array.from({ length: this.#ports.shardCount }, (_, shard) => shard);
+    return shards.filter((shard) => (dueAsOfs.get(shard) ?? 0) <= asOf);
+  }
+
+  async #ask(shard: number, asOf: number): Promise<void> {
+    const { store } = this.#ports;
+    this.#saidMeanwhile.delete(shard);
+    const { dueAsOf, ...handOver } = await this.#ports.handOver(shard, asOf);
+    const meanwhile = this.#saidMeanwhile.get(shard) ?? dueAsOf;
+    store.transaction(() => {
+      store.saveHandOver({ shard, ...handOver });
+      store.saveDueAsOf(shard, Math.min(dueAsOf, meanwhile));
+    });
+  }
+
+  #summarize(asOf: number, isChanged: boolean): void {
+    const { store, suite } = this.#ports;
+    if (!isChanged && this.#summary) {
+      this.#summary = { asOf, newest: this.#summary.newest, previous: this.#summary.newest };
+    } else {
+      const handOvers = store.handOvers();
+      const newest = Math.max(asOf, ...handOvers.map((each) => each.asOf));
+      this.#summary = summarize(handOvers, newest, suite);
+    }
+    store.saveSummary(encodeSummary(this.#summary));
+  }
+
+  /** The side of the summary that is as of a slot. @throws PennypostError `sync_apart` when there is none. */
+  async #rangeAsOf(
+    asOf: number,
+  ): Promise<{ readonly which: "newest" | "previous"; readonly range: RangeSummary }> {
+    const summary = await this.#current();
+    if (asOf === summary.asOf) return { which: "newest", range: summary.newest };
+    if (asOf === summary.asOf - 1) return { which: "previous", range: summary.previous };
+    throw unavailable("sync_apart", "this node keeps no roots as of that slot", {
+      asOf,
+      newest: summary.asOf,
+    });
+  }
+
+  /** Compares as of the newest slot that both sides have roots of. */
+  async compare(question: CompareQuestion): Promise<CompareAnswer> {
+    const summary = await this.#current();
+    const asOf = Math.min(question.asOf, summary.asOf);
+    if (asOf < Math.max(question.asOf, summary.asOf) - 1) return { kind: "apart", asOf: summary.asOf };
+    const mine = asOf === summary.asOf ? summary.newest : summary.previous;
+    const theirs = asOf === question.asOf ? question.newest : question.previous;
+    if (equalBytes(mine.root, theirs)) return { kind: "same", asOf };
+    return {
+      kind: "different",
+      asOf,
+      count: mine.count,
+      tags: groupTags(mine.groups),
+      cells: mine.sketch.slice(0, FIRST_CELLS * CELL_BYTES),
+    };
+  }
+
+  async cells({ asOf, cells }: CellsQuestion): Promise<Bytes> {
+    const { range } = await this.#rangeAsOf(asOf);
+    return range.sketch.slice(0, cells * CELL_BYTES);
+  }
+
+  async range(asOf: number): Promise<RangeSummary> {
+    return (await this.#rangeAsOf(asOf)).range;
+  }
+
+  /** This node's own roots, in order of bucket and class. */
+  async roots(asOf: number): Promise<CountedRoot[]> {
+    const { which } = await this.#rangeAsOf(asOf);
+    return rootsAsOf(this.#ports.store.handOvers(), this.#summary?.asOf ?? asOf, which);
+  }
+
+  /** Where a peer's roots differ from this node's: as much as one answer lists. */
+  async differing({ asOf, from, to, roots }: RootsQuestion): Promise<DifferingRoots> {
+    const isAsked = (each: BucketClass) =>
+      byBucketAndClass(each, from) >= 0 && (to === null || byBucketAndClass(each, to) < 0);
+    const mine = (await this.roots(asOf)).filter(isAsked);
+    const theirs = roots.filter(isAsked).toSorted(byBucketAndClass);
+    const targets: BucketClass[] = [];
+    let cost = 0;
+    for (const { bucket, class: id, count } of differences(mine, theirs)) {
+      cost += 1 + (count > SMALL_BUCKET_EVENTS ? LARGE_BUCKET_COST : count);
+      if (targets.length > 0 && cost > MAX_LISTED_IDS) return { targets, next: { bucket, class: id } };
+      targets.push({ bucket, class: id });
+    }
+    return { targets, next: null };
+  }
+}
+
+/** Merges two sorted lists of roots: what is in one only, or differs. */
+function* differences(
+  mine: readonly CountedRoot[],
+  theirs: readonly (BucketClass & { readonly root: Bytes })[],
+): Iterable<BucketClass & { readonly count: number }> {
+  let [i, j] = [0, 0];
+  while (i < mine.length || j < theirs.length) {
+    const [a, b] = [mine[i], theirs[j]];
+    const order = !a ? 1 : !b ? -1 : byBucketAndClass(a, b);
+    if (a && order < 0) yield a;
+    else if (b && order > 0) yield { ...b, count: 0 };
+    else if (a && b && compareBytes(a.root, b.root) !== 0) yield a;
+    if (order <= 0) i++;
+    if (order >= 0) j++;
+  }
+}
+
+/** The first bytes of each bucket group's hash, joined. */
+export function groupTags(groups: Bytes): Bytes {
+  const tags = new Uint8Array(BUCKET_GROUPS * GROUP_TAG_BYTES);
+  for (let group = 0; group < BUCKET_GROUPS; group++) {
+    const at = group * HASH_BYTES;
+    tags.set(groups.subarray(at, at + GROUP_TAG_BYTES), group * GROUP_TAG_BYTES);
+  }
+  return tags;
+}

@@ -1,0 +1,18 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
+
+/** What a shard handed over last. */
+export type StoredHandOver = Omit<HandOver, "dueAsOf"> & { readonly shard: number };
+
+/** The sync object's storage. Every method is synchronous. */
+export interface SyncStore {
+  /** All or nothing; @throws whatever `work` throws, after a rollback. */
+  transaction<T>(work: () => T): T;
+  /** The least `asOf` at which each shard is to be asked again; a shard that never was is not among them. */
+  dueAsOfs(): ReadonlyMap<number, number>;
+  saveDueAsOf(shard: number, dueAsOf: number): void;
+  handOvers(): StoredHandOver[];
+  saveHandOver(handOver: StoredHandOver): void;
+  summary(): Bytes | undefined;
+  saveSummary(summary: Bytes): void;
+}

@@ -1,0 +1,43 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { StoredHandOver, SyncStore } from "../sync/sync-store.ts";
+
+/** What `SqlSyncStore` must agree with. */
+export class MemorySyncStore implements SyncStore {
+  #dueAsOfs = new Map<number, number>();
+  #handOvers = new Map<number, StoredHandOver>();
+  #summary: Bytes | undefined;
+
+  transaction<T>(work: () => T): T {
+    const before = [new Map(this.#dueAsOfs), new Map(this.#handOvers), this.#summary] as const;
+    try {
+      return work();
+    } catch (error) {
+      [this.#dueAsOfs, this.#handOvers, this.#summary] = before;
+      throw error;
+    }
+  }
+
+  dueAsOfs(): ReadonlyMap<number, number> {
+    return this.#dueAsOfs;
+  }
+
+  saveDueAsOf(shard: number, dueAsOf: number): void {
+    this.#dueAsOfs.set(shard, dueAsOf);
+  }
+
+  handOvers(): StoredHandOver[] {
+    return [...this.#handOvers.values()].sort((a, b) => a.shard - b.shard);
+  }
+
+  saveHandOver(handOver: StoredHandOver): void {
+    this.#handOvers.set(handOver.shard, handOver);
+  }
+
+  summary(): Bytes | undefined {
+    return this.#summary;
+  }
+
+  saveSummary(summary: Bytes): void {
+    this.#summary = summary;
+  }
+}

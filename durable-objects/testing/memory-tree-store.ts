@@ -1,0 +1,104 @@
+import { type Bytes, compareBytes, readUint64 } from "../../protocol/bytes.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import { topicKeysOf } from "../../protocol/topic.ts";
+import type { StoredEvent } from "../topic-shard/shard-store.ts";
+import type {
+  ListedEvent,
+  SavedSlotGroup,
+  TopicKeyRange,
+  TreeStore,
+} from "../topic-shard/sync-tree/tree-store.ts";
+
+/** The store that this is a part of. */
+interface Whole {
+  events(): readonly StoredEvent[];
+  do(step: () => void, undo: () => void): void;
+}
+
+const byName = (a: EventName, b: EventName) =>
+  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
+
+/** What `SqlTreeStore` must agree with, by the plainest means. */
+export class MemoryTreeStore implements TreeStore {
+  readonly #whole: Whole;
+  readonly #values = new Map<string, Bytes>();
+  readonly #groups = new Map<string, SavedSlotGroup & { readonly bucket: number }>();
+
+  constructor(whole: Whole) {
+    this.#whole = whole;
+  }
+
+  #of({ from, to }: TopicKeyRange): StoredEvent[] {
+    const isIn = ({ topicKey }: StoredEvent) =>
+      compareBytes(topicKey, from) >= 0 && (to === null || compareBytes(topicKey, to) < 0);
+    return this.#whole.events().filter(isIn).sort(byName);
+  }
+
+  *idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes): Iterable<ListedEvent> {
+    for (const { topicKey, id, class: retention } of this.#of(topicKeysOf(bucket, bucket + 1)))
+      if (compareBytes(id, fromId) >= 0 && compareBytes(id, toId) < 0)
+        yield { topicKey, id, class: retention };
+  }
+
+  leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined {
+    const ids = this.#of(topicKeysOf(bucket, bucket + 1)).map(({ id }) => id);
+    return ids.filter((id) => compareBytes(id, fromId) >= 0).sort(compareBytes)[0];
+  }
+
+  eventsOfTopics(
+    range: TopicKeyRange,
+    after: EventName | null,
+    limit: number,
+    maxBytes: number,
+  ): StoredEvent[] {
+    const page: StoredEvent[] = [];
+    let bytes = 0;
+    for (const event of this.#of(range)) {
+      if (after && byName(event, after) <= 0) continue;
+      bytes += event.block.length + event.message.length;
+      if (page.length === limit || (page.length > 0 && bytes > maxBytes)) break;
+      page.push(event);
+    }
+    return page;
+  }
+
+  namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[] {
+    const isWanted = ({ id }: StoredEvent) => prefixes.has(readUint64(id, 8) >> 2n);
+    return this.#whole
+      .events()
+      .filter(isWanted)
+      .map(({ topicKey, id }) => ({ topicKey, id }));
+  }
+
+  treeValue(name: string): Bytes | undefined {
+    return this.#values.get(name);
+  }
+
+  saveTreeValue(name: string, value: Bytes): void {
+    this.#set(this.#values, name, value);
+  }
+
+  #set<T>(map: Map<string, T>, name: string, value: T | undefined): void {
+    const put = (each: T | undefined) => (each === undefined ? map.delete(name) : map.set(name, each));
+    const before = map.get(name);
+    this.#whole.do(
+      () => put(value),
+      () => put(before),
+    );
+  }
+
+  savedSlotGroups(bucket: number): SavedSlotGroup[] {
+    const saved = [...this.#groups.values()].filter((each) => each.bucket === bucket);
+    return saved
+      .map(({ group, covered, leaves }) => ({ group, covered, leaves }))
+      .sort((a, b) => a.group - b.group);
+  }
+
+  saveSlotGroup(bucket: number, saved: SavedSlotGroup): void {
+    this.#set(this.#groups, `${bucket} ${saved.group}`, { ...saved, bucket });
+  }
+
+  dropSlotGroup(bucket: number, group: number): void {
+    if (this.#groups.has(`${bucket} ${group}`)) this.#set(this.#groups, `${bucket} ${group}`, undefined);
+  }
+}

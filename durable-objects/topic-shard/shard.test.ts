@@ -1,0 +1,121 @@
+import { expect, test } from "vitest";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { seqOfId } from "../../protocol/event-id.ts";
+import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
+import type { FeedBatch } from "../feed.ts";
+import { suite } from "../platform-suite.ts";
+import { ManualClock } from "../testing/manual-clock.ts";
+import { MemoryHubNames } from "../testing/memory-hub-names.ts";
+import { MemoryShardStore } from "../testing/memory-shard-store.ts";
+import {
+  envelopeOf,
+  forgeEvent,
+  keyOf,
+  madeUpId,
+  network,
+  START_MS,
+  SUBJECT,
+  TOPICS,
+} from "../testing/shard-world.ts";
+import { Shard } from "./shard.ts";
+import { GAP } from "./shard-store.ts";
+
+const TOPIC = TOPICS[0];
+const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
+
+/** What outlives a shard: its store, its hubs' names, and when it is to be woken. */
+class Disk {
+  readonly clock = new ManualClock(START_MS);
+  readonly store = new MemoryShardStore();
+  readonly names = new MemoryHubNames();
+  readonly wakes: number[] = [];
+  readonly fed: FeedBatch[] = [];
+  generations = 0;
+
+  start(): Shard {
+    return new Shard({
+      config: { signer: SUBJECT, network, shardCount: 1, peers: [] },
+      shard: 0,
+      random: (bytes) => {
+        this.generations++;
+        return new Uint8Array(bytes).fill(2);
+      },
+      store: this.store,
+      suite,
+      clock: this.clock,
+      links: { of: (url) => expect.fail(`no link to ${url}`) },
+      hubs: {
+        names: this.names,
+        feed: async (_, batch) => {
+          this.fed.push(batch);
+          return { position: batch.to, isListening: true };
+        },
+      },
+      roots: { changed: async () => null },
+      sync: async () => {},
+      wakeAt: async (timeMs) => {
+        this.wakes.push(timeMs - START_MS);
+      },
+    });
+  }
+}
+
+test("begins a generation when a peer has a later event of its own, tells every reader, and issues no seq twice", async () => {
+  const disk = new Disk();
+  const shard = disk.start();
+  await shard.publish([envelopeOf(TOPIC, 1)]);
+  await shard.attachHub("hub");
+  const { cursor } = await shard.pull(null, 10);
+  const other = new Uint8Array(8).fill(2);
+  // Of a life of this store that is gone: two events, of which one suffices to begin anew.
+  const ahead = START_MS + 30_000;
+  const lost = [ahead, ahead + 1].map((timeMs) => forgeEvent({ topic: TOPIC, signer: SUBJECT, timeMs }));
+  await shard.ingest(lost, "peer", []);
+  const [receipt] = await shard.publish([envelopeOf(TOPIC, 2)]);
+  expect(seqOfId(receipt?.id ?? new Uint8Array(40))).toBeGreaterThan(lost[1]?.fields.seq ?? 0n);
+  expect(disk.generations).toBe(1);
+  await settle();
+  const again = await shard.pull(cursor, 10);
+  expect([again.restart, again.names.length]).toEqual([true, 4]);
+  const told = [
+    again.cursor.generation,
+    (await shard.attachHub("hub")).generation,
+    (await shard.deliveredAfter(0, null)).generation,
+    (await shard.deliveredAfter(-1_000_000, null)).generation,
+    ...disk.fed.map(({ generation }) => generation),
+  ];
+  expect(told.length).toBeGreaterThanOrEqual(5);
+  expect(told.every((generation) => equalBytes(generation, other))).toBe(true);
+});
+
+test("asks to be woken while an event waits for its parents, also in its next life, and delivers it then", async () => {
+  const disk = new Disk();
+  const shard = disk.start();
+  await shard.start();
+  await shard.ingest([forgeEvent({ topic: TOPIC })], "peer", []);
+  expect(disk.wakes).toEqual([]);
+  const orphan = forgeEvent({ topic: TOPIC, ts: 2, links: [madeUpId(START_MS - 9)] });
+  await shard.ingest([orphan], "peer", []);
+  expect(disk.wakes).toEqual([GAP_DELIVERY_MS]);
+  disk.clock.step(START_MS + 1_000);
+  await disk.start().start();
+  expect(disk.wakes).toEqual([GAP_DELIVERY_MS, GAP_DELIVERY_MS + 1_000]);
+  await shard.wake();
+  expect(disk.wakes.at(-1)).toBe(GAP_DELIVERY_MS);
+  disk.clock.step(START_MS + GAP_DELIVERY_MS);
+  await shard.wake();
+  expect(disk.wakes).toHaveLength(3);
+  const event = disk.store.get({ topicKey: keyOf(TOPIC), id: orphan.id });
+  expect((event?.flags ?? 0) & GAP).toBe(GAP);
+});
+
+test("goes on feeding the hubs of its last life once it is started", async () => {
+  const disk = new Disk();
+  await disk.start().attachHub("hub");
+  const shard = disk.start();
+  await settle();
+  expect(disk.fed).toEqual([]);
+  await shard.start();
+  await settle();
+  expect(disk.fed).toHaveLength(1);
+});

@@ -1,0 +1,158 @@
+import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../../protocol/crypto.ts";
+import { seqOfId } from "../../../protocol/event-id.ts";
+import { slotOfSeq } from "../../../protocol/retention.ts";
+import { firstSeqOfSlot } from "../../../protocol/sync-range.ts";
+import {
+  HASH_BYTES,
+  SLOTS_PER_GROUP,
+  type SlotLeaf,
+  slotGroupOf,
+  slotHash,
+} from "../../../protocol/sync-tree.ts";
+import type { SavedSlotGroup, TreeStore } from "./tree-store.ts";
+
+/** A bucket with at most this many events in range is listed as a whole, here and to peers. */
+export const SMALL_BUCKET_EVENTS = 512;
+/** Leaves of a slot group that is still open are written down once so many ids were hashed for them. */
+const OPEN_GROUP_IDS = 1_024;
+/** Class (1), slot (4), count (4), hash. */
+const LEAF_BYTES = 9 + HASH_BYTES;
+
+/** The leaves of each class, sorted by slot. */
+export type LeavesByClass = ReadonlyMap<number, readonly SlotLeaf[]>;
+
+/** An id that is below every event of a slot and above those of the slots before. */
+export const firstIdOfSlot = (slot: number): Bytes =>
+  concatBytes(uint64Bytes(firstSeqOfSlot(slot)), new Uint8Array(32));
+
+export const slotOfId = (id: Bytes): number => slotOfSeq(seqOfId(id));
+
+interface ClassLeaf extends SlotLeaf {
+  readonly class: number;
+}
+
+/**
+ * Reads the leaves of a bucket from its events. Those of a large bucket are written down a slot group at a time (64
+ * slots), so that a change costs what is new; a late event drops its group's row, in the transaction that stores it.
+ */
+export class BucketLeaves {
+  readonly #store: TreeStore;
+  readonly #suite: CryptoSuite;
+
+  constructor(store: TreeStore, suite: CryptoSuite) {
+    this.#store = store;
+    this.#suite = suite;
+  }
+
+  /**
+   * The leaves of the slots below `asOf`. `isLarge` decides the way, not the answer; `mayWrite` is given inside a
+   * transaction.
+   */
+  read(bucket: number, asOf: number, { isLarge, mayWrite }: { isLarge: boolean; mayWrite: boolean }) {
+    const leaves = isLarge ? this.#readLarge(bucket, asOf, mayWrite) : this.#scan(bucket, 0, asOf);
+    return Map.groupBy(leaves, (leaf) => leaf.class) as LeavesByClass;
+  }
+
+  #readLarge(bucket: number, asOf: number, mayWrite: boolean): ClassLeaf[] {
+    const saved = new Map(this.#store.savedSlotGroups(bucket).map((each) => [each.group, each]));
+    const leaves: ClassLeaf[] = [];
+    let slot = this.#nextSlot(bucket, 0);
+    while (slot < asOf) {
+      const group = slotGroupOf(slot);
+      const end = Math.min((group + 1) * SLOTS_PER_GROUP, asOf);
+      const row = saved.get(group);
+      const known = row ? unpackLeaves(row.leaves) : [];
+      const fresh = this.#scanSlots(bucket, Math.max(slot, row?.covered ?? 0), end);
+      leaves.push(...known, ...fresh);
+      if (mayWrite) this.#save(bucket, { group, end, row, known, fresh });
+      slot = this.#nextSlot(bucket, end);
+    }
+    return leaves;
+  }
+
+  /** The next slot with events, from a slot on. */
+  #nextSlot(bucket: number, slot: number): number {
+    const id = this.#store.leastIdOfBucket(bucket, firstIdOfSlot(slot));
+    return id ? slotOfId(id) : Number.POSITIVE_INFINITY;
+  }
+
+  /** One slot at a time: what is in memory is bounded by what one slot holds. */
+  #scanSlots(bucket: number, from: number, to: number): ClassLeaf[] {
+    const leaves: ClassLeaf[] = [];
+    for (let slot = this.#nextSlot(bucket, from); slot < to; slot = this.#nextSlot(bucket, slot + 1))
+      leaves.push(...this.#scan(bucket, slot, slot + 1));
+    return leaves;
+  }
+
+  #scan(bucket: number, from: number, to: number): ClassLeaf[] {
+    const slots = new Map<number, Map<number, Bytes[]>>();
+    for (const { id, class: retention } of this.#store.idsOfBucket(
+      bucket,
+      firstIdOfSlot(from),
+      firstIdOfSlot(to),
+    )) {
+      const slot = slotOfId(id);
+      const classes = slots.get(slot) ?? new Map<number, Bytes[]>();
+      slots.set(slot, classes);
+      const ids = classes.get(retention);
+      if (ids) ids.push(id);
+      else classes.set(retention, [id]);
+    }
+    const leaves: ClassLeaf[] = [];
+    for (const [slot, classes] of [...slots].sort(([a], [b]) => a - b)) {
+      for (const [retention, ids] of classes) {
+        ids.sort(compareBytes);
+        leaves.push({ class: retention, slot, count: ids.length, hash: slotHash(ids, this.#suite) });
+      }
+    }
+    return leaves;
+  }
+
+  #save(
+    bucket: number,
+    group: {
+      group: number;
+      end: number;
+      row: SavedSlotGroup | undefined;
+      known: readonly ClassLeaf[];
+      fresh: readonly ClassLeaf[];
+    },
+  ): void {
+    const isClosed = group.end === (group.group + 1) * SLOTS_PER_GROUP;
+    const ids = group.fresh.reduce((sum, { count }) => sum + count, 0);
+    const isNew = group.row?.covered !== group.end;
+    if (!isNew || !(isClosed || ids > OPEN_GROUP_IDS)) return;
+    this.#store.saveSlotGroup(bucket, {
+      group: group.group,
+      covered: group.end,
+      leaves: packLeaves([...group.known, ...group.fresh]),
+    });
+  }
+}
+
+function packLeaves(leaves: readonly ClassLeaf[]): Bytes {
+  const bytes = new Uint8Array(leaves.length * LEAF_BYTES);
+  const view = new DataView(bytes.buffer);
+  for (const [i, leaf] of leaves.entries()) {
+    const at = i * LEAF_BYTES;
+    bytes[at] = leaf.class;
+    view.setUint32(at + 1, leaf.slot);
+    view.setUint32(at + 5, leaf.count);
+    bytes.set(leaf.hash, at + 9);
+  }
+  return bytes;
+}
+
+function unpackLeaves(bytes: Bytes): ClassLeaf[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Array.from({ length: bytes.length / LEAF_BYTES }, (_, i) => {
+    const at = i * LEAF_BYTES;
+    return {
+      class: bytes[at] as number,
+      slot: view.getUint32(at + 1),
+      count: view.getUint32(at + 5),
+      hash: bytes.slice(at + 9, at + LEAF_BYTES),
+    };
+  });
+}

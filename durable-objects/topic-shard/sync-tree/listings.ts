@@ -1,0 +1,213 @@
+import { type Bytes, compareBytes, equalBytes, readUint64, toHex } from "../../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../../protocol/crypto.ts";
+import { toWire } from "../../../protocol/event.ts";
+import type { Network } from "../../../protocol/genesis.ts";
+import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
+import type { EventName } from "../../../protocol/peer-messages.ts";
+import { symbolOf } from "../../../protocol/sketch-symbol.ts";
+import {
+  type AskedSlots,
+  type BucketClass,
+  type BucketListing,
+  MAX_LISTED_IDS,
+  type RangeAnswer,
+  type RangeQuestion,
+  type SlotPlace,
+  type SlotsAnswer,
+  type TopicIds,
+} from "../../../protocol/sync-messages.ts";
+import { comparedRange, isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
+import { type SlotLeaf, slotGroupOf, slotGroups } from "../../../protocol/sync-tree.ts";
+import { bucketOf, topicKeysOf } from "../../../protocol/topic.ts";
+import type { ShardStore, StoredEvent } from "../shard-store.ts";
+import { BucketLeaves, firstIdOfSlot, SMALL_BUCKET_EVENTS, slotOfId } from "./bucket-leaves.ts";
+import type { ShardTree } from "./shard-tree.ts";
+
+/** Rows of one read of a range; those outside the compared range are passed over. */
+const ROWS_PER_READ = 512;
+/** Reads of one page of a range: what is left is on the next page, and so is nothing when all was passed over. */
+const READS_PER_PAGE = 16;
+
+interface ListingContext {
+  readonly network: Network;
+  readonly suite: CryptoSuite;
+  readonly smallBucketEvents?: number;
+}
+
+/** `groups`: the slot groups' hashes, however few ids there are. */
+export type ListingForm = "shortest" | "groups";
+/** What one part of a question about slots is answered with. */
+export interface DifferingSlots {
+  readonly slots: SlotsAnswer["slots"];
+  readonly next: SlotPlace | null;
+  /** What is left of the limit. */
+  readonly left: number;
+}
+
+/** Names after one and up to another. */
+export interface NameSpan {
+  readonly after: EventName | null;
+  readonly upTo: EventName | null;
+}
+
+export interface NamePage {
+  readonly names: EventName[];
+  /** The last name, when there are more behind it. */
+  readonly next: EventName | null;
+}
+
+export type SlotHash = Pick<SlotLeaf, "slot" | "hash">;
+
+/** Answers what a shard holds of the compared range, read from its events as they are now. */
+export class Listings {
+  readonly #store: ShardStore;
+  readonly #tree: ShardTree;
+  readonly #context: ListingContext;
+  readonly #leaves: BucketLeaves;
+
+  constructor(store: ShardStore, tree: ShardTree, context: ListingContext) {
+    this.#store = store;
+    this.#tree = tree;
+    this.#context = context;
+    this.#leaves = new BucketLeaves(store.tree, context.suite);
+  }
+
+  #rangeOf(id: number, asOf: number): SlotRange {
+    return comparedRange(this.#context.network.retentionOf(id), asOf);
+  }
+
+  #leavesOf({ bucket, class: id }: BucketClass, asOf: number): SlotLeaf[] {
+    const isLarge = this.#tree.isLarge(bucket);
+    const leaves = this.#leaves.read(bucket, asOf, { isLarge, mayWrite: false }).get(id) ?? [];
+    const range = this.#rangeOf(id, asOf);
+    return leaves.filter(({ slot }) => isInRange(range, slot));
+  }
+
+  #topicsOf({ bucket, class: id }: BucketClass, range: SlotRange): TopicIds[] {
+    if (range.from >= range.to) return [];
+    const [from, to] = [firstIdOfSlot(range.from), firstIdOfSlot(range.to)];
+    const events = [...this.#store.tree.idsOfBucket(bucket, from, to)];
+    return groupByTopic(events.filter((event) => event.class === id));
+  }
+
+  /** All ids of a bucket and class, or the hashes of its slot groups when they are many. */
+  bucket(target: BucketClass, asOf: number, form: ListingForm): BucketListing {
+    const { bucket, class: id } = target;
+    const range = this.#rangeOf(id, asOf);
+    if (form === "groups" || this.#tree.isLarge(bucket)) {
+      const leaves = this.#leavesOf(target, asOf);
+      const count = leaves.reduce((sum, leaf) => sum + leaf.count, 0);
+      if (form === "groups" || count > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS))
+        return { bucket, class: id, kind: "groups", groups: slotGroups(leaves, range, this.#context.suite) };
+    }
+    return { bucket, class: id, kind: "ids", topics: this.#topicsOf(target, range) };
+  }
+
+  /** The hashes of all slots of some slot groups, in order of slots. */
+  slots(target: BucketClass, groups: ReadonlySet<number>, asOf: number): SlotHash[] {
+    const leaves = this.#leavesOf(target, asOf).filter(({ slot }) => groups.has(slotGroupOf(slot)));
+    return leaves.map(({ slot, hash }) => ({ slot, hash }));
+  }
+
+  /** What is here in the slots that differ from those asked, up to `limit` ids. */
+  differingSlots(part: AskedSlots, asOf: number, limit: number): DifferingSlots {
+    const { bucket, class: id, place } = part;
+    const mine = new Map(this.slots(part, new Set(part.groups), asOf).map(({ slot, hash }) => [slot, hash]));
+    const theirs = new Map(part.slots.map(({ slot, hash }) => [slot, hash]));
+    const all = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
+    const range = this.#rangeOf(id, asOf);
+    const slots: SlotsAnswer["slots"][number][] = [];
+    let left = limit;
+    for (const slot of all) {
+      const [own, other] = [mine.get(slot), theirs.get(slot)];
+      if (slot < (place?.slot ?? 0) || !isInRange(range, slot)) continue;
+      if (own && other && equalBytes(own, other)) continue;
+      if (left <= 0) return { slots, next: { slot, after: null }, left };
+      const after = slot === place?.slot ? place.after : null;
+      const { topics, isCut } = this.idsOfSlot(part, slot, { after, upTo: null }, left);
+      slots.push({ bucket, class: id, slot, topics });
+      left -= 1 + topics.reduce((sum, { ids }) => sum + ids.length, 0);
+      const last = topics.at(-1);
+      const lastId = last?.ids.at(-1);
+      if (isCut && last && lastId)
+        return { slots, next: { slot, after: { topicKey: last.topicKey, id: lastId } }, left };
+    }
+    return { slots, next: null, left };
+  }
+
+  /** The ids of a slot, after one event and up to another, in the order of topic and id. */
+  idsOfSlot(
+    { bucket, class: id }: BucketClass,
+    slot: number,
+    { after, upTo }: NameSpan,
+    limit: number,
+  ): { readonly topics: TopicIds[]; readonly isCut: boolean } {
+    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1));
+    const within: EventName[] = [];
+    let isCut = false;
+    for (const event of events) {
+      if (event.class !== id || (after && byName(event, after) <= 0)) continue;
+      if (upTo && byName(event, upTo) > 0) break;
+      isCut = within.length === limit;
+      if (isCut) break;
+      within.push(event);
+    }
+    return { topics: groupByTopic(within), isCut };
+  }
+
+  /** The names of a bucket and class in range, after one, in the order of topic and id. */
+  names({ bucket, class: id }: BucketClass, asOf: number, after: EventName | null): NamePage {
+    const { from, to } = this.#rangeOf(id, asOf);
+    const names: EventName[] = [];
+    if (from >= to) return { names, next: null };
+    for (const event of this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to))) {
+      if (event.class !== id || (after && byName(event, after) <= 0)) continue;
+      if (names.length === MAX_LISTED_IDS) return { names, next: names.at(-1) ?? null };
+      names.push({ topicKey: event.topicKey, id: event.id });
+    }
+    return { names, next: null };
+  }
+
+  /** A page of all events in range of some buckets, in the order of topic and id. */
+  range({ asOf, class: id, fromBucket, toBucket, after }: RangeQuestion): RangeAnswer {
+    const page: StoredEvent[] = [];
+    const keys = topicKeysOf(fromBucket, toBucket);
+    let place = after && compareBytes(after.topicKey, keys.from) >= 0 ? after : null;
+    let bytes = 0;
+    for (let reads = 0; reads < READS_PER_PAGE; reads++) {
+      const rows = this.#store.tree.eventsOfTopics(keys, place, ROWS_PER_READ, MAX_PEER_PAGE_BYTES);
+      for (const event of rows) {
+        const isAsked = id === null || event.class === id;
+        if (isAsked && isInRange(this.#rangeOf(event.class, asOf), slotOfId(event.id))) {
+          bytes += event.block.length + event.message.length;
+          const isFull = bytes > MAX_PEER_PAGE_BYTES || page.length === MAX_PEER_EVENTS;
+          if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };
+          page.push(event);
+        }
+        place = { topicKey: event.topicKey, id: event.id };
+      }
+      if (rows.length === 0) return { events: page.map(toWire), next: null };
+    }
+    return { events: page.map(toWire), next: place };
+  }
+
+  /** The events here that the symbols of a sketch stand for. */
+  bySymbols(symbols: readonly Bytes[]): EventName[] {
+    const wanted = new Set(symbols.map(toHex));
+    // The last 62 bits of a symbol are the first of the digest.
+    const prefixes = new Set(symbols.map((symbol) => readUint64(symbol, 4) & (2n ** 62n - 1n)));
+    const names = this.#store.tree.namesByDigestPrefix(prefixes);
+    return names.filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
+  }
+}
+
+const byName = (a: EventName, b: EventName): number =>
+  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
+
+/** Names that are sorted by topic and id. */
+function groupByTopic(names: readonly EventName[]): TopicIds[] {
+  const groups = Map.groupBy(names, ({ topicKey }) => toHex(topicKey));
+  return [...groups.values()].flatMap((group) =>
+    group[0] ? [{ topicKey: group[0].topicKey, ids: group.map(({ id }) => id) }] : [],
+  );
+}

@@ -1,0 +1,47 @@
+import type { Bytes } from "../../../protocol/bytes.ts";
+import type { EventName } from "../../../protocol/peer-messages.ts";
+import type { StoredEvent } from "../shard-store.ts";
+
+/** An event as anti-entropy lists it. */
+export interface ListedEvent extends EventName {
+  /** Retention class. */
+  readonly class: number;
+}
+
+/** What is written down of a bucket's slot group; see `bucket-leaves.ts`. */
+export interface SavedSlotGroup {
+  readonly group: number;
+  /** The leaves are those of all slots of the group below this one. */
+  readonly covered: number;
+  readonly leaves: Bytes;
+}
+
+/** Topic keys from `from` on and below `to`; all from `from` on when `to` is null. */
+export interface TopicKeyRange {
+  readonly from: Bytes;
+  readonly to: Bytes | null;
+}
+
+/** A shard's events in the order of anti-entropy, and what derives from them for it. Every method is synchronous. */
+export interface TreeStore {
+  /** A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id. */
+  idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes): Iterable<ListedEvent>;
+  /** The least id of a bucket's events, from `fromId` on. */
+  leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined;
+  /** Events of the topics from one key (inclusive) to another (exclusive), in the order of topic and id, after a given one. */
+  eventsOfTopics(
+    range: TopicKeyRange,
+    after: EventName | null,
+    limit: number,
+    maxBytes: number,
+  ): StoredEvent[];
+  /** Events whose block digest begins with one of these: the first 62 bits, as a number. */
+  namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[];
+
+  /** Values that derive from the events, by name. */
+  treeValue(name: string): Bytes | undefined;
+  saveTreeValue(name: string, value: Bytes): void;
+  savedSlotGroups(bucket: number): SavedSlotGroup[];
+  saveSlotGroup(bucket: number, saved: SavedSlotGroup): void;
+  dropSlotGroup(bucket: number, group: number): void;
+}

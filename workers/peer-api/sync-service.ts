@@ -1,0 +1,155 @@
+import type { SyncApi } from "../../durable-objects/sync/sync-api.ts";
+import type { Shards } from "../../durable-objects/topic-shard/shard-api.ts";
+import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { invalidArgument } from "../../protocol/errors.ts";
+import type { Network } from "../../protocol/genesis.ts";
+import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import { type EventName, encodePage, type SyncPath } from "../../protocol/peer-messages.ts";
+import { placeOfSymbol } from "../../protocol/sketch-symbol.ts";
+import {
+  decodeCells,
+  decodeCompare,
+  decodeNames,
+  decodeRange,
+  decodeRoots,
+  decodeSlots,
+  decodeSymbols,
+  encodeCellsAnswer,
+  encodeCompareAnswer,
+  encodeNames,
+  encodeRangeAnswer,
+  encodeRootsAnswer,
+  encodeSlotsAnswer,
+} from "../../protocol/sync-codec.ts";
+import {
+  type BucketListing,
+  MAX_LISTED_IDS,
+  type RangeQuestion,
+  type RootsQuestion,
+  type SlotsAnswer,
+  type SlotsQuestion,
+} from "../../protocol/sync-messages.ts";
+import { bucketOf, bucketsOf, shardOfBucket, topicKeysOf } from "../../protocol/topic.ts";
+import { mergeShares } from "./merge-shares.ts";
+
+export interface SyncServicePorts {
+  readonly network: Network;
+  readonly shards: Shards;
+  readonly sync: SyncApi;
+  readonly suite: CryptoSuite;
+}
+
+/** The answering side of anti-entropy: it keeps nothing between two questions. */
+export class SyncService {
+  readonly #ports: SyncServicePorts;
+
+  constructor(ports: SyncServicePorts) {
+    this.#ports = ports;
+  }
+
+  /** @throws PennypostError as decoding, the sync object or a shard throws it. */
+  async answer(path: SyncPath, body: Bytes): Promise<Bytes> {
+    const { sync, shards } = this.#ports;
+    switch (path) {
+      case "/peer/v1/sync/compare":
+        return encodeCompareAnswer(await sync.compare(decodeCompare(body)));
+      case "/peer/v1/sync/cells":
+        return encodeCellsAnswer(await sync.cells(decodeCells(body)));
+      case "/peer/v1/sync/roots":
+        return this.#roots(decodeRoots(body));
+      case "/peer/v1/sync/slots":
+        return this.#slots(decodeSlots(body));
+      case "/peer/v1/sync/range":
+        return this.#range(decodeRange(body));
+      case "/peer/v1/sync/symbols":
+        return this.#symbols(decodeSymbols(body));
+      case "/peer/v1/sync/lacking": {
+        const groups = [...groupByShard(decodeNames(body), shards.count)];
+        const answers = await Promise.all(groups.map(([shard, names]) => shards.at(shard).lacking(names)));
+        return encodeNames(answers.flat());
+      }
+    }
+  }
+
+  #checkClass(id: number): void {
+    const isKnown = this.#ports.network.genesis.classes.some((each) => each.id === id);
+    if (!isKnown) throw invalidArgument("class_unknown", `the network has no class ${id}`, { class: id });
+  }
+
+  async #roots(question: RootsQuestion): Promise<Bytes> {
+    const { sync, shards } = this.#ports;
+    for (const root of question.roots) this.#checkClass(root.class);
+    const { targets, next } = await sync.differing(question);
+    const groups = Map.groupBy(targets, ({ bucket }) => shardOfBucket(bucket, shards.count));
+    const listings = await Promise.all(
+      [...groups].map(
+        ([shard, group]): Promise<BucketListing[]> =>
+          shards.at(shard).listBuckets(group, question.asOf, "shortest"),
+      ),
+    );
+    return encodeRootsAnswer({ listings: listings.flat(), next });
+  }
+
+  /** One part after the other, until the answer is full. */
+  async #slots({ asOf, parts }: SlotsQuestion): Promise<Bytes> {
+    const { sync, shards } = this.#ports;
+    for (const part of parts) this.#checkClass(part.class);
+    await sync.range(asOf);
+    const slots: SlotsAnswer["slots"][number][] = [];
+    let left = MAX_LISTED_IDS;
+    for (const [number, part] of parts.entries()) {
+      if (left <= 0) return encodeSlotsAnswer({ slots, next: { part: number, slot: 0, after: null } });
+      const shard = shards.at(shardOfBucket(part.bucket, shards.count));
+      const answer = await shard.listDifferingSlots(part, asOf, left);
+      slots.push(...answer.slots);
+      left = answer.left;
+      if (answer.next) return encodeSlotsAnswer({ slots, next: { part: number, ...answer.next } });
+    }
+    return encodeSlotsAnswer({ slots, next: null });
+  }
+
+  /** A page is of one shard: the next one begins where the shard's buckets end. */
+  async #range(question: RangeQuestion): Promise<Bytes> {
+    const { sync, shards } = this.#ports;
+    await sync.range(question.asOf);
+    const { after, fromBucket } = question;
+    const first = shardOfBucket(after ? bucketOf(after.topicKey) : fromBucket, shards.count);
+    for (let shard = first; shard < shards.count; shard++) {
+      const own = bucketsOf(shard, shards.count);
+      if (own.from >= question.toBucket) break;
+      const answer = await shards.at(shard).listRange({
+        ...question,
+        fromBucket: Math.max(question.fromBucket, own.from),
+        toBucket: Math.min(question.toBucket, own.to),
+      });
+      const end = own.to < question.toBucket ? firstOf(own.to) : null;
+      if (answer.events.length > 0 || answer.next !== null)
+        return encodeRangeAnswer({ events: answer.events, next: answer.next ?? end });
+    }
+    return encodeRangeAnswer({ events: [], next: null });
+  }
+
+  async #symbols(symbols: readonly Bytes[]): Promise<Bytes> {
+    const { shards } = this.#ports;
+    const groups = Map.groupBy(symbols, (symbol) =>
+      shardOfBucket(placeOfSymbol(symbol).bucket, shards.count),
+    );
+    const maxBytes = Math.floor(MAX_PEER_PAGE_BYTES / Math.max(1, groups.size));
+    const shares = await Promise.all(
+      [...groups].map(async ([shard, group]) => {
+        const wanted = await shards.at(shard).bySymbols(group);
+        return shards.at(shard).want({ wanted, ancestors: false, have: [] }, maxBytes);
+      }),
+    );
+    return encodePage(mergeShares(shares, this.#ports.suite));
+  }
+}
+
+/** Sorts before every event of a bucket, and after all of the buckets below. */
+function firstOf(bucket: number): EventName {
+  const topicKey = new Uint8Array(32);
+  topicKey.set(topicKeysOf(bucket, bucket).from);
+  return { topicKey, id: new Uint8Array(40) };
+}

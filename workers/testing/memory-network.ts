@@ -1,0 +1,144 @@
+import { Link } from "../../durable-objects/peer-link/link.ts";
+import { suite } from "../../durable-objects/platform-suite.ts";
+import { SyncRoots } from "../../durable-objects/sync/sync-roots.ts";
+import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
+import { MemoryCursorStore } from "../../durable-objects/testing/memory-cursor-store.ts";
+import { MemoryHubNames } from "../../durable-objects/testing/memory-hub-names.ts";
+import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
+import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
+import {
+  envelopeOf,
+  START_MS,
+  network as shardWorldNetwork,
+  signers,
+  TOPICS,
+} from "../../durable-objects/testing/shard-world.ts";
+import { Shard } from "../../durable-objects/topic-shard/shard.ts";
+import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import type { Signer } from "../../protocol/crypto.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import type { Network } from "../../protocol/genesis.ts";
+import { PeerService } from "../peer-api/peer-service.ts";
+import { LinkTeller } from "../peer-api/tell-links.ts";
+
+/** Whole nodes without a platform: shards, roots, links and the peer API, joined by nothing but their ports. */
+
+const reallyWait = setTimeout;
+export const settle = () => new Promise<void>((resolve) => reallyWait(resolve, 0));
+
+export class World {
+  readonly clock = new ManualClock(START_MS);
+  readonly nodes = new Map<string, MemoryNode>();
+  /** Each request that was sent, whether it arrived or not. */
+  readonly log: string[] = [];
+  isCut = false;
+
+  async send(from: MemoryNode, to: string, path: Parameters<PeerService["handle"]>[0], body: Bytes) {
+    this.log.push(`${this.clock.nowMs() - START_MS} ${from.url} ${to}${path} ${toHex(suite.sha256(body))}`);
+    const node = this.nodes.get(to);
+    if (!node || this.isCut) throw unavailable("peer_unreachable", `${to} does not answer`);
+    return node.service.handle(path, body, from.signer.publicKey);
+  }
+
+  /** Lets time pass, with all that was to happen in it. */
+  async pass(ms: number): Promise<void> {
+    const endMs = this.clock.nowMs() + ms;
+    await settle();
+    while (this.clock.step(endMs)) await settle();
+  }
+}
+
+export interface NodeOptions {
+  readonly shardCount: number;
+  readonly network?: Network;
+  readonly smallBucketEvents?: number;
+}
+
+export class MemoryNode {
+  readonly url: string;
+  readonly signer: Signer;
+  readonly service: PeerService;
+  readonly shards: Shard[];
+  readonly links = new Map<string, Link>();
+  readonly stores: MemoryShardStore[];
+  readonly sync: SyncRoots;
+  /** How often a shard was asked for its roots. */
+  handOvers = 0;
+
+  constructor(world: World, name: number, peers: readonly number[], options: NodeOptions) {
+    const { clock } = world;
+    const { shardCount, network = shardWorldNetwork, smallBucketEvents } = options;
+    this.url = urlOf(name);
+    this.signer = signers[name] as Signer;
+    world.nodes.set(this.url, this);
+    const keyOfPeer = (peer: number) => (signers[peer] as Signer).publicKey;
+    const addresses = peers.map((peer) => ({ url: urlOf(peer), key: keyOfPeer(peer) }));
+    const config = { signer: this.signer, network, shardCount, peers: addresses };
+    const shards = { count: shardCount, at: (shard: number) => this.shards[shard] as Shard };
+    const links = { of: (url: string) => this.links.get(url) as Link };
+    this.stores = Array.from({ length: shardCount }, () => new MemoryShardStore());
+    this.sync = new SyncRoots({
+      suite,
+      clock,
+      store: new MemorySyncStore(),
+      shardCount,
+      handOver: (shard, asOf) => {
+        this.handOvers++;
+        return shards.at(shard).handOver(asOf);
+      },
+    });
+    for (const { url, key } of addresses) {
+      const link = new Link({
+        url,
+        clock,
+        suite,
+        shards,
+        sync: this.sync,
+        cursors: new MemoryCursorStore(),
+        knownKey: async () => key,
+        resolve: async () => ({ url, key }),
+        call: (peer, path, body) => world.send(this, peer.url, path, body),
+      });
+      this.links.set(url, link);
+    }
+    this.shards = Array.from({ length: shardCount }, (_, shard) => {
+      const started: Shard = new Shard({
+        config,
+        shard,
+        random: (bytes) => new Uint8Array(bytes).fill(100 + name),
+        store: this.stores[shard] as MemoryShardStore,
+        suite,
+        roots: this.sync,
+        ...(smallBucketEvents === undefined ? {} : { smallBucketEvents }),
+        clock,
+        links,
+        hubs: {
+          names: new MemoryHubNames(),
+          feed: async (_, { to }) => ({ position: to, isListening: true }),
+        },
+        sync: async () => {},
+        wakeAt: async (timeMs) => {
+          clock.after(timeMs - clock.nowMs(), () => void started.wake());
+        },
+      });
+      return started;
+    });
+    const teller = new LinkTeller({ config, clock, links });
+    const heard = (peer: Bytes, hasNews: boolean) => void teller.heard(peer, hasNews);
+    this.service = new PeerService({ config, shards, sync: this.sync, suite, clock, heard });
+  }
+
+  async publish(...messages: string[]): Promise<void> {
+    const envelopes = messages.map((message, i) => envelopeOf(TOPICS[i % 3] ?? "", 1, message));
+    for (const [shard, group] of groupByShard(envelopes, this.shards.length))
+      await this.shards[shard]?.publish(group);
+  }
+
+  async ids(): Promise<string[]> {
+    const shares = await Promise.all(this.shards.map((shard) => shard.pull(null, 1_000_000)));
+    return shares.flatMap(({ names }) => names.map(({ id }) => toHex(id))).sort();
+  }
+}
+
+export const urlOf = (name: number) => `node-${name}`;
