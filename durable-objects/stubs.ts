@@ -39,6 +39,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     deliveredAfter: (position, topicKeys) => outcomeOf("shard", stub().deliveredAfter(position, topicKeys)),
     checkClock: () => outcomeOf("shard", stub().checkClock()),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
+    scrub: () => outcomeOf("shard", stub().scrub()),
     listBuckets: (targets, asOf, form) => outcomeOf("shard", stub().listBuckets(targets, asOf, form)),
     listSlotHashes: (target, groups, asOf) => outcomeOf("shard", stub().listSlotHashes(target, groups, asOf)),
     listDifferingSlots: (part, asOf, limit) =>
@@ -78,5 +79,6 @@ export function syncOf(env: Env): SyncApi {
     differing: (question) => outcomeOf("sync", stub().differing(question)),
     range: (asOf) => outcomeOf("sync", stub().range(asOf)),
     roots: (asOf) => outcomeOf("sync", stub().roots(asOf)),
+    scrubNext: () => outcomeOf("sync", stub().scrubNext()),
   };
 }

@@ -10,6 +10,7 @@ const SCHEMA = [
   `CREATE TABLE IF NOT EXISTS parts (
      shard INTEGER NOT NULL, part INTEGER NOT NULL, records BLOB NOT NULL, PRIMARY KEY (shard, part)
    ) WITHOUT ROWID`,
+  "CREATE TABLE IF NOT EXISTS scrubs (shard INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL)",
   "CREATE TABLE IF NOT EXISTS summary (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL)",
 ];
 
@@ -92,6 +93,15 @@ export class SqlSyncStore implements SyncStore {
         records,
       );
     }
+  }
+
+  scrubbedMs(): ReadonlyMap<number, number> {
+    const rows = this.#sql.exec<{ shard: number; time_ms: number }>("SELECT shard, time_ms FROM scrubs");
+    return new Map(rows.toArray().map((row) => [row.shard, row.time_ms]));
+  }
+
+  saveScrubbedMs(shard: number, timeMs: number): void {
+    this.#sql.exec("INSERT OR REPLACE INTO scrubs (shard, time_ms) VALUES (?, ?)", shard, timeMs);
   }
 
   summary(): Bytes | undefined {

@@ -5,6 +5,7 @@ import type {
   CompareQuestion,
   RootsQuestion,
 } from "../../protocol/sync-messages.ts";
+import type { ScrubReport } from "../topic-shard/scrub/shard-scrub.ts";
 import type { CountedRoot, RangeSummary } from "./summary.ts";
 import type { DifferingRoots } from "./sync-roots.ts";
 
@@ -13,6 +14,11 @@ export interface ComparedState {
   readonly asOf: number;
   readonly newest: Bytes;
   readonly previous: Bytes;
+}
+
+export interface ShardScrubbed {
+  readonly shard: number;
+  readonly report: ScrubReport;
 }
 
 /** What other parts of a node ask of its roots. All @throws PennypostError, also when a shard or the object does not answer. */
@@ -26,6 +32,8 @@ export interface SyncApi {
   differing(question: RootsQuestion): Promise<DifferingRoots>;
   /** @throws PennypostError `sync_apart` when the node keeps no roots as of that slot. */
   range(asOf: number): Promise<RangeSummary>;
+  /** Scrubs the shard whose turn it is, if any: each once a day. */
+  scrubNext(): Promise<ShardScrubbed | null>;
   /** This node's own roots, in order of bucket and class. */
   roots(asOf: number): Promise<CountedRoot[]>;
 }

@@ -15,6 +15,7 @@ import {
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { BUCKET_GROUPS, byBucketAndClass, HASH_BYTES } from "../../protocol/sync-tree.ts";
 import type { Clock } from "../clock.ts";
+import type { ScrubReport } from "../topic-shard/scrub/shard-scrub.ts";
 import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
 import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
 import {
@@ -26,13 +27,14 @@ import {
   type Summary,
   summarize,
 } from "./summary.ts";
-import type { ComparedState, SyncApi } from "./sync-api.ts";
+import type { ComparedState, ShardScrubbed, SyncApi } from "./sync-api.ts";
 import type { SyncStore } from "./sync-store.ts";
 
 /** Shards that are asked at a time. */
 const SHARDS_AT_A_TIME = 16;
 /** A shard may be further than this object: then the others are asked again, so many times. */
 const MAX_REFRESHES = 3;
+const SCRUB_EVERY_MS = 86_400_000;
 /** What the list of slot groups of a large bucket counts as: a month has 40 of them. */
 const LARGE_BUCKET_COST = 64;
 
@@ -42,6 +44,7 @@ export interface SyncPorts {
   readonly store: SyncStore;
   readonly shardCount: number;
   handOver(shard: number, asOf: number): Promise<HandOver>;
+  scrub(shard: number): Promise<ScrubReport>;
 }
 
 /** The buckets and classes that differ, in order, up to what one answer lists. */
@@ -76,6 +79,19 @@ export class SyncRoots implements SyncApi {
     // A shard that never was asked is due anyway.
     if (before !== undefined && dueAsOf < before) store.saveDueAsOf(shard, dueAsOf);
     return null;
+  }
+
+  async scrubNext(): Promise<ShardScrubbed | null> {
+    const { store, clock, shardCount } = this.#ports;
+    const nowMs = clock.nowMs();
+    const scrubbedMs = store.scrubbedMs();
+    const lastMs = (shard: number) => scrubbedMs.get(shard) ?? Number.NEGATIVE_INFINITY;
+    const shards = Array.from({ length: shardCount }, (_, shard) => shard);
+    const [shard] = shards.toSorted((a, b) => lastMs(a) - lastMs(b));
+    if (shard === undefined || lastMs(shard) > nowMs - SCRUB_EVERY_MS) return null;
+    // Before, so that one that fails does not keep the others from their turn.
+    store.saveScrubbedMs(shard, nowMs);
+    return { shard, report: await this.#ports.scrub(shard) };
   }
 
   async state(): Promise<ComparedState> {

@@ -13,6 +13,9 @@ export interface SyncStore {
   saveDueAsOf(shard: number, dueAsOf: number): void;
   handOvers(): StoredHandOver[];
   saveHandOver(handOver: StoredHandOver): void;
+  /** When each shard was scrubbed last, in ms since 1970. */
+  scrubbedMs(): ReadonlyMap<number, number>;
+  saveScrubbedMs(shard: number, timeMs: number): void;
   summary(): Bytes | undefined;
   saveSummary(summary: Bytes): void;
 }

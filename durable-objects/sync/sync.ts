@@ -14,7 +14,7 @@ import { suite } from "../platform-suite.ts";
 import { shardsOf } from "../stubs.ts";
 import { SqlSyncStore } from "./sql-sync-store.ts";
 import type { CountedRoot, RangeSummary } from "./summary.ts";
-import type { ComparedState, SyncApi } from "./sync-api.ts";
+import type { ComparedState, ShardScrubbed, SyncApi } from "./sync-api.ts";
 import { type DifferingRoots, SyncRoots } from "./sync-roots.ts";
 
 /** `SyncRoots` in the node's one sync object. */
@@ -36,6 +36,7 @@ export class Sync extends DurableObject<Env> implements RemoteApi<SyncApi> {
       store: this.#store,
       shardCount: nodeConfig(this.env).shardCount,
       handOver: (shard, asOf) => shards.at(shard).handOver(asOf),
+      scrub: (shard) => shards.at(shard).scrub(),
     });
     return this.#roots;
   }
@@ -62,6 +63,10 @@ export class Sync extends DurableObject<Env> implements RemoteApi<SyncApi> {
 
   async range(asOf: number): Promise<Outcome<RangeSummary>> {
     return attempt(() => this.#started.range(asOf));
+  }
+
+  async scrubNext(): Promise<Outcome<ShardScrubbed | null>> {
+    return attempt(() => this.#started.scrubNext());
   }
 
   async roots(asOf: number): Promise<Outcome<CountedRoot[]>> {

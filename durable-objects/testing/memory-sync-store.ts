@@ -5,6 +5,7 @@ import type { StoredHandOver, SyncStore } from "../sync/sync-store.ts";
 export class MemorySyncStore implements SyncStore {
   #dueAsOfs = new Map<number, number>();
   #handOvers = new Map<number, StoredHandOver>();
+  readonly #scrubbedMs = new Map<number, number>();
   #summary: Bytes | undefined;
 
   transaction<T>(work: () => T): T {
@@ -31,6 +32,14 @@ export class MemorySyncStore implements SyncStore {
 
   saveHandOver(handOver: StoredHandOver): void {
     this.#handOvers.set(handOver.shard, handOver);
+  }
+
+  scrubbedMs(): ReadonlyMap<number, number> {
+    return this.#scrubbedMs;
+  }
+
+  saveScrubbedMs(shard: number, timeMs: number): void {
+    this.#scrubbedMs.set(shard, timeMs);
   }
 
   summary(): Bytes | undefined {

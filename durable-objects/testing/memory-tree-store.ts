@@ -62,6 +62,19 @@ export class MemoryTreeStore implements TreeStore {
     return page;
   }
 
+  topicAfter(range: TopicKeyRange, after: Bytes | null): Bytes | undefined {
+    return this.#of(range).find(({ topicKey }) => !after || compareBytes(topicKey, after) > 0)?.topicKey;
+  }
+
+  blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {
+    const events = this.#whole.events().filter((each) => compareBytes(each.topicKey, topicKey) === 0);
+    const below = events.filter((each) => compareBytes(each.id, id) < 0);
+    return below
+      .sort((a, b) => compareBytes(b.id, a.id))
+      .slice(0, limit)
+      .map(({ id: own, block }) => ({ id: own, block }));
+  }
+
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[] {
     const isWanted = ({ id }: StoredEvent) => prefixes.has(readUint64(id, 8) >> 2n);
     return this.#whole
@@ -96,6 +109,10 @@ export class MemoryTreeStore implements TreeStore {
 
   saveSlotGroup(bucket: number, saved: SavedSlotGroup): void {
     this.#set(this.#groups, `${bucket} ${saved.group}`, { ...saved, bucket });
+  }
+
+  dropSlotGroups(bucket: number): void {
+    for (const { group } of this.savedSlotGroups(bucket)) this.dropSlotGroup(bucket, group);
   }
 
   dropSlotGroup(bucket: number, group: number): void {

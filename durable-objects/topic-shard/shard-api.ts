@@ -19,6 +19,7 @@ import type {
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
+import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
 import type { StoredEvent } from "./shard-store.ts";
 import type { DifferingSlots, ListingForm, NamePage, NameSpan, SlotHash } from "./sync-tree/listings.ts";
@@ -92,6 +93,8 @@ export interface ShardApi {
 
   /** The shard's share of the hash tree as of a slot. */
   handOver(asOf: number): Promise<HandOver>;
+  /** Rebuilds what derives from the events and mends what differs. */
+  scrub(): Promise<ScrubReport>;
   /** What some buckets and classes hold of the compared range. */
   listBuckets(targets: readonly BucketClass[], asOf: number, form: ListingForm): Promise<BucketListing[]>;
   listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]>;

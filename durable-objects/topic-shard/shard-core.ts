@@ -11,6 +11,7 @@ import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
 import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
 import { Delivery } from "./delivery.ts";
 import { recordHeads } from "./heads.ts";
+import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
@@ -71,6 +72,7 @@ export class ShardCore {
   #checkpointed = 0;
   /** Whether this life of the shard began a generation: one is enough for all that comes back. */
   #isNewGeneration = false;
+  #scrub: ShardScrub | undefined;
 
   constructor(store: ShardStore, context: CoreContext) {
     this.#store = store;
@@ -94,6 +96,7 @@ export class ShardCore {
   /** Reads the state anew from what is committed: the last checkpoint and the events after it. */
   reload(): void {
     this.#isNewGeneration = false;
+    this.#scrub = undefined;
     const checkpoint = this.#store.checkpoint();
     this.#delivery.reload(checkpoint.position);
     this.#checkpointed = checkpoint.position;
@@ -251,10 +254,25 @@ export class ShardCore {
     };
     this.#store.insert(stored);
     this.#tree.noteStored(stored);
+    this.#scrub?.noteStored(stored);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+  }
+
+  /** Begins to rebuild what derives from the events, beside what is kept. */
+  beginScrub(): ShardScrub {
+    this.#scrub = new ShardScrub(this.#store, this.#context, this.#tree);
+    return this.#scrub;
+  }
+
+  /** One step of a scrub, inside a transaction; answers whether there is more, which is not so when a write has failed meanwhile. */
+  stepScrub(scrub: ShardScrub, nowMs: number): boolean {
+    if (scrub !== this.#scrub) return false;
+    const isMore = scrub.step(nowMs);
+    if (!isMore) this.#scrub = undefined;
+    return isMore;
   }
 
   /** Delivers what waited longer than 30 s, marked as a gap, inside a transaction. Answers when to come again. */

@@ -21,6 +21,7 @@ import type {
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import { toFed } from "../feed.ts";
+import { logWarning } from "../log.ts";
 import type { NodeIdentity } from "../node-identity.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
@@ -31,6 +32,7 @@ import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { PushFeed } from "./push-feed.ts";
 import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
+import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import { type Envelope, expiryId, ShardCore } from "./shard-core.ts";
 import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
@@ -84,6 +86,7 @@ export class Shard implements ShardApi {
   readonly #parents: ParentSeeker;
   readonly #intake: Intake;
   readonly #rootsReport: RootsReport;
+  #scrubbing: Promise<ScrubReport> | undefined;
 
   /** Reads what the store has. `start` is to follow. */
   constructor(ports: ShardPorts) {
@@ -298,6 +301,30 @@ export class Shard implements ShardApi {
     const handOver = await this.#writer.write(0, () => this.#core.handOver(asOf));
     this.#rootsReport.handedOver(handOver.dueAsOf);
     return handOver;
+  }
+
+  /** One pass at a time; its steps take turns with other writes. */
+  scrub(): Promise<ScrubReport> {
+    this.#scrubbing ??= this.#scrub().finally(() => {
+      this.#scrubbing = undefined;
+    });
+    return this.#scrubbing;
+  }
+
+  async #scrub(): Promise<ScrubReport> {
+    const scrub = this.#core.beginScrub();
+    const step = () => this.#writer.write(0, () => this.#core.stepScrub(scrub, this.#nowMs));
+    while (await step());
+    const { report } = scrub;
+    if (report.roots + report.heads + report.wants > 0)
+      logWarning("scrub_mended", {
+        shard: this.#ports.shard,
+        roots: report.roots,
+        heads: report.heads,
+        wants: report.wants,
+      });
+    if (report.wants > 0) this.#parents.seekSoon();
+    return report;
   }
 
   async listBuckets(

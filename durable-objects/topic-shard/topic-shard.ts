@@ -28,6 +28,7 @@ import { linksOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
+import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import { Shard } from "./shard.ts";
 import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
@@ -180,6 +181,10 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async handOver(asOf: number): Promise<Outcome<HandOver>> {
     return attempt(() => this.#started.handOver(asOf));
+  }
+
+  async scrub(): Promise<Outcome<ScrubReport>> {
+    return attempt(() => this.#started.scrub());
   }
 
   async listBuckets(

@@ -87,6 +87,7 @@ export class MemoryNode {
         this.handOvers++;
         return shards.at(shard).handOver(asOf);
       },
+      scrub: (shard) => shards.at(shard).scrub(),
     });
     for (const { url, key } of addresses) {
       const link = new Link({

@@ -1,158 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Bytes, compareBytes, toHex } from "../../../protocol/bytes.ts";
-import { DEVELOPMENT_GENESIS, Network } from "../../../protocol/genesis.ts";
 import { firstSeqOf } from "../../../protocol/hybrid-clock.ts";
 import { SLOT_MS } from "../../../protocol/retention.ts";
-import { Sketch } from "../../../protocol/sketch.ts";
-import { comparedRange, isInRange, newestAsOf } from "../../../protocol/sync-range.ts";
-import { rootOf, slotGroups, slotHash } from "../../../protocol/sync-tree.ts";
-import { bucketOf } from "../../../protocol/topic.ts";
-import { suite } from "../../platform-suite.ts";
+import { newestAsOf } from "../../../protocol/sync-range.ts";
 import { unpackRecords } from "../../sync/root-records.ts";
 import { MemoryShardStore } from "../../testing/memory-shard-store.ts";
-import {
-  envelopeOf,
-  forgeEvent,
-  newGeneration,
-  onStorage,
-  SUBJECT,
-  signers,
-  wipe,
-} from "../../testing/shard-world.ts";
-import { ShardCore } from "../shard-core.ts";
-import type { ShardStore } from "../shard-store.ts";
+import { envelopeOf, onStorage, wipe } from "../../testing/shard-world.ts";
+import { TREE_TOPICS, TreeNode } from "../../testing/tree-node.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
-import { slotOfId } from "./bucket-leaves.ts";
 import type { HandOver } from "./shard-tree.ts";
-
-/** Slots leave the range of one class soon, and that of another never. */
-const network = new Network(
-  {
-    ...DEVELOPMENT_GENESIS,
-    classes: [
-      { id: 1, name: "short", durationMs: 8 * SLOT_MS, priority: 1 },
-      { id: 2, name: "odd", durationMs: 80 * SLOT_MS + 1, priority: 1 },
-      { id: 7, name: "permanent", durationMs: null, priority: 2 },
-    ],
-    prefixes: [
-      ["", 1],
-      ["odd", 2],
-      ["kept", 7],
-    ],
-    members: signers.map(({ publicKey }) => toHex(publicKey)),
-  },
-  suite,
-);
-/** "odd-0", "short-188" and "kept-17" are chosen so that some share a bucket. */
-const TOPICS = ["short", "odd-0", "kept-0", "kept-1", "odd-1"];
-const START_MS = Date.UTC(2026, 5, 1);
-
-class TreeNode {
-  readonly store: ShardStore;
-  core: ShardCore;
-  nowMs = START_MS;
-
-  constructor(store: ShardStore) {
-    this.store = store;
-    this.core = this.#freshCore();
-  }
-
-  #freshCore(): ShardCore {
-    const context = {
-      network,
-      suite,
-      signer: SUBJECT,
-      shard: 0,
-      shardCount: 1,
-      smallBucketEvents: 3,
-      newGeneration,
-    };
-    return new ShardCore(this.store, context);
-  }
-
-  restart(): void {
-    this.core = this.#freshCore();
-  }
-
-  run<T>(work: () => T): T {
-    try {
-      return this.store.transaction(() => {
-        const result = work();
-        this.core.checkpointWhenDue();
-        return result;
-      });
-    } catch (error) {
-      this.core.reload();
-      throw error;
-    }
-  }
-
-  publish(topic: string, ts: number): void {
-    this.run(() => this.core.publish(envelopeOf(topic, ts, "m"), this.nowMs));
-  }
-
-  arrive(topic: string, ts: number, agoSlots: number, links: Bytes[] = []): void {
-    const timeMs = this.nowMs - agoSlots * SLOT_MS;
-    const event = forgeEvent({
-      topic,
-      ts,
-      links,
-      network,
-      classId: network.classOf(envelopeOf(topic, 0).topic).id,
-      timeMs,
-    });
-    this.run(() => this.core.ingest(event, this.nowMs));
-  }
-
-  handOver(): HandOver {
-    return this.run(() => this.core.handOver(newestAsOf(this.nowMs)));
-  }
-
-  /** What a hand-over must say, from nothing but the stored events. */
-  expected(asOf: number) {
-    const events = this.store.tree.eventsOfTopics({ from: new Uint8Array(), to: null }, null, 1e6, 1e9);
-    const at = (when: number) => {
-      const sketch = new Sketch();
-      const roots = new Map<string, string>();
-      for (const each of events)
-        if (isInRange(comparedRange(network.retentionOf(each.class), when), slotOfId(each.id)))
-          sketch.toggle(bucketOf(each.topicKey), each.id);
-      const groups = Map.groupBy(events, (each) => `${bucketOf(each.topicKey)} ${each.class}`);
-      for (const [name, members] of groups) {
-        const slots = Map.groupBy(members, ({ id }) => slotOfId(id));
-        const leaves = [...slots]
-          .sort(([a], [b]) => a - b)
-          .map(([slot, own]) => ({
-            slot,
-            count: own.length,
-            hash: slotHash(own.map(({ id }) => id).sort(compareBytes), suite),
-          }));
-        const range = comparedRange(network.retentionOf(Number(name.split(" ")[1])), when);
-        const root = rootOf(slotGroups(leaves, range, suite), suite);
-        if (root) roots.set(name, toHex(root));
-      }
-      return { sketch: toHex(sketch.prefix()), roots: Object.fromEntries(roots) };
-    };
-    return { newest: at(asOf), previous: at(asOf - 1) };
-  }
-
-  check(handOver: HandOver): void {
-    const records = handOver.parts.flatMap(({ records: packed }) => unpackRecords(packed));
-    const rootsOf = (which: "newest" | "previous") =>
-      Object.fromEntries(
-        records.flatMap((record) => {
-          const root = record[which];
-          return root ? [[`${record.bucket} ${record.class}`, toHex(root)]] : [];
-        }),
-      );
-    const { sketches } = handOver;
-    expect({
-      newest: { sketch: toHex(sketches.newest), roots: rootsOf("newest") },
-      previous: { sketch: toHex(sketches.previous), roots: rootsOf("previous") },
-    }).toEqual(this.expected(handOver.asOf));
-  }
-}
 
 type Step =
   | { readonly kind: "publish"; topic: number }
@@ -162,7 +18,7 @@ type Step =
   | { readonly kind: "restart" }
   | { readonly kind: "overdue" }
   | { readonly kind: "fail" };
-const topic = fc.nat({ max: TOPICS.length - 1 });
+const topic = fc.nat({ max: TREE_TOPICS.length - 1 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("publish" as const), topic }) },
   {
@@ -185,7 +41,7 @@ const traces = fc.array(step, { maxLength: 50, size: "max" });
 function play(node: TreeNode, trace: readonly Step[]): HandOver[] {
   const handedOver: HandOver[] = [];
   for (const [n, each] of trace.entries()) {
-    const name = "topic" in each ? (TOPICS[each.topic] as string) : "";
+    const name = "topic" in each ? (TREE_TOPICS[each.topic] as string) : "";
     node.nowMs += 11;
     if (each.kind === "publish") node.publish(name, n);
     if (each.kind === "arrive") {

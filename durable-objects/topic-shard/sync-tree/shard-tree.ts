@@ -1,8 +1,8 @@
-import type { Bytes } from "../../../protocol/bytes.ts";
+import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import type { Network } from "../../../protocol/genesis.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
-import { comparedRange, isInRange, leavesAt } from "../../../protocol/sync-range.ts";
+import { comparedRange, isInRange, leavesAt, type SlotRange } from "../../../protocol/sync-range.ts";
 import { rootOf, type SlotLeaf, slotGroupOf, slotGroups } from "../../../protocol/sync-tree.ts";
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
 import {
@@ -13,7 +13,13 @@ import {
   unpackRecords,
 } from "../../sync/root-records.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
-import { BucketLeaves, firstIdOfSlot, SMALL_BUCKET_EVENTS, slotOfId } from "./bucket-leaves.ts";
+import {
+  BucketLeaves,
+  firstIdOfSlot,
+  type LeavesByClass,
+  SMALL_BUCKET_EVENTS,
+  slotOfId,
+} from "./bucket-leaves.ts";
 import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
 import type { ListedEvent } from "./tree-store.ts";
 
@@ -112,9 +118,10 @@ export class ShardTree {
     this.#dirty = new Set(mark.dirty);
     this.#late = [];
     this.#noted = 0;
+    const classes = new Set(this.#context.network.genesis.classes.map(({ id }) => id));
     const records = this.#parts().flatMap((part) => {
       const packed = tree.treeValue(`roots-${part}`);
-      return packed ? unpackRecords(packed) : [];
+      return packed ? unpackRecords(packed).filter((record) => classes.has(record.class)) : [];
     });
     this.#records = new Map(records.map((record) => [keyOf(record), record]));
     this.#newest = sketchOf(tree.treeValue("sketch-newest"));
@@ -178,7 +185,8 @@ export class ShardTree {
     return this.#context.network.retentionOf(id);
   }
 
-  #rangeOf(id: number, asOf: number) {
+  /** The compared range of a class. */
+  rangeOf(id: number, asOf: number): SlotRange {
     return comparedRange(this.#classOf(id), asOf);
   }
 
@@ -201,8 +209,8 @@ export class ShardTree {
   #fold(): boolean {
     for (const { bucket, class: retention, id } of this.#late) {
       const slot = slotOfId(id);
-      if (isInRange(this.#rangeOf(retention, this.#asOf), slot)) this.#newest.toggle(bucket, id);
-      if (isInRange(this.#rangeOf(retention, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
+      if (isInRange(this.rangeOf(retention, this.#asOf), slot)) this.#newest.toggle(bucket, id);
+      if (isInRange(this.rangeOf(retention, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
     }
     const isChanged = this.#late.length > 0;
     this.#late = [];
@@ -242,7 +250,7 @@ export class ShardTree {
       this.#open.delete(slot);
     }
     for (const { bucket, class: id, oldest } of this.#records.values())
-      if (oldest < this.#rangeOf(id, asOf).from) moving.add(bucket);
+      if (oldest < this.rangeOf(id, asOf).from) moving.add(bucket);
     const before = this.#newest;
     this.#previous = asOf - 1 === from ? before : this.#moved(before, from, asOf - 1, moving);
     this.#newest = this.#moved(before, from, asOf, moving);
@@ -260,8 +268,8 @@ export class ShardTree {
     const toggle = (bucket: number, ids: Iterable<ListedEvent>) => {
       for (const { id, class: retention } of ids) {
         const slot = slotOfId(id);
-        const was = isInRange(this.#rangeOf(retention, from), slot);
-        if (was !== isInRange(this.#rangeOf(retention, to), slot)) moved.toggle(bucket, id);
+        const was = isInRange(this.rangeOf(retention, from), slot);
+        if (was !== isInRange(this.rangeOf(retention, to), slot)) moved.toggle(bucket, id);
       }
     };
     for (const bucket of buckets) {
@@ -280,7 +288,7 @@ export class ShardTree {
     let range: { from: number; to: number } | undefined;
     for (const { id } of this.#context.network.genesis.classes) {
       const record = this.#records.get(keyOf({ bucket, class: id }));
-      const end = Math.min(this.#rangeOf(id, to).from, from);
+      const end = Math.min(this.rangeOf(id, to).from, from);
       if (!record || record.oldest >= end) continue;
       range = {
         from: Math.min(range?.from ?? record.oldest, record.oldest),
@@ -288,6 +296,37 @@ export class ShardTree {
       };
     }
     return range;
+  }
+
+  /** Whether the roots of a bucket are those of some leaves, which were read from its events; true while they are not known. */
+  hasRoots(bucket: number, leaves: LeavesByClass): boolean {
+    if (this.#dirty.has(bucket)) return true;
+    return this.#context.network.genesis.classes.every(({ id }) => {
+      const kept = this.#records.get(keyOf({ bucket, class: id }));
+      const right = this.#recordOf(bucket, id, leaves.get(id) ?? []);
+      return isSame(kept?.newest, right.newest) && isSame(kept?.previous, right.previous);
+    });
+  }
+
+  /** Has a bucket's roots computed from its events anew. */
+  distrust(bucket: number): void {
+    this.#store.tree.dropSlotGroups(bucket);
+    this.#dirty.add(bucket);
+  }
+
+  /** Replaces the sketches where they differ; answers whether they did. */
+  replaceSketches(newest: Sketch, previous: Sketch): boolean {
+    this.#fold();
+    const isRight =
+      equalBytes(newest.prefix(), this.#newest.prefix()) &&
+      equalBytes(previous.prefix(), this.#previous.prefix());
+    if (isRight) return false;
+    this.#newest = newest.clone();
+    this.#previous = previous.clone();
+    this.#saveSketches();
+    // So that they are handed over.
+    this.#dirty.add(bucketsOf(this.#context.shard, this.#context.shardCount).from);
+    return true;
   }
 
   /** Whether a bucket holds more than is listed at once. */
@@ -314,8 +353,8 @@ export class ShardTree {
 
   #recordOf(bucket: number, id: number, leaves: readonly SlotLeaf[]): RootRecord {
     const { suite } = this.#context;
-    const newest = this.#rangeOf(id, this.#asOf);
-    const previous = this.#rangeOf(id, this.#asOf - 1);
+    const newest = this.rangeOf(id, this.#asOf);
+    const previous = this.rangeOf(id, this.#asOf - 1);
     const within = leaves.filter(({ slot }) => isInRange(newest, slot));
     return {
       bucket,
@@ -334,6 +373,9 @@ export class ShardTree {
     return packRecords(records);
   }
 }
+
+const isSame = (a: Bytes | null | undefined, b: Bytes | null): boolean =>
+  a && b ? equalBytes(a, b) : !a === !b;
 
 function sketchOf(bytes: Bytes | undefined): Sketch {
   return bytes ? Sketch.fromBytes(bytes) : new Sketch();

@@ -61,6 +61,20 @@ export class SqlTreeStore implements TreeStore {
     return takePage(this.#sql.exec<EventRow>(query, topicKey, id, from, to ?? END_OF_KEYS, limit), maxBytes);
   }
 
+  topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
+    const query = `SELECT min(topic_key) AS key FROM events WHERE topic_key ${after ? ">" : ">="} ? AND topic_key < ?`;
+    const { key } = this.#sql
+      .exec<{ key: ArrayBuffer | null }>(query, after ?? from, to ?? END_OF_KEYS)
+      .one();
+    return key ? bytes(key) : undefined;
+  }
+
+  blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {
+    const query = "SELECT id, block FROM events WHERE topic_key = ? AND id < ? ORDER BY id DESC LIMIT ?";
+    const rows = this.#sql.exec<{ id: ArrayBuffer; block: ArrayBuffer }>(query, topicKey, id, limit);
+    return rows.toArray().map((row) => ({ id: bytes(row.id), block: bytes(row.block) }));
+  }
+
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[] {
     const positions = this.#digests.withPrefixes(prefixes);
     const query = `SELECT e.topic_key, e.id FROM json_each(?) AS wanted JOIN events AS e ON e.position = wanted.value`;
@@ -102,6 +116,10 @@ export class SqlTreeStore implements TreeStore {
       covered,
       leaves,
     );
+  }
+
+  dropSlotGroups(bucket: number): void {
+    this.#sql.exec("DELETE FROM slot_groups WHERE bucket = ?", bucket);
   }
 
   dropSlotGroup(bucket: number, group: number): void {

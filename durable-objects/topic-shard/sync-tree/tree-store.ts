@@ -35,6 +35,10 @@ export interface TreeStore {
     limit: number,
     maxBytes: number,
   ): StoredEvent[];
+  /** The next topic of a range after one, or its first. */
+  topicAfter(range: TopicKeyRange, after: Bytes | null): Bytes | undefined;
+  /** Blocks of a topic with ids below one, the greatest first. */
+  blocksBelow(topicKey: Bytes, id: Bytes, limit: number): { readonly id: Bytes; readonly block: Bytes }[];
   /** Events whose block digest begins with one of these: the first 62 bits, as a number. */
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[];
 
@@ -44,4 +48,5 @@ export interface TreeStore {
   savedSlotGroups(bucket: number): SavedSlotGroup[];
   saveSlotGroup(bucket: number, saved: SavedSlotGroup): void;
   dropSlotGroup(bucket: number, group: number): void;
+  dropSlotGroups(bucket: number): void;
 }
