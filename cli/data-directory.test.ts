@@ -48,10 +48,12 @@ describe("a data directory", () => {
     const directory = await DataDirectory.open(folder);
     expect(JSON.parse(readFileSync(launcherFile(), "utf8"))).toMatchObject({ pid: process.pid });
     const { did } = directory.key();
+    const secret = directory.adminSecret();
     await directory.close();
-    expect(readdirSync(folder)).toEqual(["node.key"]);
+    expect(readdirSync(folder).sort()).toEqual(["admin-secret", "node.key"]);
     const again = await DataDirectory.open(folder);
     expect(again.key().did).toBe(did);
+    expect(again.adminSecret()).toBe(secret);
     await again.close();
   });
 

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSyn
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
+import { keptAdminSecret } from "./admin-secret.ts";
 import { CommandError, systemErrorCode } from "./command-error.ts";
 import { keptNodeKey, type NodeKey } from "./node-key.ts";
 import {
@@ -107,6 +108,15 @@ export class DataDirectory {
 
   get keyFile(): string {
     return join(this.path, "node.key");
+  }
+
+  /** The secret of the node's admin API, made at the first start. */
+  adminSecret(): string {
+    return keptAdminSecret(this.adminSecretFile);
+  }
+
+  get adminSecretFile(): string {
+    return join(this.path, "admin-secret");
   }
 
   /** Lets go of the directory; no workerd of its runs any more. */

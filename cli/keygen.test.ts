@@ -92,6 +92,29 @@ describe("keygen", () => {
     expect(statSync(out).mode & 0o777).toBe(0o600);
   });
 
+  it("makes an admin secret too: beside the key's file, or shown on stderr", () => {
+    const out = join(folder, "key");
+    const { stderr } = run({ out });
+    const file = `${out}.admin-secret`;
+    const secret = readFileSync(file, "utf8").trim();
+    expect(secret).toMatch(/^[0-9a-f]{64}$/);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(stderr).toContain(`npx wrangler secret put ADMIN_SECRET < ${file}`);
+    expect(stderr).not.toContain(secret);
+    const shown = run({ genesis: false });
+    const line = /^admin +([0-9a-f]{64})$/m.exec(shown.stderr);
+    expect(line?.[1]).not.toBe(shown.stdout.trim());
+    expect(shown.stderr).toContain("npx wrangler secret put ADMIN_SECRET");
+  });
+
+  it("never overwrites an admin secret, and then makes no key", () => {
+    const out = join(folder, "key");
+    writeFileSync(`${out}.admin-secret`, "precious");
+    expect(run({ out }).error).toMatchObject({ message: expect.stringContaining("exists already") });
+    expect(readFileSync(`${out}.admin-secret`, "utf8")).toBe("precious");
+    for (const path of [out, join(folder, "genesis.json")]) expect(existsSync(path)).toBe(false);
+  });
+
   it("never overwrites a key", () => {
     const out = join(folder, "key");
     writeFileSync(out, "precious");
@@ -119,7 +142,8 @@ describe("keygen", () => {
 
   it("prints JSON", () => {
     const { stdout, stderr } = run({ json: true, genesis: false });
-    const { seed, publicKey, did, ...rest } = JSON.parse(stdout);
+    const { seed, publicKey, did, adminSecret, ...rest } = JSON.parse(stdout);
+    expect(adminSecret).toMatch(/^[0-9a-f]{64}$/);
     expect(publicKey).toBe(publicKeyOf(seed));
     expect(toHex(parsePublicKey(did))).toBe(publicKey);
     expect({ rest, stderr }).toEqual({ rest: {}, stderr: "" });
@@ -128,7 +152,14 @@ describe("keygen", () => {
   it("keeps the secret out of the JSON when a file has it", () => {
     const out = join(folder, "key");
     const { stdout } = run({ json: true, out });
-    expect(Object.keys(JSON.parse(stdout)).sort()).toEqual(["did", "genesis", "publicKey", "seedFile"]);
-    expect(stdout).not.toContain(readFileSync(out, "utf8").trim());
+    expect(Object.keys(JSON.parse(stdout)).sort()).toEqual([
+      "adminSecretFile",
+      "did",
+      "genesis",
+      "publicKey",
+      "seedFile",
+    ]);
+    for (const file of [out, `${out}.admin-secret`])
+      expect(stdout).not.toContain(readFileSync(file, "utf8").trim());
   });
 });

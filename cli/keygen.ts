@@ -1,15 +1,16 @@
 import { existsSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { DEFAULT_POLICY, type Genesis, parseGenesis } from "../protocol/genesis.ts";
+import { makeAdminSecret } from "./admin-secret.ts";
 import { CommandError, systemErrorCode } from "./command-error.ts";
-import { makeNodeKey, type NodeKey, writeNewFile, writeNodeKey } from "./node-key.ts";
+import { makeNodeKey, type NodeKey, writeNewFile, writeNodeKey, writeSecretFile } from "./node-key.ts";
 
 export interface KeygenOptions {
   /** The network's name, 1 to 64 characters. */
   readonly name: string;
   /** Where the genesis document goes; false: none is made. */
   readonly genesis: string | false;
-  /** A file for the secret, instead of stdout. */
+  /** A file for the key, instead of stdout; the admin secret goes into another beside it. */
   readonly out?: string;
   readonly json?: boolean;
 }
@@ -31,7 +32,16 @@ export function makeGenesis(name: string, publicKey: string, createdMs: number):
   });
 }
 
+/** What a new node needs. */
+interface Secrets {
+  readonly key: NodeKey;
+  readonly adminSecret: string;
+}
+
 const PUT_SECRET = "npx wrangler secret put NODE_KEY";
+const PUT_ADMIN_SECRET = "npx wrangler secret put ADMIN_SECRET";
+
+const adminSecretFile = (out: string): string => `${out}.admin-secret`;
 
 function refuseExisting(path: string, what: string, mend: string): void {
   if (existsSync(path)) {
@@ -51,26 +61,37 @@ function writeNew(path: string, write: () => void): void {
   }
 }
 
-function writeFiles(options: KeygenOptions, key: NodeKey, genesis: Genesis): void {
+/** Writes all or none. */
+function writeFiles(options: KeygenOptions, { key, adminSecret }: Secrets, genesis: Genesis): void {
   const { genesis: genesisPath, out } = options;
-  if (genesisPath !== false) {
-    const text = `${JSON.stringify(genesis, null, 2)}\n`;
-    writeNew(genesisPath, () => writeNewFile(genesisPath, text, 0o644));
-  }
-  if (out === undefined) return;
+  const written: string[] = [];
+  const put = (path: string, write: () => void) => {
+    writeNew(path, write);
+    written.push(path);
+  };
   try {
-    writeNew(out, () => writeNodeKey(out, key));
+    if (genesisPath !== false) {
+      const text = `${JSON.stringify(genesis, null, 2)}\n`;
+      put(genesisPath, () => writeNewFile(genesisPath, text, 0o644));
+    }
+    if (out === undefined) return;
+    put(out, () => writeNodeKey(out, key));
+    put(adminSecretFile(out), () => writeSecretFile(adminSecretFile(out), adminSecret));
   } catch (error) {
-    if (genesisPath !== false) rmSync(genesisPath);
+    for (const path of written) rmSync(path);
     throw error;
   }
 }
 
-function nextSteps(options: KeygenOptions, key: NodeKey): string {
+function nextSteps(options: KeygenOptions, { key, adminSecret }: Secrets): string {
   const putSecret = options.out
     ? `${PUT_SECRET} < ${options.out}`
     : `unless this was: npx pennypost keygen | ${PUT_SECRET}\n     run ${PUT_SECRET}, and paste the key`;
+  const putAdminSecret = options.out
+    ? `${PUT_ADMIN_SECRET} < ${adminSecretFile(options.out)}`
+    : `${PUT_ADMIN_SECRET}, and paste the admin secret above: it opens the node's admin API`;
   const lines = [`public key  ${key.did}`, `            ${key.publicKey}`];
+  if (options.out === undefined) lines.push(`admin       ${adminSecret}`);
   if (options.genesis !== false) {
     lines.push(`genesis     ${options.genesis}: this key is the only member and record key`);
   }
@@ -78,15 +99,16 @@ function nextSteps(options: KeygenOptions, key: NodeKey): string {
     "",
     "Next:",
     `  1. ${putSecret}`,
-    "  2. keep a backup of the key: Cloudflare shows a secret to nobody, and a lost key is a lost member",
+    `  2. ${putAdminSecret}`,
+    "  3. keep a backup of the key: Cloudflare shows a secret to nobody, and a lost key is a lost member",
     options.genesis === false
-      ? "  3. ask the network's operators to admit the public key, and take their genesis document"
-      : "  3. npm run deploy",
+      ? "  4. ask the network's operators to admit the public key, and take their genesis document"
+      : "  4. npm run deploy",
   );
   return `${lines.join("\n")}\n`;
 }
 
-/** Makes a node's key and, unless told otherwise, the genesis document of a new network. */
+/** Makes a node's key, a secret for its admin API and, unless told otherwise, the genesis document of a new network. */
 export function keygen(options: KeygenOptions, output: Output, nowMs: number): void {
   if (options.genesis !== false) {
     refuseExisting(
@@ -96,7 +118,8 @@ export function keygen(options: KeygenOptions, output: Output, nowMs: number): v
     );
   }
   if (options.out !== undefined) {
-    refuseExisting(options.out, "a key", "npx pennypost keygen --out ANOTHER_FILE");
+    for (const path of [options.out, adminSecretFile(options.out)])
+      refuseExisting(path, "a key", "npx pennypost keygen --out ANOTHER_FILE");
     if (options.genesis !== false && resolve(options.out) === resolve(options.genesis)) {
       throw new CommandError(
         "--out and --genesis name the same file; no key was made",
@@ -105,14 +128,17 @@ export function keygen(options: KeygenOptions, output: Output, nowMs: number): v
     }
   }
   const key = makeNodeKey();
-  writeFiles(options, key, makeGenesis(options.name, key.publicKey, nowMs));
+  const adminSecret = makeAdminSecret();
+  writeFiles(options, { key, adminSecret }, makeGenesis(options.name, key.publicKey, nowMs));
   if (options.json) {
     const { seed, publicKey, did } = key;
-    const secret = options.out === undefined ? { seed } : { seedFile: options.out };
+    const { out } = options;
+    const secret =
+      out === undefined ? { seed, adminSecret } : { seedFile: out, adminSecretFile: adminSecretFile(out) };
     const genesis = options.genesis === false ? {} : { genesis: options.genesis };
     output.stdout(`${JSON.stringify({ ...secret, publicKey, did, ...genesis })}\n`);
     return;
   }
   if (options.out === undefined) output.stdout(`${key.seed}\n`);
-  output.stderr(nextSteps(options, key));
+  output.stderr(nextSteps(options, { key, adminSecret }));
 }

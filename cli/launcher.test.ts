@@ -150,7 +150,11 @@ describe("a network of local nodes", { timeout: 120_000 }, () => {
     const page = await call("query", { contentTopics: [envelope.contentTopic] });
     expect(await page.json()).toMatchObject({ envelopes: [envelope] });
     expect(await second.end("SIGTERM")).toBe(0);
-    expect(readdirSync(join(folder, "data", "node-1")).sort()).toEqual(["node.key", "storage"]);
+    expect(readdirSync(join(folder, "data", "node-1")).sort()).toEqual([
+      "admin-secret",
+      "node.key",
+      "storage",
+    ]);
   });
 });
 

@@ -120,6 +120,8 @@ async function runNodes(plans: readonly Plan[], stop: StopRequest): Promise<void
       );
     }
     for (const scheduler of schedulers) scheduler.start();
+    for (const { label, directory } of plans)
+      say(`${label}: its admin secret is in ${directory.adminSecretFile}`);
     process.stdout.write(`pennypost: ready ${nodes.map(({ url }) => url).join(" ")}\n`);
     await stop.requested;
   } finally {

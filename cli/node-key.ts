@@ -39,9 +39,12 @@ export const writeNewFile = (path: string, text: string, mode: number): void =>
 
 const OWNER_ONLY = 0o600;
 
-/** Keeps a key's secret in a new file that its owner alone can read. @throws with code EEXIST. */
-export const writeNodeKey = (path: string, key: NodeKey): void =>
-  writeNewFile(path, `${key.seed}\n`, OWNER_ONLY);
+/** Keeps a secret in a new file that its owner alone can read. @throws with code EEXIST. */
+export const writeSecretFile = (path: string, secret: string): void =>
+  writeNewFile(path, `${secret}\n`, OWNER_ONLY);
+
+/** Keeps a key's secret in such a file. @throws with code EEXIST. */
+export const writeNodeKey = (path: string, key: NodeKey): void => writeSecretFile(path, key.seed);
 
 /** The key kept in the file, made at the first start. */
 export function keptNodeKey(path: string): NodeKey {

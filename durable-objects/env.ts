@@ -1,5 +1,5 @@
 import type { Hub } from "./hub/hub.ts";
-import type { NodeState } from "./node-state.ts";
+import type { NodeState } from "./node-state/node-state.ts";
 import type { PeerLink } from "./peer-link/peer-link.ts";
 import type { Sync } from "./sync/sync.ts";
 import type { TopicShard } from "./topic-shard/topic-shard.ts";
@@ -20,6 +20,8 @@ export interface Env {
   readonly SHARDS?: string;
   /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */
   readonly NODE_KEY?: string;
+  /** Secret: who sends it may use the admin API; at least 32 characters. Without it that API is off. */
+  readonly ADMIN_SECRET?: string;
   /** "true" on a local node only: allows the development genesis, and peers on loopback. */
   readonly LOCAL?: string;
 }

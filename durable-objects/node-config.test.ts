@@ -16,7 +16,7 @@ const [first, second] = [1, 2].map((n) => portableSigner(new Uint8Array(32).fill
 const genesis = { ...DEVELOPMENT_GENESIS, name: "real", members: [toHex(own)] };
 const GENESIS = JSON.stringify(genesis);
 
-type Settings = Partial<Pick<Env, "GENESIS" | "PEERS" | "SHARDS" | "NODE_KEY" | "LOCAL">>;
+type Settings = Partial<Pick<Env, "GENESIS" | "PEERS" | "SHARDS" | "NODE_KEY" | "ADMIN_SECRET" | "LOCAL">>;
 /** Bindings are not read here: settings alone make a configuration. */
 const read = (settings: Settings) => nodeConfig(settings as Env);
 const deployed = (settings: Settings = {}) => read({ NODE_KEY: SEED, GENESIS, ...settings });
@@ -59,6 +59,13 @@ describe("a configuration", () => {
     }
   });
 
+  test("has an admin secret where one is set", () => {
+    const ADMIN_SECRET = `  ${"s".repeat(32)}\n`;
+    expect(deployed({ ADMIN_SECRET }).adminSecret).toBe("s".repeat(32));
+    for (const settings of [{}, { ADMIN_SECRET: "" }, { ADMIN_SECRET: " \n" }])
+      expect(deployed(settings)).not.toHaveProperty("adminSecret");
+  });
+
   test("leaves out this node itself, so that one list serves all", () => {
     const PEERS = [own, first].map((key, i) => `${toHex(key)}@https://n${i}.example`).join();
     expect(deployed({ PEERS }).peers).toEqual([{ url: "https://n1.example", key: first }]);
@@ -85,6 +92,13 @@ describe("a wrong setting is named", () => {
     expect(name).toBe("NODE_KEY");
     expect(message).toContain("keygen");
     expect(message).not.toContain("42424242");
+  });
+
+  test("ADMIN_SECRET too short, which is not repeated", () => {
+    const [name, message] = fault(() => deployed({ ADMIN_SECRET: "guess".repeat(6) }));
+    expect(name).toBe("ADMIN_SECRET");
+    expect(message).toContain("at least 32 characters");
+    expect(message).not.toContain("guess");
   });
 
   test.each<[string, string]>([

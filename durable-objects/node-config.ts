@@ -2,7 +2,7 @@ import { type Bytes, equalBytes, fromHex } from "../protocol/bytes.ts";
 import type { Signer } from "../protocol/crypto.ts";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network, parseGenesis } from "../protocol/genesis.ts";
-import { DEFAULT_SHARDS } from "../protocol/limits.ts";
+import { DEFAULT_SHARDS, MIN_ADMIN_SECRET_CHARACTERS } from "../protocol/limits.ts";
 import { type PeerAddress, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
 import type { Env } from "./env.ts";
@@ -14,6 +14,8 @@ export const VERSION = "0.1.0";
 export interface NodeConfig extends NodeIdentity {
   /** A node on the operator's own machine. */
   readonly isLocal: boolean;
+  /** Opens the admin API, which is off without it. */
+  readonly adminSecret?: string;
 }
 
 const misconfigured = (name: string, why: string) =>
@@ -59,6 +61,16 @@ function readSigner(seed: string | undefined): Signer {
   return platformSigner(fromHex(seed.trim()));
 }
 
+function readAdminSecret(text: string | undefined): Pick<NodeConfig, "adminSecret"> {
+  const adminSecret = text?.trim();
+  if (!adminSecret) return {};
+  if (adminSecret.length >= MIN_ADMIN_SECRET_CHARACTERS) return { adminSecret };
+  throw misconfigured(
+    "ADMIN_SECRET",
+    `a secret of at least ${MIN_ADMIN_SECRET_CHARACTERS} characters is needed; \`npx pennypost keygen\` makes one`,
+  );
+}
+
 function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Bytes): PeerAddress[] {
   const rules = { isLocal, mayBeBare: network.isOpen };
   const peers = settingOf("PEERS", () => parsePeerAddresses(text, rules));
@@ -79,6 +91,7 @@ function read(env: Env): NodeConfig {
     network,
     shardCount,
     isLocal,
+    ...readAdminSecret(env.ADMIN_SECRET),
     peers: readPeers(env.PEERS ?? "", isLocal, network, signer.publicKey),
   };
 }

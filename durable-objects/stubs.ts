@@ -1,5 +1,9 @@
+import { platformClock } from "./clock.ts";
 import type { Env } from "./env.ts";
 import { nodeConfig } from "./node-config.ts";
+import type { ConductApi } from "./node-state/conduct-api.ts";
+import type { EvidenceApi } from "./node-state/evidence-api.ts";
+import { RememberedConduct } from "./node-state/remembered-conduct.ts";
 import { outcomeOf } from "./outcome.ts";
 import type { LinkApi } from "./peer-link/link-api.ts";
 import type { SyncApi } from "./sync/sync-api.ts";
@@ -12,6 +16,7 @@ export const shardStub = (env: Env, shard: number) =>
   env.TOPIC_SHARD.get(env.TOPIC_SHARD.idFromName(`shard-${shard}`));
 export const hubStub = (env: Env, hub: number) => env.HUB.get(env.HUB.idFromName(`hub-${hub}`));
 export const syncStub = (env: Env) => env.SYNC.get(env.SYNC.idFromName("sync"));
+export const nodeStateStub = (env: Env) => env.NODE_STATE.get(env.NODE_STATE.idFromName("node"));
 export const peerLinkStub = (env: Env, url: string) => env.PEER_LINK.get(env.PEER_LINK.idFromName(url));
 
 /** The node's shards, each behind its Durable Object. @throws PennypostError `misconfigured`. */
@@ -38,6 +43,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     attachHub: (name) => outcomeOf("shard", stub().attachHub(name)),
     deliveredAfter: (position, topicKeys) => outcomeOf("shard", stub().deliveredAfter(position, topicKeys)),
     checkClock: () => outcomeOf("shard", stub().checkClock()),
+    newestOf: (origin) => outcomeOf("shard", stub().newestOf(origin)),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
     scrub: () => outcomeOf("shard", stub().scrub()),
     listBuckets: (targets, asOf, form) => outcomeOf("shard", stub().listBuckets(targets, asOf, form)),
@@ -59,10 +65,12 @@ export function linksOf(env: Env): { of(url: string): LinkApi } {
       return {
         push: (run, ephemeral) => outcomeOf("peer link", stub().push(url, run, ephemeral)),
         want: (want) => outcomeOf("peer link", stub().want(url, want)),
+        refused: (rules) => outcomeOf("peer link", stub().refused(url, rules)),
         pull: () => outcomeOf("peer link", stub().pull(url)),
         sync: () => outcomeOf("peer link", stub().sync(url)),
         round: () => outcomeOf("peer link", stub().round(url)),
         heard: (key, hasNews) => outcomeOf("peer link", stub().heard(url, key, hasNews)),
+        state: () => outcomeOf("peer link", stub().state(url)),
       };
     },
   };
@@ -81,4 +89,28 @@ export function syncOf(env: Env): SyncApi {
     roots: (asOf) => outcomeOf("sync", stub().roots(asOf)),
     scrubNext: () => outcomeOf("sync", stub().scrubNext()),
   };
+}
+
+/** What peers did that broke rules, and the proofs against origins, in the node's Durable Object. */
+export function nodeStateOf(env: Env): ConductApi & EvidenceApi {
+  const stub = () => nodeStateStub(env);
+  return {
+    breach: (peer, rules) => outcomeOf("node state", stub().breach(peer, rules)),
+    suspendedUntil: (peer) => outcomeOf("node state", stub().suspendedUntil(peer)),
+    conductRecords: () => outcomeOf("node state", stub().conductRecords()),
+    resume: (peer) => outcomeOf("node state", stub().resume(peer)),
+    keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
+    proofs: (origin, after, limit) => outcomeOf("node state", stub().proofs(origin, after, limit)),
+  };
+}
+
+const conducts = new WeakMap<Env, RememberedConduct>();
+
+/** One for each isolate, which remembers who is suspended. */
+export function conductOf(env: Env): RememberedConduct {
+  const known = conducts.get(env);
+  if (known) return known;
+  const fresh = new RememberedConduct(nodeStateOf(env), platformClock);
+  conducts.set(env, fresh);
+  return fresh;
 }

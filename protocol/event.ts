@@ -201,20 +201,15 @@ function encodedGrant(grant: Record<string, unknown>): Bytes {
   }
 }
 
-/** The topic key of an event, as its block says; undefined when the block is unreadable and would be refused. */
-export function topicKeyOfWire({ block }: WireEvent, suite: CryptoSuite): Bytes | undefined {
-  try {
-    return topicKey(decodeBlock(block).topic, suite);
-  } catch {
-    return undefined;
-  }
-}
-
 /** The links of a block that was checked before it was stored: a fifth of the time of `decodeBlock`. */
 export function linksOfStoredBlock(block: Uint8Array): Bytes[] {
   const { links } = decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as { readonly links: unknown };
   return linksOf(links);
 }
+
+/** The origin of a block that was checked before it was stored: what a canonical block ends with. */
+export const originOfStoredBlock = (block: Uint8Array): Bytes =>
+  new Uint8Array(block.subarray(-PUBLIC_KEY_BYTES));
 
 /** The name of an event, as its block says; undefined when the block is unreadable and would be refused. */
 export function nameOfWire(

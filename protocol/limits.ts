@@ -24,6 +24,8 @@ export const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 export const MAX_BATCHED_PAGE_BYTES = 2 * 1024 * 1024;
 export const MAX_TOPICS_PER_SUBSCRIPTION = 10_000;
 
+/** Nobody guesses as much. */
+export const MIN_ADMIN_SECRET_CHARACTERS = 32;
 export const MAX_SHARDS = 1_024;
 export const DEFAULT_SHARDS = 16;
 

@@ -30,7 +30,13 @@ export const SYNC_PATHS = [
   "/peer/v1/sync/lacking",
 ] as const;
 export type SyncPath = (typeof SYNC_PATHS)[number];
-export const PEER_PATHS = ["/peer/v1/push", "/peer/v1/pull", "/peer/v1/want", ...SYNC_PATHS] as const;
+export const PEER_PATHS = [
+  "/peer/v1/push",
+  "/peer/v1/pull",
+  "/peer/v1/want",
+  "/peer/v1/newest",
+  ...SYNC_PATHS,
+] as const;
 export type PeerPath = (typeof PEER_PATHS)[number];
 
 /** An event named with its topic, so that any node finds the shard that would hold it. */

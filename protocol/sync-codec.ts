@@ -22,6 +22,7 @@ import {
   type CompareQuestion,
   FIRST_CELLS,
   GROUP_TAG_BYTES,
+  MAX_ASKED_GROUPS,
   MAX_ASKED_ROOTS,
   MAX_ASKED_SLOTS,
   MAX_ASKED_SYMBOLS,
@@ -153,7 +154,7 @@ const askedSlots = z
   .tuple([
     bucket,
     classId,
-    z.array(uint32).max(MAX_ASKED_SLOTS),
+    z.array(uint32).max(MAX_ASKED_GROUPS),
     packed(NUMBERED_HASH_BYTES, MAX_ASKED_SLOTS),
     slotPlace.nullable(),
   ])
@@ -166,9 +167,13 @@ const askedSlots = z
       place,
     }),
   );
+const total = (list: readonly AskedSlots[], of: "groups" | "slots") =>
+  list.reduce((sum, each) => sum + each[of].length, 0);
 const slotsSchema = z
-  .tuple([uint32, z.array(askedSlots).max(MAX_ASKED_SLOTS)])
-  .transform(([asOf, asked]): SlotsQuestion => ({ asOf, parts: asked }));
+  .tuple([uint32, z.array(askedSlots).max(MAX_ASKED_GROUPS)])
+  .transform(([asOf, asked]): SlotsQuestion => ({ asOf, parts: asked }))
+  .refine(({ parts: asked }) => total(asked, "groups") <= MAX_ASKED_GROUPS, "too many slot groups")
+  .refine(({ parts: asked }) => total(asked, "slots") <= MAX_ASKED_SLOTS, "too many slots");
 const slotsAnswerSchema = z
   .tuple([
     z.array(z.tuple([bucket, classId, uint32, topics])).max(MAX_LISTED_IDS),

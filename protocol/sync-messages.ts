@@ -1,6 +1,7 @@
 import type { Bytes } from "./bytes.ts";
 import type { WireEvent } from "./event.ts";
 import type { EventName } from "./peer-messages.ts";
+import { SLOTS_PER_GROUP } from "./sync-tree.ts";
 
 /**
  * What two nodes say to each other in anti-entropy. The one who asks keeps the whole state of a run, the one who answers
@@ -13,8 +14,10 @@ export const FIRST_CELLS = 32;
 export const GROUP_TAG_BYTES = 4;
 /** Roots (35 bytes each) of one question; more of them are asked in further questions. */
 export const MAX_ASKED_ROOTS = 8_192;
-/** Slot hashes (40 bytes each) of one question. */
+/** Slot hashes (36 bytes each) of one question, over all its parts. */
 export const MAX_ASKED_SLOTS = 8_192;
+/** Slot groups of one question, over all its parts, and so its parts: for each the answering node reads a bucket. */
+export const MAX_ASKED_GROUPS = MAX_ASKED_SLOTS / SLOTS_PER_GROUP;
 /** An answer of lists ends when it has this many ids, or hashes of slot groups. */
 export const MAX_LISTED_IDS = 8_192;
 export const MAX_OFFERED_NAMES = 4_096;

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, concatBytes } from "./bytes.ts";
+import { type Bytes, concatBytes } from "./bytes.ts";
 import type { CryptoSuite } from "./crypto.ts";
 import { isInRange, type SlotRange } from "./sync-range.ts";
 
@@ -92,22 +92,3 @@ export function bucketGroupHash(roots: readonly BucketRoot[], suite: CryptoSuite
 /** The hash of all that a node holds in the compared range. `groups` has 64 hashes, joined. */
 export const nodeRoot = (groups: Uint8Array, suite: CryptoSuite): Bytes =>
   suite.sha256(concatBytes(Uint8Array.of(TAGS.node), groups));
-
-/** What two sorted lists of ids do not share. */
-export function idDifference(
-  mine: readonly Bytes[],
-  theirs: readonly Bytes[],
-): { readonly lacking: Bytes[]; readonly surplus: Bytes[] } {
-  const lacking: Bytes[] = [];
-  const surplus: Bytes[] = [];
-  let [i, j] = [0, 0];
-  while (i < mine.length || j < theirs.length) {
-    const [a, b] = [mine[i], theirs[j]];
-    const order = a === undefined ? 1 : b === undefined ? -1 : compareBytes(a, b);
-    if (order < 0) surplus.push(a as Bytes);
-    else if (order > 0) lacking.push(b as Bytes);
-    if (order <= 0) i++;
-    if (order >= 0) j++;
-  }
-  return { lacking, surplus };
-}

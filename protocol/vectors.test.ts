@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { compareBytes, fromHex, readUint64, toHex, utf8 } from "./bytes.ts";
+import { type Bytes, compareBytes, concatBytes, fromHex, readUint64, toHex, utf8 } from "./bytes.ts";
 import { portableSigner, portableSuite } from "./crypto.ts";
 import { createEvent, decodeBlock, envelopeDigest, signedBytes } from "./event.ts";
 import { digestOfId, eventCid, parseEventCid } from "./event-id.ts";
@@ -10,6 +10,16 @@ import { nextSeq, shardOfSeq, timeOfSeq } from "./hybrid-clock.ts";
 import { expiresAtMs, expiryLine, slotOfSeq } from "./retention.ts";
 import { decodeDifference, SKETCH_CELLS, Sketch } from "./sketch.ts";
 import { cellsOfSymbol, checkOfSymbol, placeOfSymbol, SYMBOL_BYTES, symbolOf } from "./sketch-symbol.ts";
+import { comparedRange, isInRange, leavesAt, newestAsOf } from "./sync-range.ts";
+import {
+  BUCKET_GROUPS,
+  bucketGroupHash,
+  bucketGroupOf,
+  nodeRoot,
+  rootOf,
+  slotGroups,
+  slotHash,
+} from "./sync-tree.ts";
 import { bucketOf, checkTopic, shardOf, topicKey } from "./topic.ts";
 import { judgeEvent } from "./validity.ts";
 import clock from "./vectors/clock.json" with { type: "json" };
@@ -21,6 +31,7 @@ import refused from "./vectors/refused.json" with { type: "json" };
 import retention from "./vectors/retention.json" with { type: "json" };
 import signatures from "./vectors/signatures.json" with { type: "json" };
 import sketch from "./vectors/sketch.json" with { type: "json" };
+import syncTree from "./vectors/sync-tree.json" with { type: "json" };
 import topics from "./vectors/topics.json" with { type: "json" };
 
 /** Our code against the committed files, which other implementations are held to as well. */
@@ -187,5 +198,69 @@ describe("sketch.json", () => {
   test.each(sketch.differences)("$description", ({ mine, theirs, symbols }) => {
     const decoded = decodeDifference(fromHex(mine), fromHex(theirs));
     expect(decoded?.sort(compareBytes).map(toHex) ?? null).toEqual(symbols);
+  });
+});
+
+describe("sync-tree.json", () => {
+  const classOf = (durationMs: number | null) => ({ id: 0, name: "class", durationMs, priority: 0 });
+  const EVERYTHING = { from: 0, to: 2 ** 22 };
+
+  test.each(syncTree.slots)("$description", ({ ids, hash }) => {
+    expect(toHex(slotHash(ids.map(fromHex), suite))).toBe(hash);
+    expect(toHex(suite.sha256(fromHex(`00${ids.join("")}`)))).toBe(hash);
+  });
+
+  test.each(syncTree.roots)("$description", ({ leaves, from, to, groups, root }) => {
+    const made = slotGroups(
+      leaves.map(({ slot, hash }) => ({ slot, count: 1, hash: fromHex(hash) })),
+      { from, to },
+      suite,
+    );
+    expect(made.map(({ group, hash }) => ({ group, hash: toHex(hash) }))).toEqual(groups);
+    const rootMade = rootOf(made, suite);
+    expect(rootMade ? toHex(rootMade) : null).toBe(root);
+  });
+
+  test.each(syncTree.bucketGroups)("$description", ({ roots, hash }) => {
+    const members = roots.map((each) => ({ ...each, root: fromHex(each.root) }));
+    expect(toHex(bucketGroupHash(members, suite))).toBe(hash);
+  });
+
+  test.each(syncTree.nodes)("$description", ({ events: placed, groups, root }) => {
+    const roots = [...Map.groupBy(placed, (each) => each.bucket * 256 + each.class)]
+      .sort(([a], [b]) => a - b)
+      .map(([key, members]) => {
+        const ids = members.map(({ id }) => fromHex(id)).sort(compareBytes);
+        const leaves = [...Map.groupBy(ids, (id) => slotOfSeq(readUint64(id)))].map(([slot, own]) => ({
+          slot,
+          count: own.length,
+          hash: slotHash(own, suite),
+        }));
+        const made = rootOf(slotGroups(leaves, EVERYTHING, suite), suite) as Bytes;
+        return { bucket: key >> 8, class: key & 255, root: made };
+      });
+    const hashes = Array.from({ length: BUCKET_GROUPS }, (_, group) =>
+      bucketGroupHash(
+        roots.filter(({ bucket }) => bucketGroupOf(bucket) === group),
+        suite,
+      ),
+    );
+    const expected = new Map(groups.map(({ group, hash }) => [group, hash]));
+    expect(hashes.map(toHex)).toEqual(hashes.map((_, group) => expected.get(group) ?? "00".repeat(32)));
+    expect(toHex(nodeRoot(concatBytes(...hashes), suite))).toBe(root);
+  });
+
+  test.each(syncTree.ranges)("$description", ({ durationMs, asOf, from, to, leavesAt: leaves }) => {
+    const retention = classOf(durationMs);
+    expect(comparedRange(retention, asOf)).toEqual({ from, to });
+    if (from >= to) return;
+    expect(leavesAt(retention, from)).toBe(leaves);
+    if (leaves === null) return;
+    const isIn = [leaves - 1, leaves].map((at) => isInRange(comparedRange(retention, at), from));
+    expect(isIn).toEqual([true, false]);
+  });
+
+  test.each(syncTree.times)("$description", ({ nowMs, asOf }) => {
+    expect(newestAsOf(nowMs)).toBe(asOf);
   });
 });

@@ -18,8 +18,8 @@ export interface Write {
 /** The methods of a store: a new one must be put into its list, since a write that is not noted would not be crash-safe. */
 export interface StoreMethods {
   readonly reads: readonly string[];
-  /** With the argument that names the row that is replaced, where a write replaces a row. */
-  readonly writes: Readonly<Record<string, number | null>>;
+  /** With the name of the row that a write replaces, where it replaces one. */
+  readonly writes: Readonly<Record<string, ((...args: never[]) => string | number) | null>>;
 }
 
 type Method = (...args: unknown[]) => unknown;
@@ -46,8 +46,11 @@ export class GuardedStore<State> {
   ): T {
     const calls = new Map<string, Method>();
     for (const name of methods.reads) calls.set(name, (...args) => this.#read(of, name, args));
-    for (const [name, key] of Object.entries(methods.writes))
-      calls.set(name, (...args) => this.#write(of, { method: name, args }, key));
+    for (const [name, keyOf] of Object.entries(methods.writes))
+      calls.set(name, (...args) => {
+        const key = keyOf ? `${name} ${keyOf(...(args as never[]))}` : undefined;
+        return this.#write(of, { method: name, args }, key);
+      });
     calls.set("transaction", (work) => this.#transaction(of, work as () => unknown));
     return new Proxy({} as T, {
       get: (_, name) => {
@@ -64,13 +67,13 @@ export class GuardedStore<State> {
     return methodOf(of(this.#disk.state), name)(...args);
   }
 
-  #write<T>(of: (state: State) => T, write: Write, key: number | null): unknown {
+  #write<T>(of: (state: State) => T, write: Write, key: string | undefined): unknown {
     this.#guard.check();
     this.#guard.step("write");
     const { method, args } = write;
     const answer = methodOf(of(this.#disk.state), method)(...args);
     const op: Op<State> = {
-      ...(key === null ? {} : { key: `${method} ${key < 0 ? "" : String(args[key])}` }),
+      ...(key === undefined ? {} : { key }),
       apply: (state) => void methodOf(of(state), method)(...args),
     };
     if (this.#pending) this.#pending.push({ op, write });

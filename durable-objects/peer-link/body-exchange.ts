@@ -1,27 +1,28 @@
-import { type Bytes, compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { topicKeyOfWire, toWire, type WireEvent } from "../../protocol/event.ts";
+import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
+import { nameEvents } from "../../protocol/named-events.ts";
 import {
   decodePage,
   decodePushAnswer,
   type EventName,
   encodePush,
   encodeWant,
-  type PeerPath,
 } from "../../protocol/peer-messages.ts";
+import { UNREADABLE } from "../node-state/conduct-api.ts";
 import { groupByShard, type Shards } from "../topic-shard/shard-api.ts";
+import type { Ask } from "./asking.ts";
 
 export interface ExchangeParts {
   /** The peer at the other end. */
   readonly url: string;
   readonly shards: Shards;
   readonly suite: CryptoSuite;
-  /** Sends a body to the peer, and answers its answer. */
-  call(path: PeerPath, body: Bytes): Promise<Bytes>;
-  /** Tells of events of the peer that broke a rule. */
+  readonly ask: Ask;
+  /** Notes that events of the peer's last answer broke rules. */
   refused(rules: readonly string[]): void;
 }
 
@@ -56,9 +57,11 @@ export class BodyExchange {
     while (lacking.length > 0 && budget.take()) {
       const wanted = lacking.slice(0, MAX_WANTED_IDS);
       const body = encodeWant({ wanted, ancestors: false, have: [] });
-      const { events, more } = decodePage(await this.#parts.call("/peer/v1/want", body));
+      const { events, more } = await this.#parts.ask("/peer/v1/want", body, decodePage);
       stored += await this.ingest(events);
-      lacking.splice(0, more ? answeredUpTo(wanted, events, this.#parts.suite) : wanted.length);
+      const settled = more ? answeredUpTo(wanted, events, this.#parts.suite) : wanted.length;
+      if (settled === 0) throw pageInvalid();
+      lacking.splice(0, settled);
     }
     return stored;
   }
@@ -66,15 +69,13 @@ export class BodyExchange {
   /** Hands a page to the shards, which judge it. Answers how many events were stored. */
   async ingest(events: readonly WireEvent[]): Promise<number> {
     const { url, shards, suite } = this.#parts;
-    const readable = events.flatMap((event) => {
-      const topicKey = topicKeyOfWire(event, suite);
-      return topicKey ? [{ ...event, topicKey }] : [];
-    });
-    const groups = [...groupByShard(readable, shards.count)];
+    const { named, unreadable } = nameEvents(events, (event) => event, suite);
+    const groups = [...groupByShard(named, shards.count)];
     const summaries = await Promise.all(
       groups.map(([shard, group]) => shards.at(shard).ingest(group.map(toWire), url, [])),
     );
     const refused = summaries.flatMap((summary) => summary.refused);
+    refused.push(...Array<string>(unreadable).fill(UNREADABLE));
     if (refused.length > 0) this.#parts.refused(refused);
     return summaries.reduce((sum, { stored }) => sum + stored, 0);
   }
@@ -90,7 +91,9 @@ export class BodyExchange {
         const wanted = left.slice(0, MAX_WANTED_IDS);
         const page = await shards.at(shard).want({ wanted, ancestors: false, have: [] }, MAX_PEER_PAGE_BYTES);
         sent += await this.pushEvents(page.events);
-        left.splice(0, page.more ? answeredUpTo(wanted, page.events, this.#parts.suite) : wanted.length);
+        const settled = page.more ? answeredUpTo(wanted, page.events, this.#parts.suite) : wanted.length;
+        if (settled === 0) throw new Error("a page of a shard goes on and ends with nothing that was wanted");
+        left.splice(0, settled);
       }
     }
     return sent;
@@ -100,14 +103,14 @@ export class BodyExchange {
   async pushEvents(events: readonly WireEvent[]): Promise<number> {
     if (events.length === 0) return 0;
     const body = encodePush({ runs: [{ previous: null, events }], ephemeral: [] });
-    decodePushAnswer(await this.#parts.call("/peer/v1/push", body));
+    await this.#parts.ask("/peer/v1/push", body, decodePushAnswer);
     return events.length;
   }
 }
 
 /**
- * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not.
- * @throws PennypostError `peer_page_invalid` when it ends with none of them: it would be asked for again for ever.
+ * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not. None when it ends
+ * with none of them: it would be asked for again for ever.
  */
 function answeredUpTo(
   wanted: readonly EventName[],
@@ -117,7 +120,6 @@ function answeredUpTo(
   const last = events.at(-1);
   const digest = last && suite.sha256(last.block);
   const at = digest ? wanted.findLastIndex(({ id }) => equalBytes(digestOfId(id), digest)) : -1;
-  if (at < 0) throw pageInvalid();
   return at + 1;
 }
 

@@ -8,6 +8,7 @@ import { suite } from "../platform-suite.ts";
 import { shardsOf } from "../stubs.ts";
 import { FakePeer } from "../testing/fake-peer.ts";
 import { development, forgeEvent, keyOf, madeUpId, onStorage } from "../testing/shard-world.ts";
+import { AnswerWatch } from "./asking.ts";
 import { CursorPull } from "./cursor-pull.ts";
 import { SqlCursorStore } from "./sql-cursor-store.ts";
 
@@ -36,15 +37,18 @@ async function storedHere(): Promise<string[]> {
 
 const idsOf = (events: readonly EncodedEvent[]) => events.map(({ id }) => toHex(id)).sort();
 
-const pullOf = (storage: DurableObjectStorage, { call }: FakePeer) =>
-  new CursorPull({
+const pullOf = (storage: DurableObjectStorage, { call }: FakePeer) => {
+  const watch = new AnswerWatch(call, async () => {});
+  return new CursorPull({
     url: "http://peer.test",
     cursors: new SqlCursorStore(storage),
     shards: shardsOf(env),
     suite,
-    call,
-    refused: () => {},
+    watch,
+    ask: watch.ask,
+    refused: watch.refused,
   });
+};
 
 /** A link's storage, and a peer. */
 const scene = (

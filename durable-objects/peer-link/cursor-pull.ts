@@ -1,9 +1,11 @@
 import { decodePullAnswer, encodePull } from "../../protocol/peer-messages.ts";
+import type { AnswerWatch } from "./asking.ts";
 import { BodyExchange, type ExchangeParts } from "./body-exchange.ts";
 import type { CursorStore } from "./cursor-store.ts";
 
 export interface PullParts extends ExchangeParts {
   readonly cursors: CursorStore;
+  readonly watch: AnswerWatch;
 }
 
 /** Requests for ids of one run; what is left is read in the next. */
@@ -21,15 +23,17 @@ export class CursorPull {
     this.#exchange = new BodyExchange(parts);
   }
 
-  /** Answers how many events came in. @throws what the peer's `call` throws; cursors stay behind what was stored. */
+  /** Answers how many events came in. @throws what `ask` throws; cursors stay behind what was stored. */
   run(): Promise<number> {
     if (this.#running) {
       this.#isAskedAgain = true;
       return this.#running;
     }
-    this.#running = this.#runAll().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running = this.#parts.watch
+      .run(() => this.#runAll())
+      .finally(() => {
+        this.#running = undefined;
+      });
     return this.#running;
   }
 
@@ -38,9 +42,8 @@ export class CursorPull {
     let received = 0;
     for (let pulls = 0; pulls < MAX_PULLS_PER_RUN; pulls++) {
       this.#isAskedAgain = false;
-      const shards = decodePullAnswer(
-        await this.#parts.call("/peer/v1/pull", encodePull({ cursors: cursors.all() })),
-      );
+      const body = encodePull({ cursors: cursors.all() });
+      const shards = await this.#parts.ask("/peer/v1/pull", body, decodePullAnswer);
       received += await this.#exchange.fetch(shards.flatMap(({ names }) => names));
       const moved = shards.filter(({ cursor }) => cursors.keep(cursor)).length;
       const isMore = moved > 0 && shards.some(({ more, names }) => more && names.length > 0);

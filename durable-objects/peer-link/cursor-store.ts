@@ -6,4 +6,7 @@ export interface CursorStore {
   all(): Cursor[];
   /** Writes a cursor only when it moved, so that an idle peer costs no row. Answers whether it did. */
   keep(cursor: Cursor): boolean;
+  /** When the peer was last asked for this node's own newest events, in ms since 1970; 0 for never. */
+  askedNewestMs(): number;
+  saveAskedNewestMs(timeMs: number): void;
 }

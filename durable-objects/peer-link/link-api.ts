@@ -1,5 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventPage, PushBody, PushedRun, WantBody } from "../../protocol/peer-messages.ts";
+import type { LinkHistory } from "./link-history.ts";
 import type { SyncReport } from "./reconciliation.ts";
 
 /** What shards ask of the link to one peer. All @throws PennypostError, also when the link does not answer. */
@@ -8,18 +9,31 @@ export interface ShardLink {
   push(run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number>;
   /** Asks the peer for events by name; the caller judges them. @throws PennypostError `peer_*`. */
   want(want: WantBody): Promise<EventPage>;
+  /** Tells that events of one answer to `want` broke these rules. */
+  refused(rules: readonly string[]): Promise<null>;
+}
+
+/** How a link stands, for the operator. */
+export interface LinkState extends LinkHistory {
+  /** The peer's key, if it is known without asking the peer. */
+  readonly key: Bytes | null;
+  /** Since when the peer fails, in ms since 1970; null while it answers, and when the link has not been used since it started. */
+  readonly downSinceMs: number | null;
+  /** Until when the failing peer is left alone; null when it is not. */
+  readonly pausedUntilMs: number | null;
 }
 
 /** What a node asks of the link to one peer. */
 export interface LinkApi extends ShardLink {
   /** Pulls what the peer has and this node lacks, and answers how many events came. 0 also when the peer fails. */
   pull(): Promise<number>;
-  /** One run of anti-entropy, in both directions. @throws PennypostError `peer_*` when the peer fails. */
+  /** One run of anti-entropy, in both directions. @throws PennypostError `peer_*` when the peer fails or is suspended. */
   sync(): Promise<SyncReport>;
   /** What is due each minute and when the peer is back: a pull, then anti-entropy. What fails is logged. */
   round(): Promise<null>;
   /** A signed request came from this key: when it is this link's peer, it is up again, and may have news. */
   heard(key: Bytes, hasNews: boolean): Promise<boolean>;
+  state(): Promise<LinkState>;
 }
 
 /** The links of a node, by their peers' URLs. */

@@ -12,25 +12,29 @@ import {
   type PushedRun,
   type WantBody,
 } from "../../protocol/peer-messages.ts";
+import { decodeNames, encodeNames } from "../../protocol/sync-codec.ts";
 import type { Clock } from "../clock.ts";
 import { logWarning } from "../log.ts";
+import { type ConductPort, peerSuspended } from "../node-state/conduct-api.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import type { Shards } from "../topic-shard/shard-api.ts";
+import { AnswerWatch } from "./asking.ts";
+import { Availability, FIRST_PAUSE_MS } from "./availability.ts";
+import { BodyExchange, type ExchangeParts } from "./body-exchange.ts";
 import { CursorPull } from "./cursor-pull.ts";
 import type { CursorStore } from "./cursor-store.ts";
-import type { LinkApi } from "./link-api.ts";
+import type { LinkApi, LinkState } from "./link-api.ts";
+import { HistoryKeeper, type HistoryStore } from "./link-history.ts";
 import { PushQueue } from "./push-queue.ts";
 import { Reconciliation, type SyncReport } from "./reconciliation.ts";
 import { Semaphore } from "./semaphore.ts";
 
 /** New events of all shards are gathered this long before they are pushed. */
 const GATHER_MS = 25;
-/** After a failure the peer is left alone for 1 s, 2 s, 4 s … up to this. */
-const MAX_PAUSE_MS = 300_000;
-const FIRST_PAUSE_MS = 1_000;
 /** Requests to a peer that are under way at a time, and those that may wait for them. */
 const MAX_IN_FLIGHT = 4;
 const MAX_WAITING_CALLS = 64;
+const ASK_NEWEST_EVERY_MS = 86_400_000;
 /** A shard comes again after this long at the latest: the peer may be heard of before a long pause ends. */
 const MAX_SHARD_PAUSE_MS = 5_000;
 
@@ -48,6 +52,8 @@ export interface LinkPorts {
   readonly shards: Shards;
   readonly sync: SyncApi;
   readonly cursors: CursorStore;
+  readonly history: HistoryStore;
+  readonly conduct: ConductPort;
   /** The peer's key, if it is known without asking the peer. */
   knownKey(): Promise<Bytes | undefined>;
   /** The peer with its key, which it may be asked for. @throws PennypostError `peer_*` when that is the peer's fault. */
@@ -58,36 +64,59 @@ export interface LinkPorts {
 
 /**
  * All that this node does with one peer: pushes what is new, pulls what is missing, and leaves the peer alone for
- * growing pauses while it is down. Everything here may be lost: cursors are kept, and a lost push is pulled.
+ * growing pauses while it is down, and while it is suspended for what it sent. Everything here may be lost: cursors are
+ * kept, and a lost push is pulled.
  */
 export class Link implements LinkApi {
   readonly #ports: LinkPorts;
   readonly #queue = new PushQueue();
   readonly #inFlight = new Semaphore(MAX_IN_FLIGHT, MAX_WAITING_CALLS);
+  readonly #availability = new Availability();
+  readonly #history: HistoryKeeper;
   readonly #pull: CursorPull;
+  /** The peer's key, once it was known. */
+  #key: Bytes | undefined;
   #syncing: Promise<SyncReport> | undefined;
   #round: Promise<null> | undefined;
-  /** Whether the last run's sketches differed and led to nothing. */
-  #isSketchFutile = false;
-  #failures = 0;
-  #pausedUntilMs = 0;
   #isPushing = false;
+  /** The peer answers again after a failure, and no round was made since. */
+  #isBack = false;
 
   constructor(ports: LinkPorts) {
-    const { url, cursors, shards, suite } = ports;
+    const { cursors, clock, history } = ports;
     this.#ports = ports;
-    this.#pull = new CursorPull({
-      url,
-      cursors,
-      shards,
-      suite,
-      call: (path, body) => this.#call(path, body),
-      refused: (rules) => this.#refused(rules),
-    });
+    this.#history = new HistoryKeeper(history, clock);
+    const watch = this.#watch();
+    this.#pull = new CursorPull({ ...this.#partsWith(watch), cursors, watch });
   }
 
-  #refused(rules: readonly string[]): void {
-    logWarning("events_of_peer_refused", { peer: this.url, rules: rules.join() });
+  /** For the answers of one run. */
+  #watch(): AnswerWatch {
+    return new AnswerWatch(
+      (path, body) => this.#call(path, body),
+      (rules) => this.#breach(rules),
+    );
+  }
+
+  #partsWith({ ask, refused }: AnswerWatch): ExchangeParts {
+    const { url, shards, suite } = this.#ports;
+    return { url, shards, suite, ask, refused };
+  }
+
+  async #breach(rules: readonly string[]): Promise<void> {
+    logWarning("answer_of_peer_refused", { peer: this.url, rules: [...new Set(rules)].join() });
+    const key = await this.#knownKey();
+    if (key) await this.#ports.conduct.breach(key, rules);
+  }
+
+  async refused(rules: readonly string[]): Promise<null> {
+    await this.#breach(rules);
+    return null;
+  }
+
+  async #knownKey(): Promise<Bytes | undefined> {
+    this.#key ??= await this.#ports.knownKey();
+    return this.#key;
   }
 
   get url(): string {
@@ -97,7 +126,8 @@ export class Link implements LinkApi {
   async push(run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number> {
     const { clock } = this.#ports;
     const nowMs = clock.nowMs();
-    if (this.#pausedUntilMs > nowMs) return Math.min(this.#pausedUntilMs, nowMs + MAX_SHARD_PAUSE_MS);
+    const untilMs = Math.max(this.#availability.pausedUntil(nowMs), await this.#suspendedUntil());
+    if (untilMs > nowMs) return Math.min(untilMs, nowMs + MAX_SHARD_PAUSE_MS);
     if (!this.#queue.add(run, ephemeral)) return nowMs + FIRST_PAUSE_MS;
     if (!this.#isPushing) {
       this.#isPushing = true;
@@ -107,10 +137,12 @@ export class Link implements LinkApi {
   }
 
   async #pushAll(): Promise<void> {
+    const watch = this.#watch();
     try {
       while (!this.#queue.isEmpty) {
-        const answer = await this.#call("/peer/v1/push", encodePush(this.#queue.take()));
-        const { refused } = decodePushAnswer(answer);
+        const body = encodePush(this.#queue.take());
+        const answer = watch.run(() => watch.ask("/peer/v1/push", body, decodePushAnswer));
+        const { refused } = await answer;
         if (refused > 0) logWarning("push_refused", { peer: this.url, events: refused });
       }
     } catch (error) {
@@ -124,14 +156,17 @@ export class Link implements LinkApi {
   /** @throws PennypostError `peer_paused` at once while the peer is left alone. */
   async want(want: WantBody): Promise<EventPage> {
     this.#refuseWhilePaused();
-    return decodePage(await this.#call("/peer/v1/want", encodeWant(want)));
+    const watch = this.#watch();
+    return watch.run(() => watch.ask("/peer/v1/want", encodeWant(want), decodePage));
   }
 
   /** Runs once at a time; a call during a run asks for one more. */
   async pull(): Promise<number> {
     if (this.#isPaused) return 0;
     try {
-      return await this.#pull.run();
+      const received = await this.#pull.run();
+      this.#history.pulled(received);
+      return received;
     } catch (error) {
       logFailure("pull_failed", this.url, error);
       return 0;
@@ -148,12 +183,10 @@ export class Link implements LinkApi {
 
   async #syncOnce(): Promise<SyncReport> {
     this.#refuseWhilePaused();
-    const { url, shards, suite, sync } = this.#ports;
-    const call = (path: PeerPath, body: Bytes) => this.#call(path, body);
-    const refused = (rules: readonly string[]) => this.#refused(rules);
-    const run = new Reconciliation({ url, shards, suite, sync, call, refused });
-    const report = await run.run(!this.#isSketchFutile);
-    this.#isSketchFutile = report.outcome === "different" && report.received + report.sent === 0;
+    const watch = this.#watch();
+    const run = new Reconciliation({ ...this.#partsWith(watch), sync: this.#ports.sync });
+    const report = await watch.run(() => run.run());
+    this.#history.synced(report);
     return report;
   }
 
@@ -165,9 +198,13 @@ export class Link implements LinkApi {
   }
 
   async #roundOnce(): Promise<null> {
+    const wasDown = this.#isBack;
+    this.#isBack = false;
+    if ((await this.#suspendedUntil()) > 0) return null;
     await this.pull();
-    if (this.#isPaused) return null;
+    if (this.#isPaused || (await this.#suspendedUntil()) > 0) return null;
     try {
+      await this.#askNewest(wasDown);
       await this.sync();
     } catch (error) {
       logFailure("sync_failed", this.url, error);
@@ -175,15 +212,36 @@ export class Link implements LinkApi {
     return null;
   }
 
+  /**
+   * Asks for the newest events that this node has made itself: one that it does not have shows that its store was rolled back. Once a
+   * day, and when the peer is back after a failure.
+   */
+  async #askNewest(wasDown: boolean): Promise<void> {
+    const { clock, cursors } = this.#ports;
+    const nowMs = clock.nowMs();
+    if (!wasDown && nowMs - cursors.askedNewestMs() < ASK_NEWEST_EVERY_MS) return;
+    const watch = this.#watch();
+    await watch.run(async () => {
+      const names = await watch.ask("/peer/v1/newest", encodeNames([]), decodeNames);
+      await new BodyExchange(this.#partsWith(watch)).fetch(names);
+    });
+    cursors.saveAskedNewestMs(nowMs);
+  }
+
   async heard(key: Bytes, hasNews: boolean): Promise<boolean> {
     const known = await this.#ports.knownKey();
     if (!known || !equalBytes(known, key)) return false;
-    const wasDown = this.#failures > 0;
-    this.#failures = 0;
-    this.#pausedUntilMs = 0;
-    if (wasDown) void this.round();
+    this.#key = known;
+    if (this.#availability.heard()) this.#back();
     else if (hasNews) void this.pull();
     return true;
+  }
+
+  async state(): Promise<LinkState> {
+    const { downSinceMs } = this.#availability;
+    const pausedUntilMs = this.#availability.pausedUntil(this.#ports.clock.nowMs()) || null;
+    const key = await this.#knownKey();
+    return { key: key ?? null, downSinceMs, pausedUntilMs, ...this.#history.history };
   }
 
   #refuseWhilePaused(): void {
@@ -191,27 +249,43 @@ export class Link implements LinkApi {
       throw unavailable("peer_paused", `${this.url} is left alone for now`, { url: this.url });
   }
 
-  get #isPaused(): boolean {
-    return this.#pausedUntilMs > this.#ports.clock.nowMs();
+  #back(): void {
+    this.#isBack = true;
+    void this.round();
   }
 
+  get #isPaused(): boolean {
+    return this.#availability.pausedUntil(this.#ports.clock.nowMs()) > 0;
+  }
+
+  /** Until when the peer is suspended, as far as its key is known here: 0 when it is not. */
+  async #suspendedUntil(): Promise<number> {
+    return this.#key ? this.#ports.conduct.suspendedUntil(this.#key) : 0;
+  }
+
+  /** @throws PennypostError `peer_*` when the peer fails, and `peer_suspended` (403) without asking it. */
   async #call(path: PeerPath, body: Bytes): Promise<Bytes> {
+    const { clock } = this.#ports;
     try {
       const peer = await this.#ports.resolve();
-      const answer = await this.#inFlight.run(() => this.#ports.call(peer, path, body));
-      const wasDown = this.#failures > 0;
-      this.#failures = 0;
-      if (wasDown) void this.round();
+      this.#key = peer.key;
+      const answer = await this.#inFlight.run(async () => {
+        const untilMs = await this.#suspendedUntil();
+        if (untilMs > 0) throw peerSuspended(this.url, untilMs);
+        return this.#ports.call(peer, path, body);
+      });
+      if (this.#availability.answered()) this.#back();
       return answer;
     } catch (error) {
-      if (!(error instanceof PennypostError && error.code.startsWith("peer_"))) throw error;
-      this.#failures++;
-      const pauseMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
-      this.#pausedUntilMs = this.#ports.clock.nowMs() + pauseMs;
+      if (isFailure(error)) this.#availability.failed(clock.nowMs());
       throw error;
     }
   }
 }
+
+/** Whether the peer is at fault for not answering. */
+const isFailure = (error: unknown): boolean =>
+  error instanceof PennypostError && error.code.startsWith("peer_") && error.code !== "peer_suspended";
 
 function logFailure(what: string, peer: string, error: unknown): void {
   const data = error instanceof PennypostError ? error.data : {};

@@ -1,11 +1,8 @@
-import type { Bytes } from "../../protocol/bytes.ts";
-import type { PeerPath } from "../../protocol/peer-messages.ts";
-
-type Call = (path: PeerPath, body: Bytes) => Promise<Bytes>;
+import type { Ask } from "./asking.ts";
 
 /** Counts what one run asks of a peer, and ends it after so many pages of events. */
 export class MeteredCalls {
-  readonly #call: Call;
+  readonly #ask: Ask;
   readonly #maxPages: number;
   #pages = 0;
   requests = 0;
@@ -14,17 +11,18 @@ export class MeteredCalls {
   /** Whether a page was refused because the run had its share. */
   isCut = false;
 
-  constructor(call: Call, maxPages: number) {
-    this.#call = call;
+  constructor(ask: Ask, maxPages: number) {
+    this.#ask = ask;
     this.#maxPages = maxPages;
   }
 
-  readonly call: Call = async (path, body) => {
+  readonly ask: Ask = (path, body, decode) => {
     this.requests++;
     this.bytesSent += body.length;
-    const answer = await this.#call(path, body);
-    this.bytesReceived += answer.length;
-    return answer;
+    return this.#ask(path, body, (answer) => {
+      this.bytesReceived += answer.length;
+      return decode(answer);
+    });
   };
 
   /** Before each page of events; answers false when the run has to end. */

@@ -68,7 +68,7 @@ describe("a peer that is down", () => {
       expect(remote.asked.length).toBe(before);
     }));
 
-  test("is asked at once when it was heard of: a pull fetches what came meanwhile, and pauses begin small", () =>
+  test("is asked at once when it was heard of: a pull and anti-entropy fetch what came meanwhile, and pauses begin small", () =>
     withLink(keyed, async (link, remote, url) => {
       const { answer } = remote;
       remote.answer = () => new Response("no", { status: 503 });
@@ -81,14 +81,13 @@ describe("a peer that is down", () => {
       expect(await link.heard(url, OWN, true)).toEqual({ ok: true, value: false });
       expect(remote.paths).toEqual([]);
       expect(await link.heard(url, PEER, false)).toEqual({ ok: true, value: true });
-      await after(10);
-      expect(remote.paths).toEqual(["/peer/v1/pull"]);
+      const round = ["/peer/v1/pull", "/peer/v1/newest", "/peer/v1/sync/compare"];
+      await vi.waitFor(() => expect(remote.paths).toEqual(round));
       await link.heard(url, PEER, false);
       await after(10);
-      expect(remote.paths).toHaveLength(1);
+      expect(remote.paths).toEqual(round);
       await link.heard(url, PEER, true);
-      await after(10);
-      expect(remote.paths).toHaveLength(2);
+      await vi.waitFor(() => expect(remote.paths).toEqual([...round, "/peer/v1/pull"]));
     }));
 });
 

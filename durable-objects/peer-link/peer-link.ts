@@ -8,22 +8,26 @@ import type { Env } from "../env.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { shardsOf, syncOf } from "../stubs.ts";
+import { conductOf, shardsOf, syncOf } from "../stubs.ts";
 import { Link, type ResolvedPeer } from "./link.ts";
+import type { LinkState } from "./link-api.ts";
 import { callPeer, readPeerInfo } from "./peer-client.ts";
 import { keepPeerKey, knownPeerKey } from "./peer-keys.ts";
 import type { SyncReport } from "./reconciliation.ts";
 import { SqlCursorStore } from "./sql-cursor-store.ts";
+import { SqlHistoryStore } from "./sql-history-store.ts";
 
 /** A `Link` in a Durable Object: its storage, its requests, and who the peer is. Named by the peer's URL. */
 export class PeerLink extends DurableObject<Env> {
   readonly #cursors: SqlCursorStore;
+  readonly #history: SqlHistoryStore;
   #link: Link | undefined;
   #address: PeerAddress | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#cursors = new SqlCursorStore(ctx.storage);
+    this.#history = new SqlHistoryStore(ctx.storage);
   }
 
   async push(url: string, run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<Outcome<number>> {
@@ -32,6 +36,10 @@ export class PeerLink extends DurableObject<Env> {
 
   async want(url: string, want: WantBody): Promise<Outcome<EventPage>> {
     return attempt(() => this.#linkTo(url).want(want));
+  }
+
+  async refused(url: string, rules: readonly string[]): Promise<Outcome<null>> {
+    return attempt(() => this.#linkTo(url).refused(rules));
   }
 
   async pull(url: string): Promise<Outcome<number>> {
@@ -50,6 +58,10 @@ export class PeerLink extends DurableObject<Env> {
     return attempt(() => this.#linkTo(url).heard(key, hasNews));
   }
 
+  async state(url: string): Promise<Outcome<LinkState>> {
+    return attempt(() => this.#linkTo(url).state());
+  }
+
   /** The one link of this object: the URL comes with each call, since an object may not be told its name. */
   #linkTo(url: string): Link {
     if (this.#link?.url === url) return this.#link;
@@ -60,6 +72,8 @@ export class PeerLink extends DurableObject<Env> {
       shards: shardsOf(this.env),
       sync: syncOf(this.env),
       cursors: this.#cursors,
+      history: this.#history,
+      conduct: conductOf(this.env),
       knownKey: async () => this.#addressOf(url).key ?? (await knownPeerKey(this.env, url)),
       resolve: () => this.#resolve(url),
       call: (peer, path, body) => callPeer(this.#config, peer, path, body),

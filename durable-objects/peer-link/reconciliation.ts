@@ -22,6 +22,7 @@ import {
   FIRST_CELLS,
   GROUP_TAG_BYTES,
   MAX_OFFERED_NAMES,
+  type RangeAnswer,
 } from "../../protocol/sync-messages.ts";
 import { BUCKET_GROUPS } from "../../protocol/sync-tree.ts";
 import { BUCKETS, bucketOf, shardOfBucket } from "../../protocol/topic.ts";
@@ -72,18 +73,18 @@ export class Reconciliation {
   #sent = 0;
 
   constructor(parts: ReconciliationParts) {
-    this.#calls = new MeteredCalls(parts.call, MAX_PAGES_PER_RUN);
-    this.#parts = { ...parts, call: this.#calls.call };
+    this.#calls = new MeteredCalls(parts.ask, MAX_PAGES_PER_RUN);
+    this.#parts = { ...parts, ask: this.#calls.ask };
     this.#exchange = new BodyExchange(this.#parts);
   }
 
   /**
-   * `mayUseSketch` is false when the last run's sketches differed and led to nothing: then lists are compared.
+   * Without the sketch, lists alone are compared.
    * @throws PennypostError `peer_*` when the peer fails or answers what it must not.
    */
-  async run(mayUseSketch: boolean): Promise<SyncReport> {
+  async run(mayUseSketch = true): Promise<SyncReport> {
     const state = await this.#parts.sync.state();
-    const answer = decodeCompareAnswer(await this.#parts.call("/peer/v1/sync/compare", encodeCompare(state)));
+    const answer = await this.#parts.ask("/peer/v1/sync/compare", encodeCompare(state), decodeCompareAnswer);
     this.#locatedNow();
     if (answer.kind !== "different") return this.#report(answer.kind, answer.asOf);
     if (answer.asOf > state.asOf || answer.asOf < state.asOf - 1)
@@ -115,7 +116,7 @@ export class Reconciliation {
     this.#roundTrips = this.#calls.requests;
   }
 
-  /** Answers false when the sketches cannot be decoded. */
+  /** Answers false when the sketches cannot be decoded, or lead to nothing: one of them may be wrong, or jammed. */
   async #healBySketch(answer: Different, mine: RangeSummary): Promise<boolean> {
     const symbols = await this.#differingSymbols(answer, mine);
     if (!symbols) return false;
@@ -128,7 +129,7 @@ export class Reconciliation {
     const known = new Set(names.map(({ topicKey, id }) => toHex(symbolOf(bucketOf(topicKey), id))));
     await this.#fetchSymbols(symbols.filter((symbol) => !known.has(toHex(symbol))));
     await this.#offer(names);
-    return true;
+    return this.#received + this.#sent > 0 || this.#calls.isCut;
   }
 
   async #differingSymbols(answer: Different, mine: RangeSummary): Promise<Bytes[] | undefined> {
@@ -136,9 +137,8 @@ export class Reconciliation {
     const few = decodeDifference(own(FIRST_CELLS), answer.cells);
     if (few) return few;
     const cells = differingGroups(mine, answer).size > MANY_GROUPS ? MOST_CELLS : MIDDLE_CELLS;
-    const theirs = decodeCellsAnswer(
-      await this.#parts.call("/peer/v1/sync/cells", encodeCells({ asOf: answer.asOf, cells })),
-    );
+    const body = encodeCells({ asOf: answer.asOf, cells });
+    const theirs = await this.#parts.ask("/peer/v1/sync/cells", body, decodeCellsAnswer);
     this.#locatedNow();
     if (theirs.length !== cells * CELL_BYTES)
       throw unavailable("peer_answer_invalid", "another number of cells than was asked", { cells });
@@ -152,7 +152,7 @@ export class Reconciliation {
     while (left.length > 0 && this.#calls.take()) {
       const asked = left.slice(0, MAX_WANTED_IDS);
       const body = encodeSymbols(asked);
-      const { events, more } = decodePage(await this.#parts.call("/peer/v1/sync/symbols", body));
+      const { events, more } = await this.#parts.ask("/peer/v1/sync/symbols", body, decodePage);
       this.#received += await this.#exchange.ingest(events);
       const settled = new Set(more ? events.map((event) => symbolText(event)) : asked.map(toHex));
       const rest = left.filter((symbol) => !settled.has(toHex(symbol)));
@@ -170,7 +170,7 @@ export class Reconciliation {
   async #offer(names: readonly EventName[]): Promise<void> {
     for (let i = 0; i < names.length; i += MAX_OFFERED_NAMES) {
       const offered = names.slice(i, i + MAX_OFFERED_NAMES);
-      const answer = decodeNames(await this.#parts.call("/peer/v1/sync/lacking", encodeNames(offered)));
+      const answer = await this.#parts.ask("/peer/v1/sync/lacking", encodeNames(offered), decodeNames);
       this.#locatedNow();
       const lacking = new Set(answer.map(nameText));
       const wanted = offered.filter((name) => lacking.has(nameText(name)));
@@ -182,9 +182,8 @@ export class Reconciliation {
   async #fetchRange(range: Range): Promise<void> {
     let after: EventName | null = null;
     while (this.#calls.take()) {
-      const answer = decodeRangeAnswer(
-        await this.#parts.call("/peer/v1/sync/range", encodeRange({ ...range, after })),
-      );
+      const body = encodeRange({ ...range, after });
+      const answer: RangeAnswer = await this.#parts.ask("/peer/v1/sync/range", body, decodeRangeAnswer);
       this.#received += await this.#exchange.ingest(answer.events);
       if (!answer.next) return;
       if (after && nameText(answer.next) <= nameText(after)) throw pageInvalid();

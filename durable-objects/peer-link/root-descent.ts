@@ -6,8 +6,8 @@ import {
   type AskedSlots,
   type BucketClass,
   type BucketListing,
+  MAX_ASKED_GROUPS,
   MAX_ASKED_ROOTS,
-  MAX_ASKED_SLOTS,
   type SlotPlace,
   type SlotsAnswer,
   type TopicIds,
@@ -81,7 +81,7 @@ export class RootDescent {
       const rest = run.roots.filter((root) => byBucketAndClass(root, start) >= 0);
       const to: BucketClass | null = rest[MAX_ASKED_ROOTS] ?? end;
       const body = encodeRoots({ asOf, from: start, to, roots: rest.slice(0, MAX_ASKED_ROOTS) });
-      const answer = decodeRootsAnswer(await this.#parts.call("/peer/v1/sync/roots", body));
+      const answer = await this.#parts.ask("/peer/v1/sync/roots", body, decodeRootsAnswer);
       this.roundTrips = 3;
       await this.#compareListings(asOf, answer.listings, ranges);
       if (answer.next && byBucketAndClass(answer.next, start) <= 0) throw invalidAnswer("roots");
@@ -171,7 +171,8 @@ export class RootDescent {
     while (left.length > 0) {
       if (!this.#parts.budget.take()) return;
       const body = encodeSlots({ asOf, parts: left });
-      const { slots, next } = decodeSlotsAnswer(await this.#parts.call("/peer/v1/sync/slots", body));
+      const question = this.#parts.ask("/peer/v1/sync/slots", body, decodeSlotsAnswer);
+      const { slots, next } = await question;
       this.roundTrips = 4;
       const compared = await Promise.all(slots.map((each) => this.#compareSlot(each, left, next)));
       await this.#exchange(compared);
@@ -240,22 +241,20 @@ function differingNumbers(mine: GroupsListing["groups"], theirs: GroupsListing["
   return all.filter((group) => own.get(group) !== other.get(group));
 }
 
-/** Slot groups of one question: a group has at most 64 slots. */
-const GROUPS_PER_PIECE = MAX_ASKED_SLOTS / 64;
 function inPieces(groups: readonly number[]): number[][] {
   const pieces: number[][] = [];
-  for (let i = 0; i < groups.length; i += GROUPS_PER_PIECE)
-    pieces.push(groups.slice(i, i + GROUPS_PER_PIECE));
+  for (let i = 0; i < groups.length; i += MAX_ASKED_GROUPS)
+    pieces.push(groups.slice(i, i + MAX_ASKED_GROUPS));
   return pieces;
 }
 
-/** Parts put together into questions of as many slots as one has room for. */
+/** Parts put together into questions of as many slot groups as one has room for. */
 function questionsOf(parts: readonly AskedSlots[]): AskedSlots[][] {
   const questions: AskedSlots[][] = [];
   let groups = Number.POSITIVE_INFINITY;
   for (const part of parts) {
     groups += part.groups.length;
-    if (groups > GROUPS_PER_PIECE) {
+    if (groups > MAX_ASKED_GROUPS) {
       questions.push([]);
       groups = part.groups.length;
     }

@@ -10,6 +10,18 @@ export class SqlCursorStore implements CursorStore {
     this.#sql.exec(
       "CREATE TABLE IF NOT EXISTS cursors (shard INTEGER PRIMARY KEY, generation BLOB NOT NULL, position INTEGER NOT NULL)",
     );
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS asked (one INTEGER PRIMARY KEY CHECK (one = 1), newest_ms INTEGER NOT NULL)",
+    );
+  }
+
+  askedNewestMs(): number {
+    const [row] = this.#sql.exec<{ newest_ms: number }>("SELECT newest_ms FROM asked").toArray();
+    return row?.newest_ms ?? 0;
+  }
+
+  saveAskedNewestMs(timeMs: number): void {
+    this.#sql.exec("INSERT OR REPLACE INTO asked (one, newest_ms) VALUES (1, ?)", timeMs);
   }
 
   all(): Cursor[] {

@@ -6,6 +6,16 @@ import type { CursorStore } from "../peer-link/cursor-store.ts";
 export class MemoryCursorStore implements CursorStore {
   readonly #cursors = new Map<number, Cursor>();
 
+  #askedNewestMs = 0;
+
+  askedNewestMs(): number {
+    return this.#askedNewestMs;
+  }
+
+  saveAskedNewestMs(timeMs: number): void {
+    this.#askedNewestMs = timeMs;
+  }
+
   all(): Cursor[] {
     return [...this.#cursors.values()].sort((a, b) => a.shard - b.shard);
   }

@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
-import { digestOfId } from "../../protocol/event-id.ts";
+import { digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import {
   type Checkpoint,
@@ -155,6 +155,13 @@ export class MemoryShardStore implements ShardStore {
 
   positionOf({ topicKey, id }: EventName): number | undefined {
     return this.#positions.get(toHex(topicKey) + toHex(id));
+  }
+
+  idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[] {
+    const { byId: list } = this.#topic(topicKey);
+    const ids = list.items.slice(list.firstNot(({ id }) => seqOfId(id) < seq)).map(({ id }) => id);
+    const end = ids.findIndex((id) => seqOfId(id) !== seq);
+    return ids.slice(0, end < 0 ? limit : Math.min(end, limit));
   }
 
   get(name: EventName): StoredEvent | undefined {

@@ -4,6 +4,7 @@ import { expect, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import { encodePage, encodePullAnswer, encodePushAnswer } from "../../protocol/peer-messages.ts";
 import { verifyRequest } from "../../protocol/request-signature.ts";
+import { encodeCompareAnswer, encodeNames } from "../../protocol/sync-codec.ts";
 import type { Env } from "../env.ts";
 import { nodeConfig } from "../node-config.ts";
 import { PeerLink } from "../peer-link/peer-link.ts";
@@ -25,6 +26,8 @@ export class Remote {
   answer: (path: string) => Response | Promise<Response> = (path) => {
     if (path === "/peer/v1/push") return new Response(encodePushAnswer({ lacking: false, refused: 0 }));
     if (path === "/peer/v1/pull") return new Response(encodePullAnswer([]));
+    if (path === "/peer/v1/newest") return new Response(encodeNames([]));
+    if (path === "/peer/v1/sync/compare") return new Response(encodeCompareAnswer({ kind: "same", asOf: 1 }));
     return new Response(encodePage({ events: [], more: false }));
   };
 

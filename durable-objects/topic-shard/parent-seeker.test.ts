@@ -33,6 +33,7 @@ function startSeeker(
 ) {
   const node = new Node(new MemoryShardStore());
   const questions: Question[] = [];
+  const blamed: { readonly url: string; readonly rules: readonly string[] }[] = [];
   const links: Links = {
     of: (url) => ({
       push: async () => 0,
@@ -40,12 +41,17 @@ function startSeeker(
         questions.push({ url, atMs: Date.now() - START_MS, want });
         return answer(url, want);
       },
+      refused: async (rules) => {
+        blamed.push({ url, rules });
+        return null;
+      },
     }),
   };
   const ingest = async (events: readonly WireEvent[]) => {
-    const kinds = events.map((event) => node.ingest(event, Date.now()).kind);
-    if (kinds.includes("stored")) seeker.seekSoon();
-    return { stored: kinds.filter((kind) => kind === "stored").length };
+    const ingested = events.map((event) => node.ingest(event, Date.now()));
+    const stored = ingested.filter(({ kind }) => kind === "stored").length;
+    if (stored > 0) seeker.seekSoon();
+    return { stored, refused: ingested.flatMap((each) => (each.kind === "refused" ? [each.rule] : [])) };
   };
   const seeker: ParentSeeker = new ParentSeeker({
     peers: peers.map((url) => ({ url })),
@@ -54,7 +60,7 @@ function startSeeker(
     store: node.store,
     ingest,
   });
-  return { node, seeker, questions, ingest };
+  return { node, seeker, questions, blamed, ingest };
 }
 
 const nothing = (): EventPage => ({ events: [], more: false });

@@ -7,6 +7,7 @@ import type { Clock, Timer } from "../clock.ts";
 import { logWarning } from "../log.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import { headsOf } from "./heads.ts";
+import type { IngestSummary } from "./shard-api.ts";
 import type { ShardStore } from "./shard-store.ts";
 
 /** Most missing parents are on their way: they are looked for when this has passed. */
@@ -29,7 +30,7 @@ export interface SeekerParts {
   readonly links: Links;
   readonly clock: Clock;
   readonly store: ShardStore;
-  ingest(events: readonly WireEvent[], peer: string): Promise<{ readonly stored: number }>;
+  ingest(events: readonly WireEvent[], peer: string): Promise<Pick<IngestSummary, "stored" | "refused">>;
 }
 
 interface Asked {
@@ -126,7 +127,8 @@ export class ParentSeeker {
       const want = { wanted, ancestors, have: this.#known(wanted) };
       const page = await link.want(want);
       if (pages === 0) this.#note(due, nowMs, true);
-      const { stored } = await this.#parts.ingest(page.events, peer.url);
+      const { stored, refused } = await this.#parts.ingest(page.events, peer.url);
+      if (refused.length > 0) await link.refused(refused);
       if (!page.more) return;
       // A page of old events that all are here: the walk has passed below what this shard has. Then without it.
       if (stored === 0 && !ancestors) return;

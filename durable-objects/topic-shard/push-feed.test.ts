@@ -36,6 +36,7 @@ function start(node = new Node(new MemoryShardStore())) {
       of: (url: string) => ({
         push: (run: PushedRun, ephemeral: PushBody["ephemeral"]) => push(url, run, ephemeral),
         want: async () => ({ events: [], more: false }),
+        refused: async () => null,
       }),
     },
     clock: platformClock,

@@ -69,8 +69,11 @@ export interface ShardApi {
   publish(envelopes: readonly Envelope[]): Promise<Receipt[]>;
   /** Takes events that a peer sent. `previous` are events that would be stored here too. */
   ingest(events: readonly WireEvent[], peer: string, previous: readonly EventName[]): Promise<IngestSummary>;
-  /** Ephemeral events from a peer, each of which may be passed on `hops` more times. Others are left out. */
-  relay(events: PushBody["ephemeral"]): Promise<null>;
+  /**
+   * Ephemeral events from a peer, each of which may be passed on `hops` more times; others are left out. Answers the rules that
+   * refused ones broke.
+   */
+  relay(events: PushBody["ephemeral"]): Promise<string[]>;
 
   query(query: TimeQuery): Promise<EnvelopePage>;
   eventsByTime(query: TimeQuery): Promise<EventList>;
@@ -91,6 +94,8 @@ export interface ShardApi {
   /** For the health check. @throws like every other method when the shard refuses to work. */
   checkClock(): Promise<null>;
 
+  /** The newest events of an origin here, one for each of its shards. */
+  newestOf(origin: Bytes): Promise<EventName[]>;
   /** The shard's share of the hash tree as of a slot. */
   handOver(asOf: number): Promise<HandOver>;
   /** Rebuilds what derives from the events and mends what differs. */

@@ -10,7 +10,9 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
 import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
 import { Delivery } from "./delivery.ts";
+import { Equivocations } from "./equivocations.ts";
 import { recordHeads } from "./heads.ts";
+import { NewestOfOrigins } from "./newest-of-origins.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
@@ -67,6 +69,9 @@ export class ShardCore {
   readonly #delivery: Delivery;
   readonly #tree: ShardTree;
   readonly #listings: Listings;
+  readonly #origins: NewestOfOrigins;
+  /** Proofs that origins gave two events one seq, until they are handed over. */
+  readonly equivocations: Equivocations;
   #lastSeq = 0n;
   #lastOwn: EventName | null = null;
   #checkpointed = 0;
@@ -78,7 +83,9 @@ export class ShardCore {
     this.#store = store;
     this.#context = context;
     this.#delivery = new Delivery(store, context.network);
-    this.#tree = new ShardTree(store, context);
+    this.equivocations = new Equivocations(store);
+    this.#tree = new ShardTree(store, context, (bucket, id) => this.equivocations.entered(bucket, id));
+    this.#origins = new NewestOfOrigins(store);
     this.#listings = new Listings(store, this.#tree, context);
     this.reload();
   }
@@ -115,11 +122,23 @@ export class ShardCore {
     }
     if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
     this.#tree.reload();
+    this.#origins.reload();
+    this.equivocations.reload();
   }
 
   /** The least `asOf` at which this shard's roots are others than those that it handed over; 0 for at once. */
   get dueAsOf(): number {
     return this.#tree.dueAsOf;
+  }
+
+  /** Whether the hash tree is to be brought up to date, though nobody asks for it. */
+  get isTreeBehind(): boolean {
+    return this.#tree.isBehind;
+  }
+
+  /** The newest events of an origin here, one for each of its shards. */
+  newestOf(origin: Bytes): EventName[] {
+    return this.#origins.of(origin);
   }
 
   /** What the shard holds of the compared range, for anti-entropy. */
@@ -129,7 +148,9 @@ export class ShardCore {
 
   /** The shard's share of the hash tree as of a slot, inside a transaction. */
   handOver(asOf: number): HandOver {
-    return this.#tree.handOver(asOf, this.position);
+    const handOver = this.#tree.handOver(asOf, this.position);
+    this.equivocations.compareEntered();
+    return handOver;
   }
 
   /** How far the last seq is ahead of a clock, in ms; negative when behind. */
@@ -255,6 +276,8 @@ export class ShardCore {
     this.#store.insert(stored);
     this.#tree.noteStored(stored);
     this.#scrub?.noteStored(stored);
+    this.#origins.note(fields.origin, stored);
+    this.equivocations.noteStored(stored);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
@@ -289,6 +312,7 @@ export class ShardCore {
     if (!isDue && this.#tree.notedSinceMark < CHECKPOINT_POSITIONS) return;
     this.#store.saveCheckpoint({ position, lastSeq: this.#lastSeq, lastOwn: this.#lastOwn });
     this.#tree.saveMark(position);
+    this.#origins.save(position);
     this.#checkpointed = position;
   }
 }

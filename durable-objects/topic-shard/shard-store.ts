@@ -69,6 +69,8 @@ export interface ShardStore {
   /** Moves a pending event to its place among the delivered ones. */
   deliver(pendingPosition: number, position: number, flags: number): void;
   positionOf(name: EventName): number | undefined;
+  /** The ids of a topic's events with this seq, in order: there is one, unless an origin or chance made more. */
+  idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[];
   get(name: EventName): StoredEvent | undefined;
   /** An event without its message and signature, which may be large. */
   outline(name: EventName): Outline | undefined;

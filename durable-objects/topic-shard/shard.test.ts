@@ -3,8 +3,10 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { FeedBatch } from "../feed.ts";
+import { Evidence } from "../node-state/evidence.ts";
 import { suite } from "../platform-suite.ts";
 import { ManualClock } from "../testing/manual-clock.ts";
+import { MemoryEvidenceStore } from "../testing/memory-evidence-store.ts";
 import { MemoryHubNames } from "../testing/memory-hub-names.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import {
@@ -30,6 +32,7 @@ class Disk {
   readonly names = new MemoryHubNames();
   readonly wakes: number[] = [];
   readonly fed: FeedBatch[] = [];
+  readonly evidence = new Evidence(new MemoryEvidenceStore());
   generations = 0;
 
   start(): Shard {
@@ -52,6 +55,7 @@ class Disk {
         },
       },
       roots: { changed: async () => null },
+      evidence: this.evidence,
       sync: async () => {},
       wakeAt: async (timeMs) => {
         this.wakes.push(timeMs - START_MS);

@@ -18,11 +18,13 @@ import type {
   RangeQuestion,
   TopicIds,
 } from "../../protocol/sync-messages.ts";
+import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import { toFed } from "../feed.ts";
 import { logWarning } from "../log.ts";
 import type { NodeIdentity } from "../node-identity.ts";
+import type { EvidenceApi } from "../node-state/evidence-api.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import { answerWant } from "./ancestors.ts";
@@ -30,6 +32,7 @@ import { headsOf } from "./heads.ts";
 import { HubFeed, type HubPorts } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
+import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
 import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
@@ -60,6 +63,7 @@ export interface ShardPorts {
   readonly links: Links;
   readonly hubs: HubPorts;
   readonly roots: Pick<SyncApi, "changed">;
+  readonly evidence: Pick<EvidenceApi, "keepProofs">;
   /** Buckets with more events are listed by slots; `SMALL_BUCKET_EVENTS` by default. */
   readonly smallBucketEvents?: number;
   /** So many random bytes. */
@@ -86,6 +90,8 @@ export class Shard implements ShardApi {
   readonly #parents: ParentSeeker;
   readonly #intake: Intake;
   readonly #rootsReport: RootsReport;
+  readonly #proofReport: ProofReport;
+  #isCatchingUp = false;
   #scrubbing: Promise<ScrubReport> | undefined;
 
   /** Reads what the store has. `start` is to follow. */
@@ -108,6 +114,13 @@ export class Shard implements ShardApi {
       clock,
       roots: ports.roots,
       dueAsOf: () => this.#core.dueAsOf,
+    });
+    this.#proofReport = new ProofReport({
+      shard,
+      clock,
+      evidence: ports.evidence,
+      equivocations: this.#core.equivocations,
+      write: (work) => this.#writer.write(0, work),
     });
     this.#hubs = new HubFeed({ hubs, clock, store, shard, generation: () => this.generation });
     this.#pushes = new PushFeed({ peers, links, clock, store }, this.#core.lastOwn);
@@ -139,7 +152,9 @@ export class Shard implements ShardApi {
       committed: () => {
         this.#hubs.kick();
         this.#pushes.kick();
+        if (this.#core.isTreeBehind && !this.#isCatchingUp) void this.#catchUpTree();
         void this.#rootsReport.send();
+        void this.#proofReport.send();
       },
     });
   }
@@ -166,8 +181,23 @@ export class Shard implements ShardApi {
   /** Takes up what the shard's last life left undone. */
   async start(): Promise<void> {
     this.#hubs.kick();
+    if (this.#core.isTreeBehind) await this.#catchUpTree();
     void this.#rootsReport.send();
+    void this.#proofReport.send();
     await this.#wakeForOverdue();
+  }
+
+  /** The sync object asks each slot; a shard that it does not reach must not note ever more. */
+  async #catchUpTree(): Promise<void> {
+    this.#isCatchingUp = true;
+    try {
+      const asOf = newestAsOf(this.#nowMs);
+      await this.#writer.write(0, () => this.#core.handOver(asOf));
+    } catch (error) {
+      logWarning("tree_behind", { shard: this.#ports.shard, why: String(error) });
+    } finally {
+      this.#isCatchingUp = false;
+    }
   }
 
   /** Makes sure that something wakes the shard when a pending event is overdue. */
@@ -201,12 +231,14 @@ export class Shard implements ShardApi {
     return this.#intake.ingest(events, peer, previous);
   }
 
-  async relay(events: PushBody["ephemeral"]): Promise<null> {
+  async relay(events: PushBody["ephemeral"]): Promise<string[]> {
+    const refused: string[] = [];
     for (const { event, hops } of events) {
       const judged = this.#core.judge(event, this.#nowMs);
       if (judged.kind === "ephemeral") this.#intake.relay(judged.event, Math.min(hops, EPHEMERAL_HOPS));
+      else if (judged.kind === "refused") refused.push(judged.rule);
     }
-    return null;
+    return refused;
   }
 
   async query(query: TimeQuery): Promise<EnvelopePage> {
@@ -295,6 +327,10 @@ export class Shard implements ShardApi {
   async checkClock(): Promise<null> {
     this.#core.checkClock(this.#nowMs);
     return null;
+  }
+
+  async newestOf(origin: Bytes): Promise<EventName[]> {
+    return this.#core.newestOf(origin);
   }
 
   async handOver(asOf: number): Promise<HandOver> {

@@ -95,6 +95,13 @@ export class SqlShardStore implements ShardStore {
     return this.#first<{ position: number }>(query, topicKey, id)?.position;
   }
 
+  idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[] {
+    const query = "SELECT id FROM events WHERE topic_key = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?";
+    const [from, to] = [uint64Bytes(seq), uint64Bytes(seq + 1n)];
+    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, from, to, limit).toArray();
+    return rows.map(({ id }) => bytes(id));
+  }
+
   get({ topicKey, id }: EventName): StoredEvent | undefined {
     const row = this.#first<EventRow>(
       `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id = ?`,

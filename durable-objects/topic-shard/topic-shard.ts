@@ -21,10 +21,10 @@ import type {
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
 import { nodeConfig } from "../node-config.ts";
-import { networkMismatch, shardCountMismatch } from "../node-state.ts";
+import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { linksOf, syncOf } from "../stubs.ts";
+import { linksOf, nodeStateOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
@@ -83,6 +83,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
       links: linksOf(this.env),
       hubs: this.#hubs(),
       roots: syncOf(this.env),
+      evidence: nodeStateOf(this.env),
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
       sync: () => storage.sync(),
       wakeAt: (timeMs) => this.#wakeAt(timeMs),
@@ -126,7 +127,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.ingest(events, peer, previous));
   }
 
-  async relay(events: PushBody["ephemeral"]): Promise<Outcome<null>> {
+  async relay(events: PushBody["ephemeral"]): Promise<Outcome<string[]>> {
     return attempt(() => this.#started.relay(events));
   }
 
@@ -177,6 +178,10 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async checkClock(): Promise<Outcome<null>> {
     return attempt(() => this.#started.checkClock());
+  }
+
+  async newestOf(origin: Bytes): Promise<Outcome<EventName[]>> {
+    return attempt(() => this.#started.newestOf(origin));
   }
 
   async handOver(asOf: number): Promise<Outcome<HandOver>> {

@@ -5,6 +5,7 @@ import { eventVectors } from "./event-vectors.ts";
 import { refusedVectors } from "./refused-vectors.ts";
 import { signatureVectors } from "./signature-vectors.ts";
 import { sketchVectors } from "./sketch-vectors.ts";
+import { syncTreeVectors } from "./sync-tree-vectors.ts";
 
 /** Writes the files of vectors beside this one: `node protocol/vectors/generate.ts`. All in them follows from fixed seeds. */
 
@@ -26,6 +27,7 @@ export function vectorFiles(): ReadonlyMap<string, string> {
       "genesis.json": genesisVectors(),
       "retention.json": retentionVectors(),
       "sketch.json": sketchVectors(),
+      "sync-tree.json": syncTreeVectors(),
     }).map(([name, value]) => [name, toJson(value)]),
   );
 }

@@ -18,6 +18,8 @@ let bundled: ReturnType<typeof worker> | undefined;
 
 export interface NetworkOptions {
   readonly shards?: number;
+  /** Further peers of the first node, as `KEY@URL` or URLs. */
+  readonly strangers?: readonly string[];
   /** Nodes, by number from 0, that are not started yet. */
   readonly without?: readonly number[];
 }
@@ -29,9 +31,11 @@ export class TestNode extends NodeClient {
   readonly key: string;
   /** The other nodes of its network. */
   peers: readonly TestNode[] = [];
+  /** Peers that are none of ours, as `KEY@URL` or URLs. */
+  strangers: readonly string[] = [];
   /** What the node wrote to its log as warnings and errors. */
   readonly reports: string[] = [];
-  readonly #folder: string;
+  readonly folder: string;
   readonly #shards: string;
   #directory: DataDirectory | undefined;
   #node: LocalNode | undefined;
@@ -41,15 +45,15 @@ export class TestNode extends NodeClient {
     this.port = port;
     mkdirSync(folder);
     this.key = keptNodeKey(join(folder, "node.key")).publicKey;
-    this.#folder = folder;
+    this.folder = folder;
     this.#shards = String(shards);
   }
 
   async start(): Promise<void> {
     bundled ??= worker();
     const { config, script } = await bundled;
-    this.#directory = await DataDirectory.open(this.#folder);
-    const peers = this.peers.map(({ key, url }) => `${key}@${url}`);
+    this.#directory = await DataDirectory.open(this.folder);
+    const peers = [...this.peers.map(({ key, url }) => `${key}@${url}`), ...this.strangers];
     this.#node = new LocalNode({
       label: `port ${this.port}`,
       port: this.port,
@@ -91,6 +95,7 @@ export async function startNetwork(count: number, options: NetworkOptions = {}):
     (port, index) => new TestNode(join(folder, `node-${index}`), port, options.shards ?? 16),
   );
   for (const each of nodes) each.peers = nodes.filter((other) => other !== each);
+  if (nodes[0]) nodes[0].strangers = options.strangers ?? [];
   const stop = async () => {
     const stopped = await Promise.allSettled(nodes.map((node) => node.stop()));
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type Bytes, fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
-import { portableSigner, portableSuite } from "../../protocol/crypto.ts";
+import { portableSigner, portableSuite, type Signer } from "../../protocol/crypto.ts";
 import { createEvent, type EncodedEvent, type NewEvent, type WireEvent } from "../../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
@@ -10,6 +10,7 @@ import {
   decodePushAnswer,
   encodePull,
   encodePush,
+  type PeerPath,
   type PushAnswer,
   type PushBody,
 } from "../../protocol/peer-messages.ts";
@@ -33,12 +34,13 @@ export interface Tampering {
 
 /** A node of the development network that is made of its key alone, and sends what it likes. */
 export class TestPeer {
-  readonly signer = newSigner();
-  readonly node: TestNode;
+  readonly signer: Signer;
+  readonly node: Pick<TestNode, "key" | "request">;
   #counter = 0n;
 
-  constructor(node: TestNode) {
+  constructor(node: Pick<TestNode, "key" | "request">, signer = newSigner()) {
     this.node = node;
+    this.signer = signer;
   }
 
   /** A good event of this peer, but for the changes. */
@@ -76,7 +78,8 @@ export class TestPeer {
     });
   }
 
-  async #call(path: string, body: Bytes): Promise<Bytes> {
+  /** The body of the node's answer. @throws Error when it is not 200. */
+  async ask(path: PeerPath, body: Bytes): Promise<Bytes> {
     const response = await this.send(path, body);
     if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
     return new Uint8Array(await response.arrayBuffer());
@@ -84,7 +87,7 @@ export class TestPeer {
 
   async push(body: Partial<PushBody>): Promise<PushAnswer> {
     return decodePushAnswer(
-      await this.#call("/peer/v1/push", encodePush({ runs: [], ephemeral: [], ...body })),
+      await this.ask("/peer/v1/push", encodePush({ runs: [], ephemeral: [], ...body })),
     );
   }
 
@@ -97,7 +100,7 @@ export class TestPeer {
     const ids: string[] = [];
     let cursors: readonly Cursor[] = [];
     for (;;) {
-      const shards = decodePullAnswer(await this.#call("/peer/v1/pull", encodePull({ cursors })));
+      const shards = decodePullAnswer(await this.ask("/peer/v1/pull", encodePull({ cursors })));
       ids.push(...shards.flatMap(({ names }) => names.map(({ id }) => toHex(id))));
       if (!shards.some(({ more }) => more)) return ids.sort();
       cursors = shards.map(({ cursor }) => cursor);

@@ -1,5 +1,11 @@
-import { type IncomingHttpHeaders, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
-import { createServer } from "node:http";
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { HOST } from "../../cli/local-node.ts";
 import { freePorts } from "./ports.ts";
 
@@ -48,7 +54,7 @@ export const ways = {
 } as const satisfies Record<string, Way>;
 
 /** Stands between one node and one of its peers: what the node asks goes through here, and nothing else. */
-export class Proxy {
+export class LoopbackProxy {
   readonly #server: Server;
   readonly #target: string;
   readonly #port: number;
@@ -62,9 +68,9 @@ export class Proxy {
   }
 
   /** `target`: the URL of the node behind it. */
-  static async open(target: string): Promise<Proxy> {
+  static async open(target: string): Promise<LoopbackProxy> {
     const [port = 0] = await freePorts(1);
-    const proxy = new Proxy(port, target);
+    const proxy = new LoopbackProxy(port, target);
     const listening = Promise.withResolvers<void>();
     proxy.#server.once("error", listening.reject).listen(port, HOST, () => listening.resolve());
     await listening.promise;
@@ -110,7 +116,12 @@ export class Proxy {
 }
 
 /** Headers that are between two neighbours alone. */
-function withoutHop({ connection: _, "transfer-encoding": __, "keep-alive": ___, ...headers }: IncomingHttpHeaders) {
+function withoutHop({
+  connection: _,
+  "transfer-encoding": __,
+  "keep-alive": ___,
+  ...headers
+}: IncomingHttpHeaders) {
   return headers;
 }
 

@@ -73,7 +73,7 @@ class Pair {
       shards: { count: from.shards.length, at: (shard) => from.shards[shard] as Shard },
       suite,
       sync: from.sync,
-      call: (path, body) => this.world.send(from, to.url, path, body),
+      ask: async (path, body, decode) => decode(await this.world.send(from, to.url, path, body)),
       refused: (rules) => expect.fail(rules.join()),
     });
     return run.run(false);

@@ -48,7 +48,7 @@ describe("two nodes", () => {
     await world.pass(100);
     expect((await b.ids()).length).toBe(9);
     expect(await b.ids()).toEqual(await a.ids());
-    expect(world.log.filter((line) => line.includes("/peer/v1/pull"))).toHaveLength(1);
+    expect(world.log.filter((line) => line.includes(`${b.url} ${a.url}/peer/v1/pull`))).toHaveLength(1);
   });
 
   test("do the same at the same time, byte for byte, when all around them is the same", async () => {

@@ -1,13 +1,19 @@
-import type { Clock } from "../../durable-objects/clock.ts";
 import { logWarning } from "../../durable-objects/log.ts";
 import type { NodeIdentity } from "../../durable-objects/node-identity.ts";
+import {
+  type ConductPort,
+  isMalformed,
+  peerSuspended,
+  UNREADABLE,
+} from "../../durable-objects/node-state/conduct-api.ts";
 import type { SyncApi } from "../../durable-objects/sync/sync-api.ts";
 import { groupByShard, type Shards } from "../../durable-objects/topic-shard/shard-api.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
-import { topicKeyOfWire, toWire, type WireEvent } from "../../protocol/event.ts";
+import { toWire } from "../../protocol/event.ts";
 import { MAX_PEER_IDS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import { nameEvents } from "../../protocol/named-events.ts";
 import {
   type Cursor,
   decodePull,
@@ -21,7 +27,8 @@ import {
   type PushBody,
   type WantBody,
 } from "../../protocol/peer-messages.ts";
-import { judgeEvent } from "../../protocol/validity.ts";
+import { encodeNames } from "../../protocol/sync-codec.ts";
+import { MAX_OFFERED_NAMES } from "../../protocol/sync-messages.ts";
 import { mergeShares } from "./merge-shares.ts";
 import { SyncService } from "./sync-service.ts";
 
@@ -31,7 +38,7 @@ export interface PeerServicePorts {
   readonly shards: Shards;
   readonly sync: SyncApi;
   readonly suite: CryptoSuite;
-  readonly clock: Clock;
+  readonly conduct: ConductPort;
   /** A peer was heard, and may have news. Never throws, and answers at once. */
   heard(peer: Bytes, hasNews: boolean): void;
 }
@@ -49,10 +56,12 @@ export class PeerService {
 
   /**
    * Answers a request that `peer` has signed for this node.
-   * @throws PennypostError `not_a_member` (403), what decoding throws for a body that breaks a rule, or what a shard throws.
+   * @throws PennypostError `not_a_member` or `peer_suspended` (403), what decoding throws for a body that breaks a rule, or what
+   * a shard throws.
    */
   async handle(path: PeerPath, body: Bytes, peer: Bytes): Promise<Bytes> {
-    const { signer, network } = this.#ports.config;
+    const { config, conduct } = this.#ports;
+    const { signer, network } = config;
     if (!network.admits(peer) || equalBytes(peer, signer.publicKey)) {
       throw new PennypostError(
         "not_a_member",
@@ -60,27 +69,57 @@ export class PeerService {
         "the sender is no member of this network",
       );
     }
-    const answer = await this.#answer(path, body, peer);
+    const untilMs = await conduct.suspendedUntil(peer);
+    if (untilMs > 0) throw peerSuspended("the sender", untilMs);
+    const answer = await (await this.#read(path, body, peer))();
     this.#ports.heard(peer, false);
     return answer;
   }
 
-  #answer(path: PeerPath, body: Bytes, peer: Bytes): Promise<Bytes> {
-    switch (path) {
-      case "/peer/v1/push":
-        return this.#push(decodePush(body), peer);
-      case "/peer/v1/pull":
-        return this.#pull(decodePull(body).cursors);
-      case "/peer/v1/want":
-        return this.#want(decodeWant(body));
-      default:
-        return this.#sync.answer(path, body);
+  /** Reads a request; what it asks is done when the answer is called. A body that cannot be read is a breach by its sender. */
+  async #read(path: PeerPath, body: Bytes, peer: Bytes): Promise<() => Promise<Bytes>> {
+    try {
+      return this.#question(path, body, peer);
+    } catch (error) {
+      if (isMalformed(error)) await this.#ports.conduct.breach(peer, [error.code]);
+      throw error;
     }
   }
 
-  async #push({ runs, ephemeral }: PushBody, peer: Bytes): Promise<Bytes> {
+  #question(path: PeerPath, body: Bytes, peer: Bytes): () => Promise<Bytes> {
+    switch (path) {
+      case "/peer/v1/push": {
+        const push = decodePush(body);
+        return () => this.#push(push, peer);
+      }
+      case "/peer/v1/pull": {
+        const { cursors } = decodePull(body);
+        return () => this.#pull(cursors);
+      }
+      case "/peer/v1/want": {
+        const want = decodeWant(body);
+        return () => this.#want(want);
+      }
+      case "/peer/v1/newest":
+        return () => this.#newest(peer);
+      default:
+        return this.#sync.read(path, body);
+    }
+  }
+
+  /** The newest events here that the asking node has made itself: it may have lost them. */
+  async #newest(peer: Bytes): Promise<Bytes> {
     const { shards } = this.#ports;
-    const { named, unreadable } = this.#readable(runs.flatMap((run) => run.events));
+    const names = await Promise.all(
+      Array.from({ length: shards.count }, (_, shard) => shards.at(shard).newestOf(peer)),
+    );
+    return encodeNames(names.flat().slice(0, MAX_OFFERED_NAMES));
+  }
+
+  async #push({ runs, ephemeral }: PushBody, peer: Bytes): Promise<Bytes> {
+    const { shards, suite, conduct } = this.#ports;
+    const events = runs.flatMap((run) => run.events);
+    const { named, unreadable } = nameEvents(events, (event) => event, suite);
     const previous = groupByShard(
       runs.flatMap((run) => (run.previous ? [run.previous] : [])),
       shards.count,
@@ -93,37 +132,24 @@ export class PeerService {
         return shards.at(shard).ingest(share, toHex(peer), previous.get(shard) ?? []);
       }),
     );
-    await this.#relay(ephemeral);
+    const refused = summaries.flatMap((summary) => summary.refused);
+    refused.push(...Array<string>(unreadable).fill(UNREADABLE), ...(await this.#relay(ephemeral)));
     const lacking = summaries.some(({ hasPrevious }) => !hasPrevious);
     if (lacking) this.#ports.heard(peer, true);
-    const refused = summaries.flatMap((summary) => summary.refused);
-    if (refused.length + unreadable > 0)
-      logWarning("events_refused", { peer: toHex(peer), rules: refused.join(), unreadable });
-    return encodePushAnswer({ lacking, refused: refused.length + unreadable });
-  }
-
-  /** An event without a readable block belongs to no shard; a breach, unless it is of a later version. */
-  #readable(events: readonly WireEvent[]) {
-    const { config, suite, clock } = this.#ports;
-    const named: (WireEvent & { topicKey: Bytes })[] = [];
-    let unreadable = 0;
-    for (const event of events) {
-      const topicKey = topicKeyOfWire(event, suite);
-      const context = { network: config.network, suite, nowMs: clock.nowMs() };
-      if (topicKey) named.push({ ...event, topicKey });
-      else if (judgeEvent(event, context).kind === "refused") unreadable++;
+    if (refused.length > 0) {
+      logWarning("events_refused", { peer: toHex(peer), rules: [...new Set(refused)].join() });
+      await conduct.breach(peer, refused);
     }
-    return { named, unreadable };
+    return encodePushAnswer({ lacking, refused: refused.length });
   }
 
-  async #relay(ephemeral: PushBody["ephemeral"]): Promise<void> {
+  /** Answers the rules that refused ones broke. */
+  async #relay(ephemeral: PushBody["ephemeral"]): Promise<string[]> {
     const { shards, suite } = this.#ports;
-    const named = ephemeral.flatMap((each) => {
-      const topicKey = topicKeyOfWire(each.event, suite);
-      return topicKey ? [{ ...each, topicKey }] : [];
-    });
+    const { named, unreadable } = nameEvents(ephemeral, ({ event }) => event, suite);
     const groups = [...groupByShard(named, shards.count)];
-    await Promise.all(groups.map(([shard, group]) => shards.at(shard).relay(group)));
+    const refused = await Promise.all(groups.map(([shard, group]) => shards.at(shard).relay(group)));
+    return [...refused.flat(), ...Array<string>(unreadable).fill(UNREADABLE)];
   }
 
   /** What arrived in each shard after the reader's cursors: an even share each, and what is left over in turn. */

@@ -3,7 +3,7 @@ import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { linksOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
+import { conductOf, linksOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
 import { PEER_PATHS, type PeerPath } from "../../protocol/peer-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
@@ -32,7 +32,7 @@ async function answer(c: Handler, path: PeerPath): Promise<Response> {
     shards: shardsOf(c.env),
     sync: syncOf(c.env),
     suite,
-    clock: platformClock,
+    conduct: conductOf(c.env),
     heard: (peer, hasNews) => c.executionCtx.waitUntil(teller.heard(peer, hasNews)),
   });
   return bodies.read(c.req.raw, MAX_PEER_BODY_BYTES, async (body) => {

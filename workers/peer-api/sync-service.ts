@@ -49,28 +49,49 @@ export class SyncService {
     this.#ports = ports;
   }
 
-  /** @throws PennypostError as decoding, the sync object or a shard throws it. */
-  async answer(path: SyncPath, body: Bytes): Promise<Bytes> {
-    const { sync, shards } = this.#ports;
+  /**
+   * Reads a question; the shards are asked when the answer is called. @throws PennypostError as decoding throws it; the answer,
+   * as the sync object or a shard does.
+   */
+  read(path: SyncPath, body: Bytes): () => Promise<Bytes> {
+    const { sync } = this.#ports;
     switch (path) {
-      case "/peer/v1/sync/compare":
-        return encodeCompareAnswer(await sync.compare(decodeCompare(body)));
-      case "/peer/v1/sync/cells":
-        return encodeCellsAnswer(await sync.cells(decodeCells(body)));
-      case "/peer/v1/sync/roots":
-        return this.#roots(decodeRoots(body));
-      case "/peer/v1/sync/slots":
-        return this.#slots(decodeSlots(body));
-      case "/peer/v1/sync/range":
-        return this.#range(decodeRange(body));
-      case "/peer/v1/sync/symbols":
-        return this.#symbols(decodeSymbols(body));
+      case "/peer/v1/sync/compare": {
+        const question = decodeCompare(body);
+        return async () => encodeCompareAnswer(await sync.compare(question));
+      }
+      case "/peer/v1/sync/cells": {
+        const question = decodeCells(body);
+        return async () => encodeCellsAnswer(await sync.cells(question));
+      }
+      case "/peer/v1/sync/roots": {
+        const question = decodeRoots(body);
+        return () => this.#roots(question);
+      }
+      case "/peer/v1/sync/slots": {
+        const question = decodeSlots(body);
+        return () => this.#slots(question);
+      }
+      case "/peer/v1/sync/range": {
+        const question = decodeRange(body);
+        return () => this.#range(question);
+      }
+      case "/peer/v1/sync/symbols": {
+        const symbols = decodeSymbols(body);
+        return () => this.#symbols(symbols);
+      }
       case "/peer/v1/sync/lacking": {
-        const groups = [...groupByShard(decodeNames(body), shards.count)];
-        const answers = await Promise.all(groups.map(([shard, names]) => shards.at(shard).lacking(names)));
-        return encodeNames(answers.flat());
+        const names = decodeNames(body);
+        return () => this.#lacking(names);
       }
     }
+  }
+
+  async #lacking(names: readonly EventName[]): Promise<Bytes> {
+    const { shards } = this.#ports;
+    const groups = [...groupByShard(names, shards.count)];
+    const answers = await Promise.all(groups.map(([shard, group]) => shards.at(shard).lacking(group)));
+    return encodeNames(answers.flat());
   }
 
   #checkClass(id: number): void {

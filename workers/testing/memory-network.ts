@@ -1,8 +1,14 @@
+import { Conduct } from "../../durable-objects/node-state/conduct.ts";
+import { Evidence } from "../../durable-objects/node-state/evidence.ts";
+import { RememberedConduct } from "../../durable-objects/node-state/remembered-conduct.ts";
 import { Link } from "../../durable-objects/peer-link/link.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { SyncRoots } from "../../durable-objects/sync/sync-roots.ts";
 import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
+import { MemoryConductStore } from "../../durable-objects/testing/memory-conduct-store.ts";
 import { MemoryCursorStore } from "../../durable-objects/testing/memory-cursor-store.ts";
+import { MemoryEvidenceStore } from "../../durable-objects/testing/memory-evidence-store.ts";
+import { MemoryHistoryStore } from "../../durable-objects/testing/memory-history-store.ts";
 import { MemoryHubNames } from "../../durable-objects/testing/memory-hub-names.ts";
 import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
@@ -63,6 +69,8 @@ export class MemoryNode {
   readonly links = new Map<string, Link>();
   readonly stores: MemoryShardStore[];
   readonly sync: SyncRoots;
+  readonly conduct: Conduct;
+  readonly evidence = new Evidence(new MemoryEvidenceStore());
   /** How often a shard was asked for its roots. */
   handOvers = 0;
 
@@ -71,6 +79,8 @@ export class MemoryNode {
     const { shardCount, network = shardWorldNetwork, smallBucketEvents } = options;
     this.url = urlOf(name);
     this.signer = signers[name] as Signer;
+    this.conduct = new Conduct({ clock, store: new MemoryConductStore() });
+    const conduct = new RememberedConduct(this.conduct, clock);
     world.nodes.set(this.url, this);
     const keyOfPeer = (peer: number) => (signers[peer] as Signer).publicKey;
     const addresses = peers.map((peer) => ({ url: urlOf(peer), key: keyOfPeer(peer) }));
@@ -97,6 +107,8 @@ export class MemoryNode {
         shards,
         sync: this.sync,
         cursors: new MemoryCursorStore(),
+        history: new MemoryHistoryStore(),
+        conduct,
         knownKey: async () => key,
         resolve: async () => ({ url, key }),
         call: (peer, path, body) => world.send(this, peer.url, path, body),
@@ -111,6 +123,7 @@ export class MemoryNode {
         store: this.stores[shard] as MemoryShardStore,
         suite,
         roots: this.sync,
+        evidence: this.evidence,
         ...(smallBucketEvents === undefined ? {} : { smallBucketEvents }),
         clock,
         links,
@@ -127,7 +140,7 @@ export class MemoryNode {
     });
     const teller = new LinkTeller({ config, clock, links });
     const heard = (peer: Bytes, hasNews: boolean) => void teller.heard(peer, hasNews);
-    this.service = new PeerService({ config, shards, sync: this.sync, suite, clock, heard });
+    this.service = new PeerService({ config, shards, sync: this.sync, suite, conduct, heard });
   }
 
   async publish(...messages: string[]): Promise<void> {

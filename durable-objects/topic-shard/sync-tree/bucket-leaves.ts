@@ -14,6 +14,8 @@ import type { SavedSlotGroup, TreeStore } from "./tree-store.ts";
 
 /** A bucket with at most this many events in range is listed as a whole, here and to peers. */
 export const SMALL_BUCKET_EVENTS = 512;
+/** A slot group with more ids is read a slot at a time, so that what is in memory is bounded by what one slot holds. */
+const GROUP_IDS_AT_ONCE = 32_768;
 /** Leaves of a slot group that is still open are written down once so many ids were hashed for them. */
 const OPEN_GROUP_IDS = 1_024;
 /** Class (1), slot (4), count (4), hash. */
@@ -46,11 +48,12 @@ export class BucketLeaves {
   }
 
   /**
-   * The leaves of the slots below `asOf`. `isLarge` decides the way, not the answer; `mayWrite` is given inside a
-   * transaction.
+   * The leaves of the slots below `asOf`. `isLarge` decides the way, not the answer: a bucket that is not known to be
+   * large may have grown since. `mayWrite` is given inside a transaction.
    */
   read(bucket: number, asOf: number, { isLarge, mayWrite }: { isLarge: boolean; mayWrite: boolean }) {
-    const leaves = isLarge ? this.#readLarge(bucket, asOf, mayWrite) : this.#scan(bucket, 0, asOf);
+    const small = isLarge ? undefined : this.#scan(bucket, 0, asOf, SMALL_BUCKET_EVENTS);
+    const leaves = small ?? this.#readLarge(bucket, asOf, mayWrite);
     return Map.groupBy(leaves, (leaf) => leaf.class) as LeavesByClass;
   }
 
@@ -63,7 +66,8 @@ export class BucketLeaves {
       const end = Math.min((group + 1) * SLOTS_PER_GROUP, asOf);
       const row = saved.get(group);
       const known = row ? unpackLeaves(row.leaves) : [];
-      const fresh = this.#scanSlots(bucket, Math.max(slot, row?.covered ?? 0), end);
+      const from = Math.max(slot, row?.covered ?? 0);
+      const fresh = this.#scan(bucket, from, end, GROUP_IDS_AT_ONCE) ?? this.#scanSlots(bucket, from, end);
       leaves.push(...known, ...fresh);
       if (mayWrite) this.#save(bucket, { group, end, row, known, fresh });
       slot = this.#nextSlot(bucket, end);
@@ -77,21 +81,23 @@ export class BucketLeaves {
     return id ? slotOfId(id) : Number.POSITIVE_INFINITY;
   }
 
-  /** One slot at a time: what is in memory is bounded by what one slot holds. */
   #scanSlots(bucket: number, from: number, to: number): ClassLeaf[] {
     const leaves: ClassLeaf[] = [];
     for (let slot = this.#nextSlot(bucket, from); slot < to; slot = this.#nextSlot(bucket, slot + 1))
-      leaves.push(...this.#scan(bucket, slot, slot + 1));
+      leaves.push(...(this.#scan(bucket, slot, slot + 1, Number.POSITIVE_INFINITY) ?? []));
     return leaves;
   }
 
-  #scan(bucket: number, from: number, to: number): ClassLeaf[] {
+  /** Answers undefined when there are more ids than `limit`. */
+  #scan(bucket: number, from: number, to: number, limit: number): ClassLeaf[] | undefined {
     const slots = new Map<number, Map<number, Bytes[]>>();
+    let count = 0;
     for (const { id, class: retention } of this.#store.idsOfBucket(
       bucket,
       firstIdOfSlot(from),
       firstIdOfSlot(to),
     )) {
+      if (++count > limit) return undefined;
       const slot = slotOfId(id);
       const classes = slots.get(slot) ?? new Map<number, Bytes[]>();
       slots.set(slot, classes);

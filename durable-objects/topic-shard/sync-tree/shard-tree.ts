@@ -26,6 +26,8 @@ import type { ListedEvent } from "./tree-store.ts";
 const EPOCHS = 256;
 /** Events that are read at a time when a shard wakes. */
 const NAMES_PER_READ = 1_024;
+/** Two or three are open while the sync object asks each slot; a mark, which is one row, names them all. */
+const MAX_OPEN_SLOTS = 64;
 /** They are delivered within 30 s: more than a shard can take in that time. */
 const MAX_PENDING_READ = 1_000_000;
 
@@ -66,6 +68,7 @@ export class ShardTree {
   readonly #store: ShardStore;
   readonly #context: TreeContext;
   readonly #leaves: BucketLeaves;
+  readonly #entered: (bucket: number, id: Bytes) => void;
   #epoch = 0;
   #asOf = 0;
   #open = new Map<number, Set<number>>();
@@ -80,14 +83,21 @@ export class ShardTree {
   #newest = new Sketch();
   #previous = new Sketch();
 
-  constructor(store: ShardStore, context: TreeContext) {
+  /** `entered` hears of each id that enters the compared range as its slot settles. */
+  constructor(store: ShardStore, context: TreeContext, entered: (bucket: number, id: Bytes) => void) {
     this.#store = store;
     this.#context = context;
+    this.#entered = entered;
     this.#leaves = new BucketLeaves(store.tree, context.suite);
   }
 
   get asOf(): number {
     return this.#asOf;
+  }
+
+  /** Whether the tree has to be brought up to date, since it notes every slot behind `asOf` one by one. */
+  get isBehind(): boolean {
+    return this.#asOf === 0 || this.#open.size > MAX_OPEN_SLOTS;
   }
 
   /** The bits that an event stored now carries in its flags. */
@@ -253,7 +263,7 @@ export class ShardTree {
       if (oldest < this.rangeOf(id, asOf).from) moving.add(bucket);
     const before = this.#newest;
     this.#previous = asOf - 1 === from ? before : this.#moved(before, from, asOf - 1, moving);
-    this.#newest = this.#moved(before, from, asOf, moving);
+    this.#newest = this.#moved(before, from, asOf, moving, this.#entered);
     this.#asOf = asOf;
     for (const record of this.#records.values()) {
       if (record.newest) this.#records.set(keyOf(record), { ...record, previous: record.newest });
@@ -263,13 +273,21 @@ export class ShardTree {
   }
 
   /** A sketch with what enters the range from one `asOf` to a later one, and without what leaves it. */
-  #moved(sketch: Sketch, from: number, to: number, buckets: ReadonlySet<number>): Sketch {
+  #moved(
+    sketch: Sketch,
+    from: number,
+    to: number,
+    buckets: ReadonlySet<number>,
+    entered: (bucket: number, id: Bytes) => void = () => {},
+  ): Sketch {
     const moved = sketch.clone();
     const toggle = (bucket: number, ids: Iterable<ListedEvent>) => {
       for (const { id, class: retention } of ids) {
         const slot = slotOfId(id);
         const was = isInRange(this.rangeOf(retention, from), slot);
-        if (was !== isInRange(this.rangeOf(retention, to), slot)) moved.toggle(bucket, id);
+        const is = isInRange(this.rangeOf(retention, to), slot);
+        if (was !== is) moved.toggle(bucket, id);
+        if (is && !was) entered(bucket, id);
       }
     };
     for (const bucket of buckets) {

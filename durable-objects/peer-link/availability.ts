@@ -1,0 +1,40 @@
+/** After a failure the peer is left alone for 1 s, 2 s, 4 s … up to this. */
+const MAX_PAUSE_MS = 300_000;
+export const FIRST_PAUSE_MS = 1_000;
+
+/** Whether a peer answers, and how long it is left alone when it does not. */
+export class Availability {
+  #failures = 0;
+  #pausedUntilMs = 0;
+  #downSinceMs: number | null = null;
+
+  /** Since when the peer fails; null while it answers. */
+  get downSinceMs(): number | null {
+    return this.#downSinceMs;
+  }
+
+  /** Until when the peer is left alone; 0 when it is not. */
+  pausedUntil(nowMs: number): number {
+    return this.#pausedUntilMs > nowMs ? this.#pausedUntilMs : 0;
+  }
+
+  failed(nowMs: number): void {
+    this.#failures++;
+    this.#downSinceMs ??= nowMs;
+    this.#pausedUntilMs = nowMs + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
+  }
+
+  /** The peer answered. Answers whether it had failed before. */
+  answered(): boolean {
+    const wasDown = this.#failures > 0;
+    this.#failures = 0;
+    this.#downSinceMs = null;
+    return wasDown;
+  }
+
+  /** The peer was heard of by itself: a pause ends. Answers whether it had failed before. */
+  heard(): boolean {
+    this.#pausedUntilMs = 0;
+    return this.answered();
+  }
+}

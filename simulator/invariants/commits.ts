@@ -1,0 +1,94 @@
+import {
+  ECHO,
+  GAP,
+  OWN,
+  PENDING_BASE,
+  type ShardStore,
+  type StoredEvent,
+} from "../../durable-objects/topic-shard/shard-store.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { Write } from "../guarded-store.ts";
+import type { SimNode } from "../sim-node.ts";
+import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
+
+const MAX_STORED_AHEAD_MS = 120_000;
+const MAX_OWN_AHEAD_MS = 60_000;
+const GAP_MS = 30_000;
+
+/** Looks at each commit of a shard: what is stored, linked and delivered by it, and when. */
+export class CommitInspector {
+  /** All events that were ever stored anywhere: one that is not among them was made just now. */
+  readonly #seen = new Set<string>();
+
+  /** How many events there ever were. */
+  get events(): number {
+    return this.#seen.size;
+  }
+
+  /** What a commit makes untrue, if anything. */
+  wrongIn(node: SimNode, shard: number, writes: readonly Write[]): string | undefined {
+    const store = node.disks[shard]?.state.store;
+    if (!store) return undefined;
+    for (const { method, args } of writes) {
+      let wrong: string | undefined;
+      let event: StoredEvent | undefined;
+      if (method === "insert") {
+        event = args[0] as StoredEvent;
+        wrong = this.#wrongInInsert(node, shard, event) ?? wrongInDelivery(node, store, store.get(event));
+      } else if (method === "deliver") {
+        event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
+        wrong = wrongInDelivery(node, store, event);
+      }
+      if (wrong) return `${node.name}/${shard} ${wrong}: ${event ? toHex(event.id) : ""}`;
+    }
+    return undefined;
+  }
+
+  #wrongInInsert(node: SimNode, shard: number, event: StoredEvent): string | undefined {
+    const { leastMs, mostMs } = node.clockSpan;
+    const timeMs = timeOf(event.id);
+    const isNew = !this.#seen.has(toHex(event.id));
+    this.#seen.add(toHex(event.id));
+    if (event.storedMs !== node.nowMs) return "stored with another time than now";
+    if (timeMs - mostMs > MAX_STORED_AHEAD_MS) return `stored ${timeMs - mostMs} ms ahead of the clock`;
+    if (isExpired(event.class, event.id, leastMs)) return "stored when it had expired";
+    const fields = readBlock(event.block);
+    const isOwn = toHex(fields.origin) === toHex(node.settings.config.signer.publicKey);
+    if (isOwn !== ((event.flags & OWN) !== 0)) return "marked as another node's";
+    if (!isOwn || !isNew) return undefined;
+    if (shardBitsOf(event.id) !== shard) return "with the bits of another shard";
+    // The counter may carry into the next millisecond.
+    if (timeMs - mostMs > MAX_OWN_AHEAD_MS + 1) return `issued ${timeMs - mostMs} ms ahead of the clock`;
+    if (timeMs < leastMs) return `issued ${leastMs - timeMs} ms behind the clock`;
+    const far = linkIds(fields).find((id) => timeOf(id) - mostMs > MAX_OWN_AHEAD_MS);
+    return far && "linked to an event that is far ahead";
+  }
+}
+
+function wrongInDelivery(
+  { nowMs }: SimNode,
+  store: ShardStore,
+  event: StoredEvent | undefined,
+): string | undefined {
+  if (!event || event.position >= PENDING_BASE) return undefined;
+  const { flags, topicKey, position, block, storedMs } = event;
+  if ((flags & GAP) !== 0) return nowMs - storedMs >= GAP_MS ? undefined : "marked as a gap before its time";
+  for (const id of linkIds(readBlock(block))) {
+    const parent = store.positionOf({ topicKey, id });
+    const isBefore = parent !== undefined && parent < position;
+    if (!isBefore && !(parent === undefined && isExpired(event.class, id, nowMs)))
+      return `delivered before its parent ${toHex(id)}`;
+  }
+  return undefined;
+}
+
+/** The first event whose echo mark is not what it must be: an envelope is new to the stream once. */
+export function wrongEcho(delivered: readonly StoredEvent[]): StoredEvent | undefined {
+  const known = new Set<string>();
+  for (const event of delivered) {
+    const name = toHex(event.topicKey) + toHex(event.timeKey);
+    if (known.has(name) !== ((event.flags & ECHO) !== 0)) return event;
+    known.add(name);
+  }
+  return undefined;
+}

@@ -1,0 +1,118 @@
+import { OWN, PENDING_BASE, type StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
+import type { SimNode } from "../sim-node.ts";
+import type { Simulation } from "../simulation.ts";
+import { wrongEcho } from "./commits.ts";
+import { brokenRule, isExpired, linkIds, newestAsOf, readBlock, shardBitsOf } from "./rules.ts";
+import { nodeRootOf, wrongInHandOver } from "./tree.ts";
+
+/** An event is delivered within 30 s; the alarm and the transaction take a moment more. */
+const MAX_PENDING_MS = 45_000;
+const MANY = 1_000_000;
+
+export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
+  node.disks[shard]?.state.store.tree.eventsOfTopics({ from: new Uint8Array(), to: null }, null, MANY, 2 ** 40) ?? [];
+
+export const eventsOf = (node: SimNode): StoredEvent[] =>
+  node.shards.flatMap((_, shard) => eventsOfShard(node, shard));
+
+/** What one node has stored is valid, delivered, and what derives from it follows from it. */
+export async function checkNode(simulation: Simulation, node: SimNode): Promise<void> {
+  const { genesis, suite, signers } = simulation;
+  const judgement = {
+    networkId: genesis.id,
+    members: new Set(signers.map(({ publicKey }) => toHex(publicKey))),
+    suite,
+  };
+  for (const shard of node.shards.keys()) {
+    const where = `${node.name}/${shard}`;
+    const events = eventsOfShard(node, shard);
+    for (const event of events) {
+      const rule = brokenRule(event, judgement);
+      if (rule) simulation.violated("7 valid", `${where} has ${toHex(event.id)}, which breaks ${rule}`);
+      const isLate = event.position >= PENDING_BASE && node.nowMs - event.storedMs > MAX_PENDING_MS;
+      if (isLate) simulation.violated("3 delivered", `${where} never delivered ${toHex(event.id)}`);
+    }
+    const delivered = events.filter(({ position }) => position < PENDING_BASE);
+    const echo = wrongEcho(delivered.sort((a, b) => a.position - b.position));
+    if (echo) simulation.violated("3 once", `${where} has a wrong echo mark: ${toHex(echo.id)}`);
+    await checkHeads(simulation, node, shard, events);
+    await checkTree(simulation, node, shard);
+  }
+  checkEquivocation(simulation, node);
+  simulation.check();
+  await checkRoot(simulation, node);
+}
+
+/** Heads equal their definition: stored events of a topic that no other stored event links to. */
+async function checkHeads(
+  simulation: Simulation,
+  node: SimNode,
+  shard: number,
+  events: readonly StoredEvent[],
+): Promise<void> {
+  for (const members of Map.groupBy(events, ({ topicKey }) => toHex(topicKey)).values()) {
+    const [first] = members;
+    if (!first) continue;
+    const linked = new Set(members.flatMap(({ block }) => linkIds(readBlock(block)).map(toHex)));
+    const live = members.filter((event) => !isExpired(event.class, event.id, node.nowMs));
+    const due = live.map(({ id }) => toHex(id)).filter((id) => !linked.has(id));
+    const { topic } = readBlock(first.block);
+    const told = await simulation.ask(shardCalled(node, shard).heads(utf8(topic), first.topicKey));
+    if (told.map(toHex).join() !== due.sort().join())
+      simulation.violated("1 heads", `${node.name}: of ${topic} ${told.map(toHex)} instead of ${due}`);
+  }
+}
+
+/** A shard as clients and the platform call it. */
+export function shardCalled(node: SimNode, shard: number) {
+  const found = node.shards[shard];
+  if (!found) throw new RangeError(`${node.name} has no shard ${shard}`);
+  return found.seenBy({ life: node.worker.running.life, object: undefined });
+}
+
+/** What a shard hands over follows from its events, and a scrub finds nothing to mend. */
+async function checkTree(simulation: Simulation, node: SimNode, shard: number): Promise<void> {
+  const called = shardCalled(node, shard);
+  if (simulation.plan.hasScrubs) {
+    const report = await simulation.ask(called.scrub());
+    const mended = report.roots + report.heads + report.wants;
+    if (mended > 0 && simulation.rolledBack.size === 0)
+      simulation.violated("derived", `the scrub of ${node.name}/${shard} mended ${JSON.stringify(report)}`);
+  }
+  const handOver = await simulation.ask(called.handOver(newestAsOf(node.nowMs)));
+  const wrong = wrongInHandOver(handOver, eventsOfShard(node, shard), simulation.suite);
+  if (wrong) simulation.violated("derived", `${node.name}/${shard} handed over wrongly ${wrong}`);
+}
+
+/** What the node says of itself as a whole. */
+async function checkRoot(simulation: Simulation, node: SimNode): Promise<void> {
+  const state = await simulation.ask(node.called((platform) => node.sync.seenBy(platform).state()));
+  const events = eventsOf(node);
+  for (const [told, asOf] of [
+    [state.newest, state.asOf],
+    [state.previous, state.asOf - 1],
+  ] as const) {
+    if (toHex(told) === nodeRootOf(events, asOf, simulation.suite)) continue;
+    simulation.violated("derived", `the root of ${node.name} as of ${asOf} is not that of its events`);
+  }
+}
+
+/** An honest node whose files were never restored issues each seq once. */
+function checkEquivocation(simulation: Simulation, node: SimNode): void {
+  if (simulation.rolledBack.has(node)) return;
+  const ids = new Map<string, string>();
+  const key = toHex(node.settings.config.signer.publicKey);
+  for (const other of simulation.honest) {
+    for (const { id, block, flags } of eventsOf(other)) {
+      const isOwn = other === node ? (flags & OWN) !== 0 : toHex(readBlock(block).origin) === key;
+      if (!isOwn) continue;
+      const seq = toHex(id.subarray(0, 8));
+      const known = ids.get(seq) ?? toHex(id);
+      ids.set(seq, known);
+      if (known !== toHex(id)) simulation.violated("clock", `${node.name} issued the seq ${seq} twice`);
+      if (shardBitsOf(id) >= node.shards.length)
+        simulation.violated("clock", `${node.name} issued ${toHex(id)} with the bits of no shard of its own`);
+    }
+  }
+}

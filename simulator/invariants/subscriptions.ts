@@ -1,0 +1,71 @@
+import { ECHO, GAP } from "../../durable-objects/topic-shard/shard-store.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import type { Client } from "../clients.ts";
+import { placeText, type Subscription } from "../sim-hub.ts";
+import type { Simulation } from "../simulation.ts";
+import { isExpired, linkIds, readBlock } from "./rules.ts";
+
+/** Delivered once per subscription, in order, parents before children, nothing lost. */
+export function checkSubscriptions(simulation: Simulation): void {
+  for (const client of simulation.clients.clients)
+    for (const subscription of client.subscriptions) checkSubscription(simulation, client, subscription);
+}
+
+function checkSubscription(simulation: Simulation, { node }: Client, subscription: Subscription): void {
+  const wrong = (what: string) => simulation.violated("3 subscriptions", `of ${node.name}: ${what}`);
+  for (const shard of node.shards.keys()) {
+    const stored = subscription.heard.filter((each) => each.shard === shard && each.event.position > 0);
+    const heard = stored.map(({ event }) => event);
+    const positions = heard.map(({ position }) => position);
+    if (positions.some((position, i) => i > 0 && position <= (positions[i - 1] ?? 0)))
+      wrong(`shard ${shard}: not in order, or twice: ${positions}`);
+    const envelopes = heard.map(({ topicKey, block, message }) => {
+      const { ts } = readBlock(block);
+      return `${toHex(topicKey)} ${ts} ${toHex(simulation.suite.sha256(message))}`;
+    });
+    if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
+    checkParents(simulation, heard, wrong);
+    checkLost(simulation, { node, subscription, shard }, new Set(positions), wrong);
+  }
+  const relayed = subscription.heard.filter(({ event }) => event.position === 0);
+  if (relayed.some(({ event }) => readBlock(event.block).class !== 0)) wrong("a kept event was relayed");
+}
+
+/** A parent that was heard at all was heard before. */
+function checkParents(
+  { suite }: Simulation,
+  heard: readonly Subscription["heard"][number]["event"][],
+  wrong: (what: string) => void,
+): void {
+  const places = new Map(heard.map(({ id }, place) => [toHex(id), place]));
+  for (const [place, { id, block, flags }] of heard.entries()) {
+    if ((flags & GAP) !== 0) continue;
+    for (const link of linkIds(readBlock(block)))
+      if ((places.get(toHex(link)) ?? -1) > place) wrong(`${toHex(id)} came before its parent`);
+  }
+  void suite;
+}
+
+/** All that was delivered after the beginning of a subscription and up to its place is heard, but what expired meanwhile. */
+function checkLost(
+  simulation: Simulation,
+  { node, subscription, shard }: { node: Client["node"]; subscription: Subscription; shard: number },
+  heard: ReadonlySet<number>,
+  wrong: (what: string) => void,
+): void {
+  const began = subscription.began.get(shard);
+  const reached = subscription.places.get(shard);
+  const store = node.disks[shard]?.state.store;
+  if (!began || !reached || !store) return;
+  if (!equalBytes(began.generation, reached.generation)) {
+    wrong(`goes on in another generation: ${placeText(began)} ${placeText(reached)}`);
+    return;
+  }
+  if (!equalBytes(store.generation(), began.generation)) return;
+  if (simulation.rolledBack.has(node)) return;
+  for (const event of store.deliveredAfter(began.position, 1e6, 2 ** 40)) {
+    if (event.position > reached.position || (event.flags & ECHO) !== 0) continue;
+    if (!subscription.topicKeys.has(toHex(event.topicKey)) || heard.has(event.position)) continue;
+    if (!isExpired(event.class, event.id, node.nowMs)) wrong(`${toHex(event.id)} was never heard`);
+  }
+}

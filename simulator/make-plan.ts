@@ -1,0 +1,209 @@
+import { TOPICS } from "./genesis.ts";
+import { SLOT_MS } from "./invariants/rules.ts";
+import type { Plan, Step } from "./plan.ts";
+import { Random } from "./random.ts";
+import { CALM, type Weather } from "./sim-network.ts";
+import { CRASH_POINTS } from "./storage-faults.ts";
+
+/** What the command line asks of the plans. */
+export interface PlanOptions {
+  /** Nodes of a network; by default the seed says, 2 to 5. */
+  readonly nodes?: number;
+  /** Hostile ones among them. */
+  readonly hostile?: number;
+  readonly hasRealSignatures?: boolean;
+  /** Whether files may be restored to an older state. */
+  readonly mayRollBack?: boolean;
+}
+
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+/** Some time after the genesis: slots count from 1970. */
+const START_MS = Date.UTC(2026, 5, 1);
+
+/** A stretch of time in which much happens. */
+interface Phase {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** All that a seed decides. */
+export function makePlan(seed: number, options: PlanOptions = {}): Plan {
+  const random = new Random(`plan ${seed}`);
+  const startMs = START_MS + random.below(4 * SLOT_MS);
+  const phases = makePhases(random.fork("phases"), startMs);
+  const nodes = makeNodes(random.fork("nodes"), options);
+  const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
+  const steps = [
+    ...makePublishes(random.fork("publishes"), phases, honest),
+    ...makeReaders(random.fork("readers"), phases, honest),
+    ...makeFaults(random.fork("faults"), phases, { nodes, honest, options }),
+  ];
+  const last = phases.at(-1) as Phase;
+  return {
+    seed,
+    hasSmallLimits: random.chance(60),
+    hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
+    hasScrubs: seed % 10 === 3,
+    startMs,
+    weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
+    nodes,
+    busy: phases.map(({ fromMs, toMs }) => [fromMs, toMs + 2 * MINUTE_MS]),
+    endMs: last.toMs + random.below(5 * MINUTE_MS),
+    steps: steps.sort((a, b) => a.atMs - b.atMs),
+  };
+}
+
+/** Busy minutes, and between them nothing, some slots, or so long that the short class expires, and rarely the middle one. */
+function makePhases(random: Random, startMs: number): Phase[] {
+  const phases: Phase[] = [];
+  let atMs = 0;
+  const count = random.between(2, 4);
+  for (let i = 0; i < count; i++) {
+    const fromMs = random.chance(50) ? atMs : nearBoundary(random, startMs, atMs);
+    const toMs = fromMs + random.between(1, 6) * MINUTE_MS;
+    phases.push({ fromMs, toMs });
+    const kind = random.below(10);
+    if (kind < 2) atMs = toMs;
+    else if (kind < 6) atMs = toMs + random.between(1, 4) * SLOT_MS;
+    else if (kind < 9) atMs = toMs + random.between(5, 9) * SLOT_MS;
+    else atMs = toMs + random.between(10, 13) * HOUR_MS;
+  }
+  return phases;
+}
+
+/** Just before a slot ends, or before it settles. */
+function nearBoundary(random: Random, startMs: number, atMs: number): number {
+  const end = (Math.floor((startMs + atMs) / SLOT_MS) + 1) * SLOT_MS - startMs;
+  return end + (random.chance(50) ? 0 : 2 * MINUTE_MS) - random.between(10, 90) * SECOND_MS + MINUTE_MS;
+}
+
+function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: PlanOptions): Plan["nodes"] {
+  const count = asked ?? random.pick([2, 2, 3, 3, 3, 4, 5]);
+  const hostile = Math.min(count - 1, hostileAsked ?? (random.chance(25) ? random.between(1, count - 1) : 0));
+  const isChain = count > 2 && hostile === 0 && random.chance(20);
+  return Array.from({ length: count }, (_, index) => {
+    const others = Array.from({ length: count }, (_, peer) => peer).filter((peer) => peer !== index);
+    const peers = isChain ? others.filter((peer) => Math.abs(peer - index) === 1) : others;
+    return {
+      shards: random.pick([1, 2, 4]),
+      offsetMs: random.chance(60) ? random.between(-MINUTE_MS, MINUTE_MS) : 0,
+      smallBucketEvents: random.pick([1, 3, 8, 512]),
+      peers,
+      lies: index >= count - hostile ? random.between(20, 100) : null,
+    };
+  });
+}
+
+function makeWeather(random: Random): Weather {
+  return {
+    lossPercent: random.pick([0, 5, 15, 30, 50]),
+    duplicatePercent: random.pick([0, 10, 30]),
+    latePercent: random.pick([0, 2, 10]),
+    delayMs: random.pick([20, 200, 1_500]),
+  };
+}
+
+const within = (random: Random, { fromMs, toMs }: Phase): number => random.between(fromMs, toMs - 1);
+
+function makePublishes(random: Random, phases: readonly Phase[], honest: readonly number[]): Step[] {
+  const steps: Step[] = [];
+  const topics = random.shuffled([...TOPICS.keys()]).slice(0, random.between(3, 8));
+  const count = random.between(25, 75);
+  const isBig = random.chance(8);
+  for (let i = 0; i < count; i++) {
+    const phase = random.pick(phases);
+    const size = isBig && random.chance(15) ? random.between(200_000, 900_000) : 0;
+    const step: Step = {
+      kind: "publish",
+      atMs: within(random, phase),
+      node: random.pick(honest),
+      topic: random.pick(topics),
+      ts: random.below(1_000),
+      text: i,
+      bytes: size,
+    };
+    steps.push(step);
+    // A burst, or the same envelope again: to this node, or to another.
+    for (let more = random.chance(15) ? random.between(1, 8) : 0; more > 0; more--)
+      steps.push({ ...step, atMs: step.atMs + random.below(30), text: 1_000 * more + i, bytes: 0 });
+    if (random.chance(12))
+      steps.push({ ...step, atMs: step.atMs + random.below(20 * SECOND_MS), node: random.pick(honest) });
+  }
+  return steps;
+}
+
+function makeReaders(random: Random, phases: readonly Phase[], honest: readonly number[]): Step[] {
+  const first = phases[0] as Phase;
+  const steps: Step[] = [];
+  const all = [...TOPICS.keys()];
+  for (const node of honest) {
+    steps.push({ kind: "subscribe", atMs: random.below(5 * SECOND_MS), node, topics: all, isSlow: random.chance(40) });
+    if (random.chance(40))
+      steps.push({
+        kind: "subscribe",
+        atMs: within(random, random.pick(phases)),
+        node,
+        topics: random.shuffled(all).slice(0, 6),
+        isSlow: random.chance(40),
+      });
+  }
+  for (let i = random.below(12); i > 0; i--) {
+    const atMs = random.between(first.fromMs, (phases.at(-1) as Phase).toMs);
+    steps.push({ kind: "read", atMs, node: random.pick(honest), topic: random.pick(all) });
+  }
+  return steps;
+}
+
+interface FaultContext {
+  readonly nodes: Plan["nodes"];
+  readonly honest: readonly number[];
+  readonly options: PlanOptions;
+}
+
+function makeFaults(random: Random, phases: readonly Phase[], context: FaultContext): Step[] {
+  const count = random.pick([0, 2, 4, 8, 12]);
+  return Array.from({ length: count }, () => makeFault(random, random.pick(phases), context));
+}
+
+function makeFault(random: Random, phase: Phase, { nodes, honest, options }: FaultContext): Step {
+  const atMs = within(random, phase);
+  const node = random.pick(honest);
+  const others = [...nodes.keys()].filter((each) => each !== node);
+  const other = random.pick(others);
+  const shards = nodes[node]?.shards ?? 1;
+  const part = () => random.pick([`shard-${random.below(shards)}`, `shard-${random.below(shards)}`, "sync"]);
+  const isLong = random.chance(20);
+  const someMs = isLong ? random.between(1, 60) * MINUTE_MS : random.between(1, 90) * SECOND_MS;
+  switch (random.below(options.mayRollBack ? 12 : 11)) {
+    case 0:
+    case 1:
+      return { kind: "cut", atMs, from: node, to: other, both: random.chance(50), forMs: someMs };
+    case 2:
+    case 3:
+      return { kind: "weather", atMs, weather: makeWeather(random), forMs: someMs };
+    case 4:
+    case 5:
+    case 6: {
+      const point = random.chance(75) ? random.pick(CRASH_POINTS) : null;
+      return { kind: "crash", atMs, node, downMs: someMs, point, passing: random.below(12) };
+    }
+    case 7:
+      return { kind: "crashPart", atMs, node, part: random.chance(30) ? "hub-0" : part() };
+    case 8:
+      return { kind: "writeFails", atMs, node, part: part(), count: random.between(1, 6) };
+    case 9:
+      return { kind: "clock", atMs, node, offsetMs: makeOffset(random) };
+    case 10:
+      return { kind: "sync", atMs, node, peer: other };
+    default:
+      return { kind: "rollback", atMs, node, agoMs: random.between(1, 900) * SECOND_MS, downMs: someMs };
+  }
+}
+
+/** Mostly within a minute; now and then so far ahead that peers hold or drop what the node issues. */
+function makeOffset(random: Random): number {
+  if (random.chance(80)) return random.between(-MINUTE_MS, MINUTE_MS);
+  return random.between(-9 * MINUTE_MS, 9 * MINUTE_MS);
+}

@@ -1,0 +1,84 @@
+import { z } from "zod";
+import { TOPICS } from "./genesis.ts";
+import { CRASH_POINTS } from "./storage-faults.ts";
+
+/** All that happens to a network from outside, with its times: what a seed makes, what a run executes, what is saved. */
+
+const node = z.int().min(0).max(15);
+const topic = z
+  .int()
+  .min(0)
+  .max(TOPICS.length - 1);
+const ms = z.int().min(0);
+const percent = z.number().min(0).max(100);
+const weather = z.strictObject({
+  lossPercent: percent,
+  duplicatePercent: percent,
+  latePercent: percent,
+  delayMs: z.int().min(2),
+});
+/** Null: at once. */
+const point = z.enum(CRASH_POINTS).nullable();
+
+export const ATTACKS = [
+  "broken events",
+  "future events",
+  "past events",
+  "withheld parent",
+  "made-up parents",
+  "equivocation",
+  "unheard-of requests",
+  "random bytes",
+  "flood of held events",
+  "other shard's events",
+] as const;
+export type Attack = (typeof ATTACKS)[number];
+
+const stepSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("publish"), atMs: ms, node, topic, ts: z.int(), text: z.int(), bytes: z.int() }),
+  z.strictObject({ kind: z.literal("cut"), atMs: ms, from: node, to: node, both: z.boolean(), forMs: ms }),
+  z.strictObject({ kind: z.literal("weather"), atMs: ms, weather, forMs: ms }),
+  z.strictObject({ kind: z.literal("crash"), atMs: ms, node, downMs: ms, point, passing: z.int().min(0) }),
+  z.strictObject({ kind: z.literal("crashPart"), atMs: ms, node, part: z.string() }),
+  z.strictObject({ kind: z.literal("writeFails"), atMs: ms, node, part: z.string(), count: z.int().min(1) }),
+  z.strictObject({ kind: z.literal("clock"), atMs: ms, node, offsetMs: z.int() }),
+  z.strictObject({ kind: z.literal("rollback"), atMs: ms, node, agoMs: ms, downMs: ms }),
+  z.strictObject({ kind: z.literal("subscribe"), atMs: ms, node, topics: z.array(topic), isSlow: z.boolean() }),
+  z.strictObject({ kind: z.literal("read"), atMs: ms, node, topic }),
+  z.strictObject({ kind: z.literal("sync"), atMs: ms, node, peer: node }),
+  z.strictObject({ kind: z.literal("attack"), atMs: ms, node, to: node, attack: z.enum(ATTACKS) }),
+]);
+export type Step = z.infer<typeof stepSchema>;
+export type StepOf<Kind extends Step["kind"]> = Extract<Step, { kind: Kind }>;
+
+export const planSchema = z.strictObject({
+  seed: z.int().min(0),
+  /** Whether lists, pages and counts end early, so that few events fill them. */
+  hasSmallLimits: z.boolean(),
+  hasRealSignatures: z.boolean(),
+  /** Whether the shards are scrubbed by the crons and at the end. */
+  hasScrubs: z.boolean(),
+  startMs: ms,
+  weather,
+  nodes: z.array(
+    z.strictObject({
+      shards: z.int().min(1).max(4),
+      offsetMs: z.int(),
+      smallBucketEvents: z.int().min(1),
+      peers: z.array(node),
+      /** How often a hostile node lies; null for an honest one. */
+      lies: percent.nullable(),
+    }),
+  ),
+  /** When the crons run each minute; else they run now and then. */
+  busy: z.array(z.tuple([ms, ms])),
+  endMs: ms,
+  steps: z.array(stepSchema),
+});
+export type Plan = z.infer<typeof planSchema>;
+
+/** One line for a step, as a failure shows it. */
+export function stepText({ kind, atMs, ...rest }: Step): string {
+  const fields = Object.entries(rest).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  return `${String(atMs).padStart(10)} ms  ${kind} ${fields.join(" ")}`;
+}

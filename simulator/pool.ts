@@ -1,0 +1,123 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { bundle, type Patch, ROOT } from "./bundle.ts";
+import type { RunResult } from "./run.ts";
+import { SMALL_LIMITS } from "./small-limits.ts";
+import type { Answer, Bundles, Job } from "./worker.ts";
+
+/** A run that takes longer hangs: no virtual time passes in it any more. */
+const HANG_MS = 60_000;
+
+const seedOf = (job: Job): number => ("plan" in job ? job.plan.seed : job.seed);
+
+/** What a run that never came back counts as. */
+const lostRun = (job: Job, what: string): RunResult => ({
+  seed: seedOf(job),
+  digest: "",
+  failure: { invariant: "ends", what },
+  events: 0,
+  acknowledged: 0,
+  messages: 0,
+  steps: 0,
+  virtualMs: 0,
+  strikes: {},
+});
+
+/** One thread that runs plans, one at a time; begun anew when a run hangs. */
+class Runner {
+  readonly #bundles: Bundles;
+  #worker: Worker | undefined;
+
+  constructor(bundles: Bundles) {
+    this.#bundles = bundles;
+  }
+
+  run(job: Job, trace: (line: string) => void): Promise<RunResult> {
+    this.#worker ??= new Worker(new URL("./worker.ts", import.meta.url), { workerData: this.#bundles });
+    const worker = this.#worker;
+    return new Promise((resolve) => {
+      const end = (result: RunResult, isBroken: boolean, lines: readonly string[] = []) => {
+        clearTimeout(timer);
+        for (const line of lines) trace(line);
+        worker.removeAllListeners();
+        if (isBroken) void this.stop();
+        resolve(result);
+      };
+      const timer = setTimeout(() => end(lostRun(job, `no end within ${HANG_MS} ms of real time`), true), HANG_MS);
+      worker.on("message", (answer: Answer) => {
+        if ("result" in answer) end(answer.result, false, answer.lines);
+        else end(lostRun(job, answer.error), false);
+      });
+      worker.on("error", (error) => end(lostRun(job, String(error)), true));
+      worker.postMessage(job);
+    });
+  }
+
+  async stop(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.terminate();
+  }
+}
+
+/** The simulation in as many threads as there are processors. */
+export class Pool {
+  readonly #folder: string;
+  readonly #runners: Runner[];
+  /** Where the lines go of a job that asks for them. */
+  trace: (line: string) => void = () => {};
+
+  private constructor(folder: string, bundles: Bundles, threads: number) {
+    this.#folder = folder;
+    this.#runners = Array.from({ length: threads }, () => new Runner(bundles));
+  }
+
+  /** Bundles the simulation, with changes in its sources, and makes ready to run it. */
+  static async open(patches: readonly Patch[] = [], threads = availableParallelism()): Promise<Pool> {
+    const folder = join(ROOT, "dist", `simulator-${randomUUID()}`);
+    await mkdir(folder, { recursive: true });
+    const bundles = { real: join(folder, "real.mjs"), small: join(folder, "small.mjs") };
+    try {
+      await bundle(bundles.real, patches);
+      await bundle(bundles.small, [...patches, ...SMALL_LIMITS]);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+    return new Pool(folder, bundles, threads);
+  }
+
+  get threads(): number {
+    return this.#runners.length;
+  }
+
+  /** Runs jobs, and tells of each as it ends, in no order. Begins no more once `done` answers true. */
+  async runAll(jobs: Iterable<Job>, done: (result: RunResult, job: Job) => boolean | undefined): Promise<void> {
+    const left = jobs[Symbol.iterator]();
+    let isOver = false;
+    const work = async (runner: Runner) => {
+      for (let next = left.next(); !next.done && !isOver; next = left.next()) {
+        const result = await runner.run(next.value, this.trace);
+        if (done(result, next.value)) isOver = true;
+      }
+    };
+    await Promise.all(this.#runners.map(work));
+  }
+
+  async run(job: Job): Promise<RunResult> {
+    let found: RunResult | undefined;
+    await this.runAll([job], (result) => {
+      found = result;
+      return true;
+    });
+    return found ?? lostRun(job, "never run");
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#runners.map((runner) => runner.stop()));
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}

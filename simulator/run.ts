@@ -1,0 +1,111 @@
+import { checkRound, checkTwice, checkViews, difference, lostEnvelope } from "./invariants/network.ts";
+import { checkNode } from "./invariants/nodes.ts";
+import { readTopic } from "./invariants/reads.ts";
+import { SLOT_MS } from "./invariants/rules.ts";
+import { checkSubscriptions } from "./invariants/subscriptions.ts";
+import { TOPICS } from "./genesis.ts";
+import type { Plan } from "./plan.ts";
+import { Runaway } from "./scheduler.ts";
+import { type Failure, Simulation, Violated } from "./simulation.ts";
+import { Steps } from "./steps.ts";
+import { utf8 } from "../protocol/bytes.ts";
+
+const MINUTE_MS = 60_000;
+/** Rounds after which honest nodes must hold the same: a paused link comes back within 5 minutes. */
+const MAX_ROUNDS = 25;
+/** The checks at the end run between the settling of one slot and the end of the next. */
+const CHECK_FROM_MS = 3 * MINUTE_MS;
+const CHECK_UNTIL_MS = 12 * MINUTE_MS;
+
+export interface RunResult {
+  readonly seed: number;
+  /** Of all that happened, in hex: the same whenever the plan is run. */
+  readonly digest: string;
+  readonly failure: Failure | undefined;
+  /** Events that were stored anywhere. */
+  readonly events: number;
+  readonly acknowledged: number;
+  readonly messages: number;
+  readonly steps: number;
+  readonly virtualMs: number;
+  /** How often each kind of fault struck, and what else is counted. */
+  readonly strikes: Readonly<Record<string, number>>;
+}
+
+/** Runs a plan to its end, and checks what must always hold. */
+export async function runPlan(plan: Plan, write?: (line: string) => void): Promise<RunResult> {
+  const simulation = new Simulation(plan, write);
+  const failure = await simulation.watched(async () => {
+    try {
+      await play(simulation);
+      return simulation.failure;
+    } catch (error) {
+      if (error instanceof Violated) return error.failure;
+      if (error instanceof Runaway) return { invariant: "ends", what: error.message };
+      const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      return { invariant: "no fault", what };
+    }
+  });
+  return {
+    seed: plan.seed,
+    digest: simulation.trace.digest(),
+    failure,
+    events: simulation.inspector.events,
+    acknowledged: simulation.clients.acknowledged.length,
+    messages: simulation.network.messages,
+    steps: simulation.scheduler.steps,
+    virtualMs: simulation.elapsedMs,
+    strikes: Object.fromEntries(simulation.strikes),
+  };
+}
+
+async function play(simulation: Simulation): Promise<void> {
+  const { plan } = simulation;
+  const steps = new Steps(simulation, {
+    read: (node, { topic }) => {
+      if (node.isUp) readTopic(simulation, node, utf8(TOPICS[topic] ?? "")).catch(() => {});
+    },
+    attack: () => {},
+  });
+  steps.schedule();
+  simulation.startCrons();
+  await simulation.pass(plan.startMs + plan.endMs);
+  simulation.stopCrons();
+  steps.end();
+  await converge(simulation);
+  for (const node of simulation.honest) await checkNode(simulation, node);
+  await checkRound(simulation);
+  await checkViews(simulation);
+  checkSubscriptions(simulation);
+  await checkTwice(simulation);
+  simulation.check();
+}
+
+/** Lets the nodes have their rounds until honest ones hold the same. @throws Violated when they do not in bounded time. */
+async function converge(simulation: Simulation): Promise<void> {
+  const { scheduler } = simulation;
+  const round = async () => {
+    for (const node of simulation.nodes) node.cron();
+    await simulation.pass(scheduler.nowMs + MINUTE_MS);
+  };
+  for (let i = 0; i < 3; i++) await round();
+  // What was stored last is compared once its slot has settled.
+  await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
+  let missing: string | undefined;
+  for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
+    await round();
+    if (scheduler.nowMs % SLOT_MS > CHECK_UNTIL_MS) await simulation.pass(checkTime(scheduler.nowMs));
+    missing = difference(simulation) ?? lostEnvelope(simulation);
+    if (!missing && rounds >= 2) return;
+  }
+  simulation.violated("2 everywhere", missing ?? "");
+  simulation.check();
+}
+
+/** The next time in a slot at which nothing is about to expire or to settle. */
+function checkTime(timeMs: number): number {
+  const place = timeMs % SLOT_MS;
+  const start = timeMs - place;
+  if (place < CHECK_FROM_MS) return start + CHECK_FROM_MS;
+  return place <= CHECK_UNTIL_MS - 3 * MINUTE_MS ? timeMs : start + SLOT_MS + CHECK_FROM_MS;
+}

@@ -1,0 +1,35 @@
+import { hash } from "node:crypto";
+import { platformSigner, suite as platformSuite } from "../durable-objects/platform-suite.ts";
+import { type Bytes, concatBytes, equalBytes, utf8 } from "../protocol/bytes.ts";
+import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
+
+const sha256 = (data: Uint8Array): Bytes => new Uint8Array(hash("sha256", data, "buffer"));
+
+/** What only the signers below know: who has no signer cannot sign. */
+const SECRET = utf8("the signatures of a simulation");
+
+function keyedHash(publicKey: Uint8Array, message: Uint8Array): Bytes {
+  const first = sha256(concatBytes(SECRET, publicKey, message));
+  return concatBytes(first, sha256(first));
+}
+
+const keyedSuite: CryptoSuite = {
+  sha256,
+  verify: (publicKey, message, signature) => equalBytes(signature, keyedHash(publicKey, message)),
+};
+
+const keyedSigner = (seed: Bytes): Signer => {
+  const publicKey = sha256(seed);
+  return { publicKey, sign: (message) => keyedHash(publicKey, message) };
+};
+
+export interface SimCrypto {
+  readonly suite: CryptoSuite;
+  signer(seed: Bytes): Signer;
+}
+
+/** Signatures are a keyed hash, which costs a hundredth, unless real ones are asked for. */
+export const cryptoOf = (isReal: boolean): SimCrypto =>
+  isReal
+    ? { suite: { sha256, verify: platformSuite.verify }, signer: platformSigner }
+    : { suite: keyedSuite, signer: keyedSigner };

@@ -1,0 +1,59 @@
+import type { Patch } from "./bundle.ts";
+
+/**
+ * Limits of lists, pages and counts so small that some dozens of events fill them. The rules are the production ones; the numbers
+ * keep the order that the production numbers have among each other.
+ */
+const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  "protocol/limits.ts": {
+    MAX_PEER_PAGE_BYTES: 2_500,
+    MAX_PEER_EVENTS: 6,
+    MAX_PEER_IDS: 16,
+    MAX_WANTED_IDS: 5,
+    MAX_WALKED_EVENTS: 12,
+    MAX_HELD_EVENTS_PER_PEER: 8,
+  },
+  "protocol/sketch.ts": { SKETCH_CELLS: 128 },
+  "protocol/sync-messages.ts": {
+    FIRST_CELLS: 4,
+    MAX_ASKED_ROOTS: 3,
+    MAX_ASKED_SLOTS: 128,
+    MAX_LISTED_IDS: 64,
+    MAX_OFFERED_NAMES: 4,
+    MAX_ASKED_SYMBOLS: 8,
+  },
+  "durable-objects/sync/sync-roots.ts": { LARGE_BUCKET_COST: 8 },
+  "durable-objects/topic-shard/sync-tree/bucket-leaves.ts": { SMALL_BUCKET_EVENTS: 4, OPEN_GROUP_IDS: 3 },
+  "durable-objects/topic-shard/sync-tree/listings.ts": { ROWS_PER_READ: 4, READS_PER_PAGE: 2 },
+  "durable-objects/topic-shard/sync-tree/shard-tree.ts": { NAMES_PER_READ: 4 },
+  "durable-objects/topic-shard/hub-feed.ts": { BATCH_EVENTS: 3 },
+  "durable-objects/topic-shard/push-feed.ts": { BATCH_EVENTS: 3 },
+  "durable-objects/topic-shard/shard-core.ts": { CHECKPOINT_POSITIONS: 8 },
+  "durable-objects/topic-shard/writer-loop.ts": { MAX_GROUP_JOBS: 3 },
+  "durable-objects/topic-shard/shard.ts": {
+    MAX_OVERDUE: 2,
+    MAX_CATCH_UP_EVENTS: 3,
+    MAX_RESUME_POSITIONS: 40,
+  },
+  "durable-objects/topic-shard/parent-seeker.ts": {
+    PARENTS_PER_LOOK: 3,
+    LOOKS_PER_ROUND: 8,
+    PAGES_PER_QUESTION: 4,
+  },
+  "durable-objects/peer-link/reconciliation.ts": {
+    MAX_PAGES_PER_RUN: 12,
+    MIDDLE_CELLS: 24,
+    MOST_CELLS: 96,
+    MANY_GROUPS: 3,
+  },
+  "durable-objects/peer-link/cursor-pull.ts": { MAX_PULLS_PER_RUN: 6 },
+};
+
+/** Each replaces one definition, which has to be there once. */
+export const SMALL_LIMITS: readonly Patch[] = Object.entries(SMALL).flatMap(([file, numbers]) =>
+  Object.entries(numbers).map(([name, value]) => ({
+    file,
+    find: new RegExp(`^((?:export )?const ${name} = )[^;]+;`, "gm"),
+    replace: `$1${value};`,
+  })),
+);

@@ -1,0 +1,168 @@
+import type { Timer } from "../durable-objects/clock.ts";
+import type { Plan, Step, StepOf } from "./plan.ts";
+import type { SimNode } from "./sim-node.ts";
+import type { Simulation } from "./simulation.ts";
+
+/** A trap that nothing has sprung by then is a crash like any other. */
+const TRAP_MS = 30_000;
+
+export interface OtherSteps {
+  read(node: SimNode, step: StepOf<"read">): void;
+  attack(node: SimNode, step: StepOf<"attack">): void;
+}
+
+/** Carries out the steps of a plan. */
+export class Steps {
+  readonly #simulation: Simulation;
+  readonly #others: OtherSteps;
+  readonly #plan: Plan;
+  readonly #snapshots = new Map<Step, number>();
+  #isOver = false;
+  #weatherEnds: Timer | undefined;
+
+  constructor(simulation: Simulation, others: OtherSteps) {
+    this.#simulation = simulation;
+    this.#others = others;
+    this.#plan = simulation.plan;
+  }
+
+  schedule(): void {
+    const { scheduler, plan } = this.#simulation;
+    for (const step of plan.steps) {
+      if (step.kind === "rollback") {
+        const remember = () => {
+          const node = this.#node(step.node);
+          if (node) this.#snapshots.set(step, node.snapshot());
+        };
+        scheduler.at(plan.startMs + Math.max(0, step.atMs - step.agoMs), "snapshot", remember);
+      }
+      scheduler.at(plan.startMs + step.atMs, `step ${step.kind}`, () => this.#do(step));
+    }
+  }
+
+  /** No fault any more: what was cut is mended, what was down is up, all clocks are right. */
+  end(): void {
+    const { nodes, network, clients } = this.#simulation;
+    this.#isOver = true;
+    this.#weatherEnds?.cancel();
+    network.calm();
+    for (const node of nodes) {
+      node.faults.calm();
+      node.setClock(0);
+      if (node.isUp) continue;
+      node.restart();
+      clients.reconnect(node);
+    }
+  }
+
+  #node(index: number): SimNode | undefined {
+    return this.#simulation.nodes[index];
+  }
+
+  #do(step: Step): void {
+    const { clients, network, scheduler } = this.#simulation;
+    if (this.#isOver) return;
+    const node = this.#node("node" in step ? step.node : 0);
+    if (!node) return;
+    switch (step.kind) {
+      case "publish":
+        return clients.publish(node, step);
+      case "subscribe":
+        return clients.subscribe(node, step);
+      case "cut":
+        return this.#cut(step);
+      case "weather":
+        network.weather = step.weather;
+        this.#weatherEnds?.cancel();
+        this.#weatherEnds = scheduler.after(step.forMs, "weather ends", () => {
+          network.weather = this.#plan.weather;
+        });
+        this.#simulation.struck("weather");
+        return;
+      case "crash":
+        return this.#crash(node, step);
+      case "crashPart":
+        if (!node.isUp) return;
+        node.crashObject(`${step.part}`);
+        if (step.part === "hub-0") clients.reconnect(node);
+        this.#simulation.struck("crash of a part");
+        return;
+      case "writeFails":
+        return node.faults.failWrites(`${node.name}/${step.part}`, step.count);
+      case "clock":
+        this.#simulation.struck("clock jumps");
+        return node.setClock(step.offsetMs);
+      case "rollback":
+        return this.#rollback(node, step);
+      case "sync":
+        return this.#sync(node, step);
+      case "read":
+        return this.#others.read(node, step);
+      case "attack":
+        return this.#others.attack(node, step);
+    }
+  }
+
+  #cut({ from, to, both, forMs }: StepOf<"cut">): void {
+    const { network, scheduler, struck } = this.#simulation;
+    const [a, b] = [this.#node(from), this.#node(to)];
+    if (!a || !b) return;
+    const ways = both
+      ? ([
+          [a, b],
+          [b, a],
+        ] as const)
+      : ([[a, b]] as const);
+    for (const way of ways) network.cut(...way);
+    struck.call(this.#simulation, both ? "partition" : "one-way partition");
+    scheduler.after(forMs, "partition ends", () => {
+      if (!this.#isOver) for (const way of ways) network.mend(...way);
+    });
+  }
+
+  #crash(node: SimNode, { point, passing, downMs }: StepOf<"crash">): void {
+    const { scheduler } = this.#simulation;
+    if (!point) return this.#down(node, downMs, "crash");
+    const remove = node.faults.set(point, passing, () => this.#down(node, downMs));
+    scheduler.after(TRAP_MS, "trap ends", () => {
+      if (remove() && !this.#isOver) this.#down(node, downMs, "crash");
+    });
+  }
+
+  #down(node: SimNode, downMs: number, fault?: string): void {
+    if (!node.isUp) return;
+    if (fault) this.#simulation.struck(fault);
+    node.crash();
+    this.#upLater(node, downMs);
+  }
+
+  #upLater(node: SimNode, downMs: number): void {
+    const { scheduler, clients } = this.#simulation;
+    scheduler.after(downMs, `restart ${node.name}`, () => {
+      if (this.#isOver || node.isUp) return;
+      node.restart();
+      clients.reconnect(node);
+    });
+  }
+
+  #rollback(node: SimNode, step: StepOf<"rollback">): void {
+    const snapshot = this.#snapshots.get(step);
+    if (!node.isUp || snapshot === undefined) return;
+    this.#simulation.struck("rollback");
+    node.crash();
+    node.restore(snapshot);
+    this.#simulation.rolledBack.add(node);
+    this.#upLater(node, step.downMs);
+  }
+
+  #sync(node: SimNode, { peer }: StepOf<"sync">): void {
+    const url = this.#node(peer)?.url ?? "";
+    const link = node.links.get(url);
+    if (!node.isUp || !link) return;
+    const report = node.called((platform) => link.seenBy(platform).sync());
+    report.then(
+      ({ outcome }) => this.#simulation.struck(`sync ${outcome}`),
+      (error: { code?: string }) => this.#simulation.struck(`sync ${error.code}`),
+    );
+  }
+}

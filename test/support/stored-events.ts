@@ -1,0 +1,88 @@
+import { DatabaseSync } from "node:sqlite";
+import { expect } from "vitest";
+import { toHex } from "../../protocol/bytes.ts";
+import type { WireEvent } from "../../protocol/event.ts";
+import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
+import {
+  type Cursor,
+  decodePage,
+  decodePullAnswer,
+  type EventName,
+  encodePull,
+  encodeWant,
+} from "../../protocol/peer-messages.ts";
+import { judgeEvent } from "../../protocol/validity.ts";
+import type { TestNode } from "./network.ts";
+import { suite, TestPeer, network as rules } from "./peer.ts";
+import { shardFiles } from "./shard-files.ts";
+
+/** Looks through all that a node stores, as a new peer would and in its files: each event holds, and may be there. */
+export class StoredEvents {
+  readonly #node: TestNode;
+  readonly #reader: TestPeer;
+  readonly #origins: ReadonlySet<string>;
+  readonly #allowed = new Set<string>();
+  #cursors: readonly Cursor[] = [];
+
+  /** `origins`: the keys in hex of honest nodes, whose events all may be there. */
+  constructor(node: TestNode, origins: readonly string[]) {
+    this.#node = node;
+    this.#reader = new TestPeer(node);
+    this.#origins = new Set(origins);
+  }
+
+  /** These may be there from now on. */
+  allow(...events: readonly { readonly id: Uint8Array }[]): void {
+    for (const { id } of events) this.#allowed.add(toHex(id));
+  }
+
+  /** Checks what was delivered since the last time. */
+  async check(): Promise<void> {
+    for (let isMore = true; isMore; ) {
+      const body = encodePull({ cursors: this.#cursors });
+      const shards = decodePullAnswer(await this.#reader.ask("/peer/v1/pull", body));
+      this.#cursors = shards.map(({ cursor }) => cursor);
+      isMore = shards.some(({ more }) => more);
+      await this.#checkNamed(shards.flatMap(({ names }) => names));
+    }
+  }
+
+  async #checkNamed(names: readonly EventName[]): Promise<void> {
+    for (let at = 0; at < names.length; ) {
+      const wanted = names.slice(at, at + MAX_WANTED_IDS).sort((a, b) => Buffer.compare(a.id, b.id));
+      const body = encodeWant({ wanted, ancestors: false, have: [] });
+      const { events, more } = decodePage(await this.#reader.ask("/peer/v1/want", body));
+      expect(events.length).toBeGreaterThan(0);
+      if (!more) expect(events.length).toBe(wanted.length);
+      const found = events.map((event) => this.#checkEvent(event));
+      expect(found).toEqual(wanted.slice(0, events.length).map(({ id }) => toHex(id)));
+      at += events.length;
+    }
+  }
+
+  #checkEvent(event: WireEvent): string {
+    const verdict = judgeEvent(event, { network: rules, suite, nowMs: Date.now() });
+    if (verdict.kind !== "valid") throw new Error(`an event is stored that is ${JSON.stringify(verdict)}`);
+    const { id, fields } = verdict.event;
+    const mayBeThere = this.#origins.has(toHex(fields.origin)) || this.#allowed.has(toHex(id));
+    if (!mayBeThere) throw new Error(`an event is stored that nobody allowed: ${toHex(id)}`);
+    return toHex(id);
+  }
+
+  /** Checks every row of a node that is stopped, delivered or not. Answers how many there are. */
+  checkFiles(): number {
+    let count = 0;
+    for (const file of shardFiles(this.#node.folder).values()) {
+      const database = new DatabaseSync(file, { readOnly: true });
+      const rows = database.prepare("SELECT id, signature, block, message FROM events");
+      for (const row of rows.iterate()) {
+        const column = (name: string) => Uint8Array.from(row[name] as Uint8Array);
+        const event = { block: column("block"), signature: column("signature"), message: column("message") };
+        expect(this.#checkEvent(event)).toBe(toHex(column("id")));
+        count++;
+      }
+      database.close();
+    }
+    return count;
+  }
+}
