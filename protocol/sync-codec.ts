@@ -114,11 +114,16 @@ const compareAnswerSchema = z.union([
 const cellsSchema = z
   .tuple([uint32, z.int().min(1).max(SKETCH_CELLS)])
   .transform(([asOf, cells]): CellsQuestion => ({ asOf, cells }));
+const groupNumbers = packed(1, BUCKET_GROUPS).refine(
+  (groups) => groups.every((group) => group < BUCKET_GROUPS),
+  "no bucket group",
+);
 const rootsSchema = z
-  .tuple([uint32, bucketClass, bucketClass.nullable(), packed(ROOT_BYTES, MAX_ASKED_ROOTS)])
+  .tuple([uint32, groupNumbers, bucketClass, bucketClass.nullable(), packed(ROOT_BYTES, MAX_ASKED_ROOTS)])
   .transform(
-    ([asOf, from, to, roots]): RootsQuestion => ({
+    ([asOf, groups, from, to, roots]): RootsQuestion => ({
       asOf,
+      groups: [...groups],
       from,
       to,
       roots: parts(roots, ROOT_BYTES).map(unpackRoot),
@@ -203,6 +208,16 @@ const symbolsSchema = z
   .tuple([packed(SYMBOL_BYTES, MAX_ASKED_SYMBOLS)])
   .transform(([symbols]) => parts(symbols, SYMBOL_BYTES));
 const namesSchema = z.tuple([z.array(name).max(MAX_OFFERED_NAMES)]).transform(([names]) => names);
+const flagsSchema = z
+  .tuple([
+    z.custom<Bytes>(
+      (value) => value instanceof Uint8Array && value.length <= MAX_ASKED_SYMBOLS / 8,
+      "too many flags",
+    ),
+  ])
+  .transform(([bytes]) =>
+    Array.from({ length: bytes.length * 8 }, (_, at) => ((bytes[at >> 3] as number) >> (at & 7)) % 2 === 1),
+  );
 const cellsAnswerSchema = z.tuple([packed(CELL_BYTES, SKETCH_CELLS)]).transform(([cells]) => cells);
 
 const bucketClassTuple = ({ bucket: at, class: id }: BucketClass) => [at, id];
@@ -223,9 +238,10 @@ export function encodeCompareAnswer(answer: CompareAnswer): Bytes {
 }
 export const encodeCells = ({ asOf, cells }: CellsQuestion): Bytes => encodeCbor([asOf, cells]);
 export const encodeCellsAnswer = (cells: Bytes): Bytes => encodeCbor([cells]);
-export const encodeRoots = ({ asOf, from, to, roots }: RootsQuestion): Bytes =>
+export const encodeRoots = ({ asOf, groups, from, to, roots }: RootsQuestion): Bytes =>
   encodeCbor([
     asOf,
+    Uint8Array.from(groups),
     bucketClassTuple(from),
     to && bucketClassTuple(to),
     join(roots.map(packRoot), ROOT_BYTES),
@@ -267,6 +283,13 @@ export const encodeRange = ({ asOf, class: id, fromBucket, toBucket, after }: Ra
 export const encodeRangeAnswer = ({ events, next }: RangeAnswer): Bytes =>
   encodeCbor([events.map(eventTuple), next && [next.topicKey, next.id]]);
 export const encodeSymbols = (symbols: readonly Bytes[]): Bytes => encodeCbor([join(symbols, SYMBOL_BYTES)]);
+/** A list of answers yes or no, eight to a byte, the first in the lowest bit. */
+export function encodeFlags(flags: readonly boolean[]): Bytes {
+  const bytes = new Uint8Array(Math.ceil(flags.length / 8));
+  for (const [at, flag] of flags.entries())
+    if (flag) bytes[at >> 3] = (bytes[at >> 3] as number) | (1 << (at & 7));
+  return encodeCbor([bytes]);
+}
 export const encodeNames = (names: readonly EventName[]): Bytes =>
   encodeCbor([names.map(({ topicKey, id }) => [topicKey, id])]);
 
@@ -282,4 +305,6 @@ export const decodeSlotsAnswer = (bytes: Uint8Array): SlotsAnswer => decode(slot
 export const decodeRange = (bytes: Uint8Array): RangeQuestion => decode(rangeSchema, bytes);
 export const decodeRangeAnswer = (bytes: Uint8Array): RangeAnswer => decode(rangeAnswerSchema, bytes);
 export const decodeSymbols = (bytes: Uint8Array): Bytes[] => decode(symbolsSchema, bytes);
+/** Padded with false to whole bytes. */
+export const decodeFlags = (bytes: Uint8Array): boolean[] => decode(flagsSchema, bytes);
 export const decodeNames = (bytes: Uint8Array): EventName[] => decode(namesSchema, bytes);

@@ -57,9 +57,10 @@ export interface CellsQuestion {
   readonly cells: number;
 }
 
-/** The asker's roots of all its buckets and classes from one on and below another. */
+/** The asker's roots of all its buckets and classes in some bucket groups, from one on and below another. */
 export interface RootsQuestion {
   readonly asOf: number;
+  readonly groups: readonly number[];
   readonly from: BucketClass;
   /** The end of what is asked; null for the end of all. */
   readonly to: BucketClass | null;

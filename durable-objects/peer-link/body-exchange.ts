@@ -3,7 +3,7 @@ import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
-import { MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
+import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import { nameEvents } from "../../protocol/named-events.ts";
 import {
   decodePage,
@@ -80,23 +80,38 @@ export class BodyExchange {
     return summaries.reduce((sum, { stored }) => sum + stored, 0);
   }
 
-  /** Sends named events of this node to the peer, which judges them. Answers how many were sent. */
+  /** Sends named events of this node to the peer, which judges them: pages are of all shards. Answers how many were sent. */
   async push(names: readonly EventName[], budget = UNBOUNDED): Promise<number> {
     const { shards } = this.#parts;
-    let sent = 0;
+    const page: WireEvent[] = [];
+    let [sent, bytes] = [0, 0];
     for (const [shard, group] of groupByShard(names, shards.count)) {
       const left = group.toSorted((a, b) => compareBytes(a.id, b.id));
       while (left.length > 0) {
-        if (!budget.take()) return sent;
         const wanted = left.slice(0, MAX_WANTED_IDS);
-        const page = await shards.at(shard).want({ wanted, ancestors: false, have: [] }, MAX_PEER_PAGE_BYTES);
-        sent += await this.pushEvents(page.events);
-        const settled = page.more ? answeredUpTo(wanted, page.events, this.#parts.suite) : wanted.length;
+        const share = await shards
+          .at(shard)
+          .want({ wanted, ancestors: false, have: [] }, MAX_PEER_PAGE_BYTES);
+        const shareBytes = share.events.reduce(
+          (sum, { block, message }) => sum + block.length + message.length,
+          0,
+        );
+        const isFull =
+          bytes + shareBytes > MAX_PEER_PAGE_BYTES || page.length + share.events.length > MAX_PEER_EVENTS;
+        if (page.length > 0 && isFull) {
+          if (!budget.take()) return sent;
+          sent += await this.pushEvents(page.splice(0));
+          bytes = 0;
+        }
+        page.push(...share.events);
+        bytes += shareBytes;
+        const settled = share.more ? answeredUpTo(wanted, share.events, this.#parts.suite) : wanted.length;
         if (settled === 0) throw new Error("a page of a shard goes on and ends with nothing that was wanted");
         left.splice(0, settled);
       }
     }
-    return sent;
+    if (page.length === 0 || !budget.take()) return sent;
+    return sent + (await this.pushEvents(page));
   }
 
   /** Sends a page of events to the peer. */

@@ -23,7 +23,12 @@ export async function readLimited(body: ReadableStream<Uint8Array> | null, limit
   return new Uint8Array(Buffer.concat(chunks));
 }
 
-async function send(url: string, init: RequestInit, limit: number): Promise<Bytes> {
+interface Received {
+  readonly body: Bytes;
+  readonly type: string;
+}
+
+async function send(url: string, init: RequestInit, limit: number): Promise<Received> {
   let response: Response;
   let body: Bytes;
   try {
@@ -37,7 +42,7 @@ async function send(url: string, init: RequestInit, limit: number): Promise<Byte
     if (error instanceof PennypostError) throw error;
     throw unavailable("peer_unreachable", `${url} does not answer`, { url, why: String(error) });
   }
-  if (response.status === 200) return body;
+  if (response.status === 200) return { body, type: response.headers.get("content-type") ?? "" };
   const why = new TextDecoder().decode(body.subarray(0, 300));
   throw unavailable("peer_refused", `${url} answered ${response.status}`, {
     url,
@@ -47,7 +52,7 @@ async function send(url: string, init: RequestInit, limit: number): Promise<Byte
 }
 
 /** Sends a signed CBOR body to a peer and reads its answer. @throws PennypostError `peer_*` (503). */
-export function callPeer(
+export async function callPeer(
   config: NodeConfig,
   peer: { url: string; key: Bytes },
   path: string,
@@ -56,14 +61,22 @@ export function callPeer(
   const context = { signer: config.signer, suite, nowMs: Date.now() };
   const headers = signRequest({ method: "POST", path, body }, peer.key, context);
   const init = { method: "POST", headers: { ...headers, "content-type": "application/cbor" }, body };
-  return send(peer.url + path, init, MAX_PEER_BODY_BYTES);
+  const { body: answer, type } = await send(peer.url + path, init, MAX_PEER_BODY_BYTES);
+  // A page of something on the way, in the answer's place: nothing that the peer is to blame for.
+  if (/^text\//i.test(type)) {
+    throw unavailable("peer_unreachable", `${peer.url} answered ${type}: another server is in its place`, {
+      url: peer.url,
+      type,
+    });
+  }
+  return answer;
 }
 
 /** What a node says of itself, as far as a peer needs it. @throws PennypostError `peer_*` (503). */
 export async function readPeerInfo(
   url: string,
 ): Promise<{ readonly key: Bytes; readonly networkId: string }> {
-  const body = await send(`${url}/v1/info`, {}, MAX_INFO_BYTES);
+  const { body } = await send(`${url}/v1/info`, {}, MAX_INFO_BYTES);
   const { key, networkId } = readJson(body);
   if (typeof key !== "string" || !/^[0-9a-f]{64}$/.test(key) || typeof networkId !== "string") {
     throw unavailable("peer_info_invalid", `${url} does not tell its key`, { url });

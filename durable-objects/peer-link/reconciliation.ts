@@ -8,11 +8,10 @@ import { placeOfSymbol, symbolOf } from "../../protocol/sketch-symbol.ts";
 import {
   decodeCellsAnswer,
   decodeCompareAnswer,
-  decodeNames,
+  decodeFlags,
   decodeRangeAnswer,
   encodeCells,
   encodeCompare,
-  encodeNames,
   encodeRange,
   encodeSymbols,
 } from "../../protocol/sync-codec.ts";
@@ -21,7 +20,7 @@ import {
   type CompareAnswer,
   FIRST_CELLS,
   GROUP_TAG_BYTES,
-  MAX_OFFERED_NAMES,
+  MAX_ASKED_SYMBOLS,
   type RangeAnswer,
 } from "../../protocol/sync-messages.ts";
 import { BUCKET_GROUPS } from "../../protocol/sync-tree.ts";
@@ -38,6 +37,8 @@ const MAX_PAGES_PER_RUN = 256;
 /** Cells that decode about 150 differences, and about 1,100. */
 const MIDDLE_CELLS = 224;
 const MOST_CELLS = 1_600;
+const MIDDLE_DIFFERENCES = 150;
+const MOST_DIFFERENCES = 1_100;
 /** About 150 differences touch so many of the 64 bucket groups; when more differ, the number of differences is open. */
 const MANY_GROUPS = 58;
 
@@ -47,7 +48,7 @@ export interface SyncReport {
   readonly outcome: "same" | "apart" | "different" | "partial";
   /** The slot as of which was compared. */
   readonly asOf: number;
-  /** Requests until all differences, or the first page of them, were known. */
+  /** Questions one after the other until all differences, or the first page of them, were known. */
   readonly roundTrips: number;
   readonly requests: number;
   readonly bytesSent: number;
@@ -85,7 +86,7 @@ export class Reconciliation {
   async run(mayUseSketch = true): Promise<SyncReport> {
     const state = await this.#parts.sync.state();
     const answer = await this.#parts.ask("/peer/v1/sync/compare", encodeCompare(state), decodeCompareAnswer);
-    this.#locatedNow();
+    this.#roundTrips = 1;
     if (answer.kind !== "different") return this.#report(answer.kind, answer.asOf);
     if (answer.asOf > state.asOf || answer.asOf < state.asOf - 1)
       throw unavailable("peer_answer_invalid", "compared as of a slot that was not asked", {
@@ -101,24 +102,25 @@ export class Reconciliation {
     const all = { asOf, class: null, fromBucket: 0, toBucket: BUCKETS };
     if (mine.count === 0 && count > 0) return this.#fetchRange(all);
     if (count === 0 && mine.count > 0) return this.#pushRange(all);
-    if (mayUseSketch && (await this.#healBySketch(answer, mine))) return;
-    const descent = new RootDescent({ ...this.#parts, exchange: this.#exchange, budget: this.#calls });
-    const moved = await descent.run(asOf, differingGroups(mine, answer), {
+    const groups = differingGroups(mine, answer);
+    const descent = new RootDescent(
+      { ...this.#parts, exchange: this.#exchange, budget: this.#calls },
+      asOf,
+      groups,
+    );
+    if (mayUseSketch && (await this.#healBySketch(answer, mine, descent))) return;
+    const moved = await descent.run({
       fetchAll: (target) => this.#fetchRange(rangeOf(asOf, target)),
       pushAll: (target) => this.#pushRange(rangeOf(asOf, target)),
     });
     this.#received += moved.received;
     this.#sent += moved.sent;
-    this.#roundTrips = Math.max(this.#roundTrips, descent.roundTrips);
-  }
-
-  #locatedNow(): void {
-    this.#roundTrips = this.#calls.requests;
+    this.#roundTrips += descent.roundTrips;
   }
 
   /** Answers false when the sketches cannot be decoded, or lead to nothing: one of them may be wrong, or jammed. */
-  async #healBySketch(answer: Different, mine: RangeSummary): Promise<boolean> {
-    const symbols = await this.#differingSymbols(answer, mine);
+  async #healBySketch(answer: Different, mine: RangeSummary, descent: RootDescent): Promise<boolean> {
+    const symbols = await this.#differingSymbols(answer, mine, descent);
     if (!symbols) return false;
     const { shards } = this.#parts;
     const groups = Map.groupBy(symbols, (symbol) =>
@@ -127,22 +129,38 @@ export class Reconciliation {
     const found = await Promise.all([...groups].map(([shard, group]) => shards.at(shard).bySymbols(group)));
     const names = found.flat();
     const known = new Set(names.map(({ topicKey, id }) => toHex(symbolOf(bucketOf(topicKey), id))));
-    await this.#fetchSymbols(symbols.filter((symbol) => !known.has(toHex(symbol))));
-    await this.#offer(names);
+    const isKnown = (symbol: Bytes) => known.has(toHex(symbol));
+    await this.#fetchSymbols(symbols.filter((symbol) => !isKnown(symbol)));
+    await this.#offer(symbols.filter(isKnown), names);
     return this.#received + this.#sent > 0 || this.#calls.isCut;
   }
 
-  async #differingSymbols(answer: Different, mine: RangeSummary): Promise<Bytes[] | undefined> {
-    const own = (cells: number) => mine.sketch.slice(0, cells * CELL_BYTES);
-    const few = decodeDifference(own(FIRST_CELLS), answer.cells);
+  /** Asks for as many cells as the difference seems to need; when it turns out larger, for the roots in the same breath. */
+  async #differingSymbols(
+    answer: Different,
+    mine: RangeSummary,
+    descent: RootDescent,
+  ): Promise<Bytes[] | undefined> {
+    const few = decodeDifference(mine.sketch.slice(0, FIRST_CELLS * CELL_BYTES), answer.cells);
     if (few) return few;
-    const cells = differingGroups(mine, answer).size > MANY_GROUPS ? MOST_CELLS : MIDDLE_CELLS;
-    const body = encodeCells({ asOf: answer.asOf, cells });
+    const least = Math.abs(mine.count - answer.count);
+    if (least > MOST_DIFFERENCES) return undefined;
+    this.#roundTrips++;
+    const isMany = least > MIDDLE_DIFFERENCES || descent.differingGroups > MANY_GROUPS;
+    if (isMany) return this.#decodeCells(answer, mine, MOST_CELLS);
+    const symbols = await this.#decodeCells(answer, mine, MIDDLE_CELLS);
+    if (symbols) return symbols;
+    this.#roundTrips++;
+    const [more] = await Promise.all([this.#decodeCells(answer, mine, MOST_CELLS), descent.askFirst()]);
+    return more;
+  }
+
+  async #decodeCells({ asOf }: Different, mine: RangeSummary, cells: number): Promise<Bytes[] | undefined> {
+    const body = encodeCells({ asOf, cells });
     const theirs = await this.#parts.ask("/peer/v1/sync/cells", body, decodeCellsAnswer);
-    this.#locatedNow();
     if (theirs.length !== cells * CELL_BYTES)
       throw unavailable("peer_answer_invalid", "another number of cells than was asked", { cells });
-    return decodeDifference(own(cells), theirs);
+    return decodeDifference(mine.sketch.slice(0, cells * CELL_BYTES), theirs);
   }
 
   /** Fetches what is not here, the oldest slots first. */
@@ -167,13 +185,12 @@ export class Reconciliation {
   }
 
   /** Sends what the peer says that it lacks: it may have got some of it since it made its sketch. */
-  async #offer(names: readonly EventName[]): Promise<void> {
-    for (let i = 0; i < names.length; i += MAX_OFFERED_NAMES) {
-      const offered = names.slice(i, i + MAX_OFFERED_NAMES);
-      const answer = await this.#parts.ask("/peer/v1/sync/lacking", encodeNames(offered), decodeNames);
-      this.#locatedNow();
-      const lacking = new Set(answer.map(nameText));
-      const wanted = offered.filter((name) => lacking.has(nameText(name)));
+  async #offer(symbols: readonly Bytes[], names: readonly EventName[]): Promise<void> {
+    for (let i = 0; i < symbols.length; i += MAX_ASKED_SYMBOLS) {
+      const offered = symbols.slice(i, i + MAX_ASKED_SYMBOLS);
+      const isLacking = await this.#parts.ask("/peer/v1/sync/lacking", encodeSymbols(offered), decodeFlags);
+      const lacking = new Set(offered.filter((_, at) => isLacking[at]).map(toHex));
+      const wanted = names.filter(({ topicKey, id }) => lacking.has(toHex(symbolOf(bucketOf(topicKey), id))));
       this.#sent += await this.#exchange.push(wanted, this.#calls);
     }
   }

@@ -8,13 +8,14 @@ import {
   type BucketListing,
   MAX_ASKED_GROUPS,
   MAX_ASKED_ROOTS,
+  type RootsAnswer,
+  type RootsQuestion,
   type SlotPlace,
   type SlotsAnswer,
   type TopicIds,
 } from "../../protocol/sync-messages.ts";
-import { BUCKETS_PER_GROUP, byBucketAndClass } from "../../protocol/sync-tree.ts";
-import { BUCKETS, shardOfBucket } from "../../protocol/topic.ts";
-import type { CountedRoot } from "../sync/summary.ts";
+import { bucketGroupOf, byBucketAndClass, slotGroupOf } from "../../protocol/sync-tree.ts";
+import { shardOfBucket } from "../../protocol/topic.ts";
 import { type BodyExchange, nameText, type PageBudget } from "./body-exchange.ts";
 import type { ReconciliationParts } from "./reconciliation.ts";
 
@@ -45,48 +46,67 @@ const namesOf = (topics: readonly TopicIds[]): EventName[] =>
  */
 export class RootDescent {
   readonly #parts: DescentParts;
-  /** The longest way to a difference: the compare question, perhaps a sketch, the roots, the slots. */
+  readonly #asOf: number;
+  readonly #groups: ReadonlySet<number>;
+  /** Questions one after the other that led to a difference; that of `askFirst` is its caller's. */
   roundTrips = 0;
+  #first: RootsAnswer | undefined;
+  #hasAskedSlots = false;
   #received = 0;
   #sent = 0;
 
-  constructor(parts: DescentParts) {
+  /** `groups` are the bucket groups that differ. */
+  constructor(parts: DescentParts, asOf: number, groups: ReadonlySet<number>) {
     this.#parts = parts;
+    this.#asOf = asOf;
+    this.#groups = groups;
   }
 
-  async run(
-    asOf: number,
-    groups: ReadonlySet<number>,
-    ranges: WholeRanges,
-  ): Promise<{ readonly received: number; readonly sent: number }> {
-    const roots = await this.#parts.sync.roots(asOf);
-    for (const { from, to } of runsOf(groups)) {
-      const within = roots.filter(({ bucket }) => bucket >= from && bucket < to);
-      await this.#compareRoots(asOf, { from, to, roots: within }, ranges);
+  get differingGroups(): number {
+    return this.#groups.size;
+  }
+
+  /** Asks the first question ahead, while it is not known yet whether the tree is needed. */
+  async askFirst(): Promise<void> {
+    this.#first = await this.#askRoots(await this.#questionFrom(FIRST));
+  }
+
+  /** Asks about all buckets of the groups that differ, in pieces of as many roots as one question has room for. */
+  async run(ranges: WholeRanges): Promise<{ readonly received: number; readonly sent: number }> {
+    let from: BucketClass | null = FIRST;
+    while (from !== null) {
+      const question: RootsQuestion = await this.#questionFrom(from);
+      let answer = this.#first;
+      this.#first = undefined;
+      if (!answer) {
+        if (!this.#parts.budget.take()) break;
+        answer = await this.#askRoots(question);
+        this.roundTrips ||= from === FIRST ? 1 : 0;
+      }
+      await this.#compareListings(this.#asOf, answer.listings, ranges);
+      if (answer.next && byBucketAndClass(answer.next, from) <= 0) throw invalidAnswer("roots");
+      from = answer.next ?? question.to;
     }
+    if (this.#hasAskedSlots) this.roundTrips++;
     return { received: this.#received, sent: this.#sent };
   }
 
-  /** Asks about a run of buckets, in pieces of as many roots as one question has room for. */
-  async #compareRoots(
-    asOf: number,
-    run: { readonly from: number; readonly to: number; readonly roots: readonly CountedRoot[] },
-    ranges: WholeRanges,
-  ): Promise<void> {
-    let from: BucketClass | null = { bucket: run.from, class: 0 };
-    const end: BucketClass | null = run.to < BUCKETS ? { bucket: run.to, class: 0 } : null;
-    while (from !== null) {
-      if (!this.#parts.budget.take()) return;
-      const start: BucketClass = from;
-      const rest = run.roots.filter((root) => byBucketAndClass(root, start) >= 0);
-      const to: BucketClass | null = rest[MAX_ASKED_ROOTS] ?? end;
-      const body = encodeRoots({ asOf, from: start, to, roots: rest.slice(0, MAX_ASKED_ROOTS) });
-      const answer = await this.#parts.ask("/peer/v1/sync/roots", body, decodeRootsAnswer);
-      this.roundTrips = 3;
-      await this.#compareListings(asOf, answer.listings, ranges);
-      if (answer.next && byBucketAndClass(answer.next, start) <= 0) throw invalidAnswer("roots");
-      from = answer.next ?? (to === end ? null : to);
-    }
+  async #questionFrom(from: BucketClass): Promise<RootsQuestion> {
+    const roots = (await this.#parts.sync.roots(this.#asOf)).filter(
+      (root) => this.#groups.has(bucketGroupOf(root.bucket)) && byBucketAndClass(root, from) >= 0,
+    );
+    const next = roots[MAX_ASKED_ROOTS];
+    return {
+      asOf: this.#asOf,
+      groups: [...this.#groups],
+      from,
+      to: next ? { bucket: next.bucket, class: next.class } : null,
+      roots: roots.slice(0, MAX_ASKED_ROOTS),
+    };
+  }
+
+  #askRoots(question: RootsQuestion): Promise<RootsAnswer> {
+    return this.#parts.ask("/peer/v1/sync/roots", encodeRoots(question), decodeRootsAnswer);
   }
 
   async #compareListings(
@@ -173,7 +193,7 @@ export class RootDescent {
       const body = encodeSlots({ asOf, parts: left });
       const question = this.#parts.ask("/peer/v1/sync/slots", body, decodeSlotsAnswer);
       const { slots, next } = await question;
-      this.roundTrips = 4;
+      this.#hasAskedSlots = true;
       const compared = await Promise.all(slots.map((each) => this.#compareSlot(each, left, next)));
       await this.#exchange(compared);
       if (!next) return;
@@ -217,21 +237,10 @@ export class RootDescent {
   }
 }
 
+const FIRST: BucketClass = { bucket: 0, class: 0 };
 const keyOf = ({ bucket, class: id }: BucketClass): string => `${bucket} ${id}`;
 const invalidAnswer = (what: string) =>
   unavailable("peer_answer_invalid", `an answer about ${what} goes on where it began`);
-
-/** Neighbouring bucket groups, as runs of buckets. */
-function runsOf(groups: ReadonlySet<number>): { from: number; to: number }[] {
-  const runs: { from: number; to: number }[] = [];
-  for (const group of [...groups].sort((a, b) => a - b)) {
-    const [from, to] = [group * BUCKETS_PER_GROUP, (group + 1) * BUCKETS_PER_GROUP];
-    const last = runs.at(-1);
-    if (last?.to === from) last.to = to;
-    else runs.push({ from, to });
-  }
-  return runs;
-}
 
 /** The slot groups that only one side has, or that differ. */
 function differingNumbers(mine: GroupsListing["groups"], theirs: GroupsListing["groups"]): number[] {
@@ -274,7 +283,9 @@ function restOf(
   const isFurther = next.part > 0 || !part.place || compareAt({ slot, after }, part.place) > 0;
   const isBeginning = next.part === 0 && !part.place && slot === 0 && !after;
   if (!isFurther || isBeginning) return undefined;
-  return [{ ...part, place: { slot, after } }, ...parts.slice(next.part + 1)];
+  const slots = part.slots.filter((each) => each.slot >= slot);
+  const groups = part.groups.filter((group) => group >= slotGroupOf(slot));
+  return [{ ...part, groups, slots, place: { slot, after } }, ...parts.slice(next.part + 1)];
 }
 
 function compareAt(a: SlotPlace, b: SlotPlace): number {

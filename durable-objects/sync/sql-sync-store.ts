@@ -17,16 +17,9 @@ const SCHEMA = [
 const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
 
 interface HandOverRow extends Record<string, SqlStorageValue> {
-  shard: number;
   as_of: number;
   newest: ArrayBuffer;
   previous: ArrayBuffer;
-}
-
-interface PartRow extends Record<string, SqlStorageValue> {
-  shard: number;
-  part: number;
-  records: ArrayBuffer;
 }
 
 /** The sync object's storage in the SQLite of its Durable Object. */
@@ -60,20 +53,21 @@ export class SqlSyncStore implements SyncStore {
     );
   }
 
-  handOvers(): StoredHandOver[] {
-    const parts = this.#sql
-      .exec<PartRow>("SELECT shard, part, records FROM parts ORDER BY shard, part")
-      .toArray();
-    const byShard = Map.groupBy(parts, ({ shard }) => shard);
-    const rows = this.#sql.exec<HandOverRow>(
-      "SELECT shard, as_of, newest, previous FROM hand_overs ORDER BY shard",
-    );
-    return rows.toArray().map((row) => ({
-      shard: row.shard,
-      asOf: row.as_of,
-      sketches: { newest: bytes(row.newest), previous: bytes(row.previous) },
-      parts: (byShard.get(row.shard) ?? []).map(({ part, records }) => ({ part, records: bytes(records) })),
-    }));
+  *handOvers(): Iterable<StoredHandOver> {
+    const shards = this.#sql.exec<{ shard: number }>("SELECT shard FROM hand_overs ORDER BY shard").toArray();
+    const query = "SELECT as_of, newest, previous FROM hand_overs WHERE shard = ?";
+    for (const { shard } of shards) {
+      const row = this.#sql.exec<HandOverRow>(query, shard).one();
+      const parts = this.#partsOf(shard);
+      const sketches = { newest: bytes(row.newest), previous: bytes(row.previous) };
+      yield { shard, asOf: row.as_of, sketches, parts };
+    }
+  }
+
+  #partsOf(shard: number): StoredHandOver["parts"] {
+    const query = "SELECT part, records FROM parts WHERE shard = ? ORDER BY part";
+    const rows = this.#sql.exec<{ part: number; records: ArrayBuffer }>(query, shard).toArray();
+    return rows.map(({ part, records }) => ({ part, records: bytes(records) }));
   }
 
   saveHandOver({ shard, asOf, parts, sketches }: StoredHandOver): void {

@@ -11,7 +11,7 @@ import {
   nodeRoot,
 } from "../../protocol/sync-tree.ts";
 import { unpackRecords } from "./root-records.ts";
-import type { StoredHandOver } from "./sync-store.ts";
+import type { StoredHandOver, SyncStore } from "./sync-store.ts";
 
 /** What a node holds in the compared range, as of one slot. */
 export interface RangeSummary {
@@ -36,50 +36,63 @@ export interface CountedRoot extends BucketRoot {
   readonly count: number;
 }
 
+type Side = "newest" | "previous";
+
+/**
+ * Which side of a hand-over is that of the summary's `asOf`, or of the slot before. Of a shard that handed over before nothing has
+ * changed since: as of the slot before it is what it was then.
+ */
+const sideOf = (handOver: StoredHandOver, newestAsOf: number, which: Side): Side =>
+  which === "previous" && handOver.asOf === newestAsOf ? "previous" : "newest";
+
+function* rootsOf({ parts }: StoredHandOver, side: Side): Iterable<CountedRoot> {
+  for (const { records } of parts) {
+    for (const record of unpackRecords(records)) {
+      const root = record[side];
+      if (root) yield { bucket: record.bucket, class: record.class, count: record.count, root };
+    }
+  }
+}
+
 /** What the shards handed over, as of the summary's `asOf` or the slot before, in order of bucket and class. */
 export function rootsAsOf(
-  handOvers: readonly StoredHandOver[],
+  handOvers: Iterable<StoredHandOver>,
   newestAsOf: number,
-  which: "newest" | "previous",
+  which: Side,
 ): CountedRoot[] {
-  const roots = handOvers.flatMap(({ asOf, parts }) => {
-    // Nothing of a shard changed since it handed over: as of the slot before it is what it was then.
-    const side = which === "previous" && asOf === newestAsOf ? "previous" : "newest";
-    return parts.flatMap(({ records }) =>
-      unpackRecords(records).flatMap((record) => {
-        const root = record[side];
-        return root ? [{ bucket: record.bucket, class: record.class, count: record.count, root }] : [];
-      }),
-    );
-  });
+  const roots: CountedRoot[] = [];
+  for (const each of handOvers)
+    for (const root of rootsOf(each, sideOf(each, newestAsOf, which))) roots.push(root);
   return roots.sort(byBucketAndClass);
 }
 
 function summarizeRange(
-  handOvers: readonly StoredHandOver[],
+  handOvers: Iterable<StoredHandOver>,
   newestAsOf: number,
-  which: "newest" | "previous",
+  which: Side,
   suite: CryptoSuite,
 ): RangeSummary {
-  const roots = rootsAsOf(handOvers, newestAsOf, which);
-  const byGroup = Map.groupBy(roots, ({ bucket }) => bucketGroupOf(bucket));
+  const roots: CountedRoot[] = [];
+  const sketch = new Sketch();
+  for (const each of handOvers) {
+    const side = sideOf(each, newestAsOf, which);
+    for (const root of rootsOf(each, side)) roots.push(root);
+    sketch.merge(Sketch.fromBytes(each.sketches[side]));
+  }
+  const byGroup = Map.groupBy(roots.sort(byBucketAndClass), ({ bucket }) => bucketGroupOf(bucket));
   const groups = concatBytes(
     ...Array.from({ length: BUCKET_GROUPS }, (_, group) => bucketGroupHash(byGroup.get(group) ?? [], suite)),
   );
-  const sketch = new Sketch();
-  for (const { asOf, sketches } of handOvers) {
-    const side = which === "previous" && asOf === newestAsOf ? sketches.previous : sketches.newest;
-    sketch.merge(Sketch.fromBytes(side));
-  }
   const count = roots.reduce((sum, root) => sum + root.count, 0);
   return { root: nodeRoot(groups, suite), groups, count, sketch: sketch.prefix() };
 }
 
-export function summarize(handOvers: readonly StoredHandOver[], asOf: number, suite: CryptoSuite): Summary {
+/** Reads what the shards handed over from a store, which must have nothing newer than `asOf`. */
+export function summarize(store: Pick<SyncStore, "handOvers">, asOf: number, suite: CryptoSuite): Summary {
   return {
     asOf,
-    newest: summarizeRange(handOvers, asOf, "newest", suite),
-    previous: summarizeRange(handOvers, asOf, "previous", suite),
+    newest: summarizeRange(store.handOvers(), asOf, "newest", suite),
+    previous: summarizeRange(store.handOvers(), asOf, "previous", suite),
   };
 }
 

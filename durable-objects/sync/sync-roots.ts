@@ -13,7 +13,7 @@ import {
   type RootsQuestion,
 } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
-import { BUCKET_GROUPS, byBucketAndClass, HASH_BYTES } from "../../protocol/sync-tree.ts";
+import { BUCKET_GROUPS, bucketGroupOf, byBucketAndClass, HASH_BYTES } from "../../protocol/sync-tree.ts";
 import type { Clock } from "../clock.ts";
 import type { ScrubReport } from "../topic-shard/scrub/shard-scrub.ts";
 import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
@@ -114,9 +114,13 @@ export class SyncRoots implements SyncApi {
       const asOf = Math.max(this.#summary?.asOf ?? 0, newestAsOf(clock.nowMs()));
       const due = this.#dueShards(asOf);
       if (this.#summary?.asOf === asOf && due.length === 0) return this.#summary;
-      for (let i = 0; i < due.length; i += SHARDS_AT_A_TIME)
-        await Promise.all(due.slice(i, i + SHARDS_AT_A_TIME).map((shard) => this.#ask(shard, asOf)));
-      this.#summarize(asOf, due.length > 0);
+      const dueAsOfs = new Map<number, number>();
+      try {
+        for (let i = 0; i < due.length; i += SHARDS_AT_A_TIME)
+          await this.#askAll(due.slice(i, i + SHARDS_AT_A_TIME), asOf, dueAsOfs);
+      } finally {
+        if (due.length === 0 || dueAsOfs.size > 0) this.#summarize(asOf, dueAsOfs);
+      }
     }
     // Shards change while they are read: what they handed over last is a moment old.
     if (this.#summary) return this.#summary;
@@ -129,27 +133,41 @@ export class SyncRoots implements SyncApi {
     return shards.filter((shard) => (dueAsOfs.get(shard) ?? 0) <= asOf);
   }
 
-  async #ask(shard: number, asOf: number): Promise<void> {
+  /** Waits for all, also when one fails: an answer that came after the next question would take the place of a newer one. */
+  async #askAll(shards: readonly number[], asOf: number, dueAsOfs: Map<number, number>): Promise<void> {
+    const answers = await Promise.allSettled(
+      shards.map(async (shard) => dueAsOfs.set(shard, await this.#ask(shard, asOf))),
+    );
+    for (const answer of answers) if (answer.status === "rejected") throw answer.reason;
+  }
+
+  /** Answers when the shard is due again: to be written down with the summary, so that neither is without the other. */
+  async #ask(shard: number, asOf: number): Promise<number> {
     const { store } = this.#ports;
     this.#saidMeanwhile.delete(shard);
     const { dueAsOf, ...handOver } = await this.#ports.handOver(shard, asOf);
-    const meanwhile = this.#saidMeanwhile.get(shard) ?? dueAsOf;
-    store.transaction(() => {
-      store.saveHandOver({ shard, ...handOver });
-      store.saveDueAsOf(shard, Math.min(dueAsOf, meanwhile));
-    });
+    store.transaction(() => store.saveHandOver({ shard, ...handOver }));
+    return dueAsOf;
   }
 
-  #summarize(asOf: number, isChanged: boolean): void {
+  #summarize(asOf: number, dueAsOfs: ReadonlyMap<number, number>): void {
+    const { store } = this.#ports;
+    const summary = this.#summaryAsOf(asOf, dueAsOfs.size > 0);
+    store.transaction(() => {
+      for (const [shard, dueAsOf] of dueAsOfs)
+        store.saveDueAsOf(shard, Math.min(dueAsOf, this.#saidMeanwhile.get(shard) ?? dueAsOf));
+      store.saveSummary(encodeSummary(summary));
+    });
+    this.#summary = summary;
+  }
+
+  #summaryAsOf(asOf: number, isChanged: boolean): Summary {
     const { store, suite } = this.#ports;
-    if (!isChanged && this.#summary) {
-      this.#summary = { asOf, newest: this.#summary.newest, previous: this.#summary.newest };
-    } else {
-      const handOvers = store.handOvers();
-      const newest = Math.max(asOf, ...handOvers.map((each) => each.asOf));
-      this.#summary = summarize(handOvers, newest, suite);
-    }
-    store.saveSummary(encodeSummary(this.#summary));
+    if (!isChanged && this.#summary)
+      return { asOf, newest: this.#summary.newest, previous: this.#summary.newest };
+    let newest = asOf;
+    for (const each of store.handOvers()) newest = Math.max(newest, each.asOf);
+    return summarize(store, newest, suite);
   }
 
   /** The side of the summary that is as of a slot. @throws PennypostError `sync_apart` when there is none. */
@@ -198,9 +216,12 @@ export class SyncRoots implements SyncApi {
   }
 
   /** Where a peer's roots differ from this node's: as much as one answer lists. */
-  async differing({ asOf, from, to, roots }: RootsQuestion): Promise<DifferingRoots> {
+  async differing({ asOf, groups, from, to, roots }: RootsQuestion): Promise<DifferingRoots> {
+    const asked = new Set(groups);
     const isAsked = (each: BucketClass) =>
-      byBucketAndClass(each, from) >= 0 && (to === null || byBucketAndClass(each, to) < 0);
+      asked.has(bucketGroupOf(each.bucket)) &&
+      byBucketAndClass(each, from) >= 0 &&
+      (to === null || byBucketAndClass(each, to) < 0);
     const mine = (await this.roots(asOf)).filter(isAsked);
     const theirs = roots.filter(isAsked).toSorted(byBucketAndClass);
     const targets: BucketClass[] = [];

@@ -43,6 +43,10 @@ export class HeldEvents {
     return this.#events.has(toHex(id));
   }
 
+  wires(): WireEvent[] {
+    return [...this.#events.values()].map(({ wire }) => wire);
+  }
+
   /** Keeps an event; answers false when its peer has no room left. */
   hold(id: Uint8Array, wire: WireEvent, peer: string): boolean {
     if (this.has(id)) return true;

@@ -4,6 +4,7 @@ import { unavailable } from "../../protocol/errors.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { platformClock } from "../clock.ts";
+import { suite } from "../platform-suite.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, Node, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { Intake } from "./intake.ts";
@@ -39,6 +40,7 @@ function start(shardCount = 1) {
     store: node.store,
     writer,
     clock: platformClock,
+    suite,
     shardCount,
     shard: 0,
     relay: (event: VerifiedEvent, hops) => relayed.push(`${Number(event.fields.ts)}/${hops}`),

@@ -1,4 +1,5 @@
-import type { WireEvent } from "../../protocol/event.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { nameOfWire, type WireEvent } from "../../protocol/event.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
@@ -19,6 +20,7 @@ export interface IntakeParts {
   readonly store: ShardStore;
   readonly writer: WriterLoop;
   readonly clock: Clock;
+  readonly suite: CryptoSuite;
   readonly shardCount: number;
   readonly shard: number;
   /** Tells subscribers of an ephemeral event, and peers while there are hops left. */
@@ -37,6 +39,13 @@ export class Intake {
   constructor(parts: IntakeParts) {
     this.#parts = parts;
     this.#held = new HeldEvents(parts.shardCount);
+  }
+
+  /** The events that are kept until they can be judged. */
+  heldNames(): EventName[] {
+    return this.#held.size === 0
+      ? []
+      : this.#held.wires().flatMap((wire) => nameOfWire(wire, this.#parts.suite) ?? []);
   }
 
   isHeld(id: Uint8Array): boolean {

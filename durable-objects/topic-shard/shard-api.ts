@@ -108,7 +108,7 @@ export interface ShardApi {
   listNames(target: BucketClass, asOf: number, after: EventName | null): Promise<NamePage>;
   /** A page of events of this shard's buckets. */
   listRange(question: RangeQuestion): Promise<RangeAnswer>;
-  /** The events here that the symbols of a sketch stand for. */
+  /** The events here, stored or held, that the symbols of a sketch stand for. */
   bySymbols(symbols: readonly Bytes[]): Promise<EventName[]>;
 }
 

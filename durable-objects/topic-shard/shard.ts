@@ -10,6 +10,7 @@ import type {
   PushBody,
   WantBody,
 } from "../../protocol/peer-messages.ts";
+import { symbolOf } from "../../protocol/sketch-symbol.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -19,6 +20,7 @@ import type {
   TopicIds,
 } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
+import { bucketOf } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import { toFed } from "../feed.ts";
@@ -130,6 +132,7 @@ export class Shard implements ShardApi {
       store,
       writer: this.#writer,
       clock,
+      suite,
       shardCount,
       shard,
       relay: (event, hops) => this.#relay(event, hops),
@@ -392,6 +395,10 @@ export class Shard implements ShardApi {
   }
 
   async bySymbols(symbols: readonly Bytes[]): Promise<EventName[]> {
-    return this.#core.listings.bySymbols(symbols);
+    const wanted = new Set(symbols.map(toHex));
+    const held = this.#intake
+      .heldNames()
+      .filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
+    return [...this.#core.listings.bySymbols(symbols), ...held];
   }
 }

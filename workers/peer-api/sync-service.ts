@@ -1,24 +1,22 @@
 import type { SyncApi } from "../../durable-objects/sync/sync-api.ts";
 import type { Shards } from "../../durable-objects/topic-shard/shard-api.ts";
-import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import { type EventName, encodePage, type SyncPath } from "../../protocol/peer-messages.ts";
-import { placeOfSymbol } from "../../protocol/sketch-symbol.ts";
+import { placeOfSymbol, symbolOf } from "../../protocol/sketch-symbol.ts";
 import {
   decodeCells,
   decodeCompare,
-  decodeNames,
   decodeRange,
   decodeRoots,
   decodeSlots,
   decodeSymbols,
   encodeCellsAnswer,
   encodeCompareAnswer,
-  encodeNames,
+  encodeFlags,
   encodeRangeAnswer,
   encodeRootsAnswer,
   encodeSlotsAnswer,
@@ -81,17 +79,21 @@ export class SyncService {
         return () => this.#symbols(symbols);
       }
       case "/peer/v1/sync/lacking": {
-        const names = decodeNames(body);
-        return () => this.#lacking(names);
+        const symbols = decodeSymbols(body);
+        return () => this.#lacking(symbols);
       }
     }
   }
 
-  async #lacking(names: readonly EventName[]): Promise<Bytes> {
+  /** Which of the symbols stand for nothing here. */
+  async #lacking(symbols: readonly Bytes[]): Promise<Bytes> {
     const { shards } = this.#ports;
-    const groups = [...groupByShard(names, shards.count)];
-    const answers = await Promise.all(groups.map(([shard, group]) => shards.at(shard).lacking(group)));
-    return encodeNames(answers.flat());
+    const groups = Map.groupBy(symbols, (symbol) =>
+      shardOfBucket(placeOfSymbol(symbol).bucket, shards.count),
+    );
+    const names = await Promise.all([...groups].map(([shard, group]) => shards.at(shard).bySymbols(group)));
+    const known = new Set(names.flat().map(({ topicKey, id }) => toHex(symbolOf(bucketOf(topicKey), id))));
+    return encodeFlags(symbols.map((symbol) => !known.has(toHex(symbol))));
   }
 
   #checkClass(id: number): void {

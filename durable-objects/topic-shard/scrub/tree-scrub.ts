@@ -10,14 +10,14 @@ import type { TreeStore } from "../sync-tree/tree-store.ts";
 /** Ids of one step: some milliseconds. */
 const IDS_PER_STEP = 4_096;
 
-/** What is known of the bucket that is being read. */
+/** What is known of the bucket that is being read. Kept apart until its end, since it may have to be read again. */
 interface OpenBucket {
   readonly leaves: Map<number, SlotLeaf[]>;
-  readonly newest: Sketch;
-  readonly previous: Sketch;
+  /** Undefined until there is something in it: most buckets of a small node are empty. */
+  sketches: { readonly newest: Sketch; readonly previous: Sketch } | undefined;
 }
 
-const freshBucket = (): OpenBucket => ({ leaves: new Map(), newest: new Sketch(), previous: new Sketch() });
+const freshBucket = (): OpenBucket => ({ leaves: new Map(), sketches: undefined });
 
 /**
  * Rebuilds the roots and sketches of a shard from its events, slot by slot, beside what is kept, and compares. What is stored
@@ -86,7 +86,8 @@ export class TreeScrub {
     let count = 0;
     const [from, to] = [firstIdOfSlot(slot), firstIdOfSlot(slot + 1)];
     for (const { id, class: retention } of this.#store.idsOfBucket(this.#bucket, from, to)) {
-      this.#toggle(this.#open.newest, this.#open.previous, this.#bucket, retention, id);
+      this.#open.sketches ??= { newest: new Sketch(), previous: new Sketch() };
+      this.#toggle(this.#open.sketches.newest, this.#open.sketches.previous, this.#bucket, retention, id);
       const ids = classes.get(retention);
       if (ids) ids.push(id);
       else classes.set(retention, [id]);
@@ -103,8 +104,11 @@ export class TreeScrub {
   }
 
   #endBucket(): number {
-    this.#newest.merge(this.#open.newest);
-    this.#previous.merge(this.#open.previous);
+    const { sketches } = this.#open;
+    if (sketches) {
+      this.#newest.merge(sketches.newest);
+      this.#previous.merge(sketches.previous);
+    }
     if (!this.#tree.hasRoots(this.#bucket, this.#open.leaves)) {
       this.#tree.distrust(this.#bucket);
       this.#repairs++;

@@ -4,7 +4,7 @@ import { toWire } from "../../../protocol/event.ts";
 import type { Network } from "../../../protocol/genesis.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
 import type { EventName } from "../../../protocol/peer-messages.ts";
-import { symbolOf } from "../../../protocol/sketch-symbol.ts";
+import { placeOfSymbol, symbolOf } from "../../../protocol/sketch-symbol.ts";
 import {
   type AskedSlots,
   type BucketClass,
@@ -191,13 +191,25 @@ export class Listings {
     return { events: page.map(toWire), next: place };
   }
 
-  /** The events here that the symbols of a sketch stand for. */
+  /** The events here that the symbols of a sketch stand for: in a small bucket by slot, in a large one by the digest. */
   bySymbols(symbols: readonly Bytes[]): EventName[] {
     const wanted = new Set(symbols.map(toHex));
-    // The last 62 bits of a symbol are the first of the digest.
-    const prefixes = new Set(symbols.map((symbol) => readUint64(symbol, 4) & (2n ** 62n - 1n)));
-    const names = this.#store.tree.namesByDigestPrefix(prefixes);
-    return names.filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
+    const isOfLarge = (symbol: Bytes) => this.#tree.isLarge(placeOfSymbol(symbol).bucket);
+    const names: EventName[] = [];
+    const prefixes = new Set<bigint>();
+    for (const symbol of symbols) {
+      // The last 62 bits of a symbol are the first of the digest.
+      if (isOfLarge(symbol)) prefixes.add(readUint64(symbol, 4) & (2n ** 62n - 1n));
+      else names.push(...this.#namesOfSlot(placeOfSymbol(symbol)));
+    }
+    if (prefixes.size > 0) names.push(...this.#store.tree.namesByDigestPrefix(prefixes));
+    const found = names.filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
+    return [...new Map(found.map((name) => [toHex(name.topicKey) + toHex(name.id), name])).values()];
+  }
+
+  #namesOfSlot({ bucket, slot }: { readonly bucket: number; readonly slot: number }): EventName[] {
+    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1));
+    return [...events].map(({ topicKey, id }) => ({ topicKey, id }));
   }
 }
 
