@@ -1,26 +1,12 @@
 import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
-import type { CryptoSuite } from "../../../protocol/crypto.ts";
-import type { Network } from "../../../protocol/genesis.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
-import { comparedRange, isInRange, leavesAt, type SlotRange } from "../../../protocol/sync-range.ts";
-import { rootOf, type SlotLeaf, slotGroupOf, slotGroups } from "../../../protocol/sync-tree.ts";
+import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
+import { slotGroupOf } from "../../../protocol/sync-tree.ts";
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
-import {
-  BUCKETS_PER_PART,
-  NO_SLOT,
-  packRecords,
-  type RootRecord,
-  unpackRecords,
-} from "../../sync/root-records.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
-import {
-  BucketLeaves,
-  firstIdOfSlot,
-  type LeavesByClass,
-  SMALL_BUCKET_EVENTS,
-  slotOfId,
-} from "./bucket-leaves.ts";
+import { firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
 import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
+import { type TreeContext, TreeRoots } from "./tree-roots.ts";
 import type { ListedEvent } from "./tree-store.ts";
 
 const EPOCHS = 256;
@@ -41,22 +27,11 @@ export interface HandOver {
   readonly dueAsOf: number;
 }
 
-export interface TreeContext {
-  readonly network: Network;
-  readonly suite: CryptoSuite;
-  readonly shard: number;
-  readonly shardCount: number;
-  /** Buckets with more events have their leaves written down; `SMALL_BUCKET_EVENTS` by default. */
-  readonly smallBucketEvents?: number;
-}
-
 interface LateEvent {
   readonly bucket: number;
   readonly class: number;
   readonly id: Bytes;
 }
-
-const keyOf = ({ bucket, class: id }: { bucket: number; class: number }): number => bucket * 256 + id;
 
 /**
  * A shard's share of the hash tree: a root for each bucket and class and a sketch of all ids, as of the newest settled slot
@@ -67,19 +42,18 @@ const keyOf = ({ bucket, class: id }: { bucket: number; class: number }): number
 export class ShardTree {
   readonly #store: ShardStore;
   readonly #context: TreeContext;
-  readonly #leaves: BucketLeaves;
+  readonly #roots: TreeRoots;
   readonly #entered: (bucket: number, id: Bytes) => void;
   #epoch = 0;
   #asOf = 0;
   #open = new Map<number, Set<number>>();
   #dirty = new Set<number>();
+  /** Went ahead by itself: what the sync object was told, or was to be told, is behind it. */
+  #isUntold = false;
   /** Stored since the last fold, in slots that had settled: not yet in the sketches. */
   #late: LateEvent[] = [];
   /** Events noted since the last mark. */
   #noted = 0;
-  #records = new Map<number, RootRecord>();
-  /** The least `asOf` at which a slot leaves the range. */
-  #nextLeaveAsOf = Number.MAX_SAFE_INTEGER;
   #newest = new Sketch();
   #previous = new Sketch();
 
@@ -88,7 +62,7 @@ export class ShardTree {
     this.#store = store;
     this.#context = context;
     this.#entered = entered;
-    this.#leaves = new BucketLeaves(store.tree, context.suite);
+    this.#roots = new TreeRoots(store.tree, context);
   }
 
   get asOf(): number {
@@ -109,14 +83,6 @@ export class ShardTree {
     return this.#noted;
   }
 
-  #parts(): number[] {
-    const { from, to } = bucketsOf(this.#context.shard, this.#context.shardCount);
-    const parts: number[] = [];
-    for (let part = Math.floor(from / BUCKETS_PER_PART); part * BUCKETS_PER_PART < to; part++)
-      parts.push(part);
-    return parts;
-  }
-
   /** Reads the state anew from what is committed. */
   reload(): void {
     const { tree } = this.#store;
@@ -126,17 +92,12 @@ export class ShardTree {
     this.#asOf = mark.asOf;
     this.#open = new Map([...mark.open].map(([slot, buckets]) => [slot, new Set(buckets)]));
     this.#dirty = new Set(mark.dirty);
+    this.#isUntold = mark.isUntold;
     this.#late = [];
     this.#noted = 0;
-    const classes = new Set(this.#context.network.genesis.classes.map(({ id }) => id));
-    const records = this.#parts().flatMap((part) => {
-      const packed = tree.treeValue(`roots-${part}`);
-      return packed ? unpackRecords(packed).filter((record) => classes.has(record.class)) : [];
-    });
-    this.#records = new Map(records.map((record) => [keyOf(record), record]));
+    this.#roots.reload();
     this.#newest = sketchOf(tree.treeValue("sketch-newest"));
     this.#previous = sketchOf(tree.treeValue("sketch-previous"));
-    this.#nextLeaveAsOf = this.#findNextLeave();
     this.#noteAgain(mark.position);
   }
 
@@ -178,26 +139,15 @@ export class ShardTree {
 
   /** The least `asOf` at which the roots are others than those last handed over; 0 for at once. */
   get dueAsOf(): number {
-    if (this.#dirty.size > 0 || this.#late.length > 0) return 0;
-    let due = this.#nextLeaveAsOf;
+    if (this.#isUntold || this.#dirty.size > 0 || this.#late.length > 0) return 0;
+    let due = this.#roots.nextLeaveAsOf;
     for (const slot of this.#open.keys()) due = Math.min(due, slot + 1);
     return due;
   }
 
-  #findNextLeave(): number {
-    let next = Number.MAX_SAFE_INTEGER;
-    for (const { class: id, oldest } of this.#records.values())
-      if (oldest !== NO_SLOT) next = Math.min(next, leavesAt(this.#classOf(id), oldest) ?? next);
-    return next;
-  }
-
-  #classOf(id: number) {
-    return this.#context.network.retentionOf(id);
-  }
-
   /** The compared range of a class. */
   rangeOf(id: number, asOf: number): SlotRange {
-    return comparedRange(this.#classOf(id), asOf);
+    return this.#roots.rangeOf(id, asOf);
   }
 
   /** Writes down what is known up to a position, as the last step of a transaction. */
@@ -206,7 +156,14 @@ export class ShardTree {
     if (this.#fold()) this.#saveSketches();
     this.#epoch++;
     this.#noted = 0;
-    const mark = { epoch: this.#epoch, position, asOf: this.#asOf, open: this.#open, dirty: this.#dirty };
+    const mark = {
+      epoch: this.#epoch,
+      position,
+      asOf: this.#asOf,
+      open: this.#open,
+      dirty: this.#dirty,
+      isUntold: this.#isUntold,
+    };
     tree.saveTreeValue("mark", encodeMark(mark));
   }
 
@@ -232,16 +189,25 @@ export class ShardTree {
    * that was passed already is answered as of the newest.
    */
   handOver(asOf: number, position: number): HandOver {
+    this.#isUntold = false;
+    return this.#bringTo(asOf, position);
+  }
+
+  /** As `handOver`, when the sync object does not ask: from then on it is to ask at once. */
+  catchUp(asOf: number, position: number): void {
+    this.#isUntold = true;
+    this.#bringTo(asOf, position);
+  }
+
+  #bringTo(asOf: number, position: number): HandOver {
     this.#fold();
     // Before the advance, which finds what leaves the range by the oldest slot of each root.
-    for (const bucket of this.#dirty) this.#computeRoots(bucket);
+    for (const bucket of this.#dirty) this.#roots.compute(bucket, this.#asOf);
     this.#dirty.clear();
-    if (asOf > this.#asOf) for (const bucket of this.#advance(asOf)) this.#computeRoots(bucket);
-    const parts = this.#parts().map((part) => ({ part, records: this.#packPart(part) }));
-    for (const { part, records } of parts) this.#store.tree.saveTreeValue(`roots-${part}`, records);
+    if (asOf > this.#asOf) for (const bucket of this.#advance(asOf)) this.#roots.compute(bucket, asOf);
+    const parts = this.#roots.save();
     this.#saveSketches();
     this.saveMark(position);
-    this.#nextLeaveAsOf = this.#findNextLeave();
     return {
       asOf: this.#asOf,
       parts,
@@ -259,16 +225,12 @@ export class ShardTree {
       for (const bucket of buckets) moving.add(bucket);
       this.#open.delete(slot);
     }
-    for (const { bucket, class: id, oldest } of this.#records.values())
-      if (oldest < this.rangeOf(id, asOf).from) moving.add(bucket);
+    for (const bucket of this.#roots.withLeaving(asOf)) moving.add(bucket);
     const before = this.#newest;
     this.#previous = asOf - 1 === from ? before : this.#moved(before, from, asOf - 1, moving);
     this.#newest = this.#moved(before, from, asOf, moving, this.#entered);
     this.#asOf = asOf;
-    for (const record of this.#records.values()) {
-      if (record.newest) this.#records.set(keyOf(record), { ...record, previous: record.newest });
-      else this.#records.delete(keyOf(record));
-    }
+    this.#roots.advance();
     return moving;
   }
 
@@ -291,7 +253,7 @@ export class ShardTree {
       }
     };
     for (const bucket of buckets) {
-      const leaving = this.#leaving(bucket, from, to);
+      const leaving = this.#roots.leaving(bucket, from, to);
       const { tree } = this.#store;
       if (leaving) {
         toggle(bucket, tree.idsOfBucket(bucket, firstIdOfSlot(leaving.from), firstIdOfSlot(leaving.to)));
@@ -299,31 +261,6 @@ export class ShardTree {
       toggle(bucket, tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to)));
     }
     return moved;
-  }
-
-  /** The slots below `from` in which a bucket has ids that leave the range between two `asOf`s. */
-  #leaving(bucket: number, from: number, to: number): { from: number; to: number } | undefined {
-    let range: { from: number; to: number } | undefined;
-    for (const { id } of this.#context.network.genesis.classes) {
-      const record = this.#records.get(keyOf({ bucket, class: id }));
-      const end = Math.min(this.rangeOf(id, to).from, from);
-      if (!record || record.oldest >= end) continue;
-      range = {
-        from: Math.min(range?.from ?? record.oldest, record.oldest),
-        to: Math.max(range?.to ?? 0, end),
-      };
-    }
-    return range;
-  }
-
-  /** Whether the roots of a bucket are those of some leaves, which were read from its events; true while they are not known. */
-  hasRoots(bucket: number, leaves: LeavesByClass): boolean {
-    if (this.#dirty.has(bucket)) return true;
-    return this.#context.network.genesis.classes.every(({ id }) => {
-      const kept = this.#records.get(keyOf({ bucket, class: id }));
-      const right = this.#recordOf(bucket, id, leaves.get(id) ?? []);
-      return isSame(kept?.newest, right.newest) && isSame(kept?.previous, right.previous);
-    });
   }
 
   /** Has a bucket's roots computed from its events anew. */
@@ -349,51 +286,14 @@ export class ShardTree {
 
   /** Whether a bucket holds more than is listed at once. */
   isLarge(bucket: number): boolean {
-    return this.#eventsOf(bucket) > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS);
+    return this.#roots.isLarge(bucket);
   }
 
-  #eventsOf(bucket: number): number {
-    let count = 0;
-    for (const { id } of this.#context.network.genesis.classes)
-      count += this.#records.get(keyOf({ bucket, class: id }))?.count ?? 0;
-    return count;
-  }
-
-  #computeRoots(bucket: number): void {
-    const isLarge = this.isLarge(bucket);
-    const leaves = this.#leaves.read(bucket, this.#asOf, { isLarge, mayWrite: true });
-    for (const { id } of this.#context.network.genesis.classes) {
-      const record = this.#recordOf(bucket, id, leaves.get(id) ?? []);
-      if (record.newest || record.previous) this.#records.set(keyOf(record), record);
-      else this.#records.delete(keyOf(record));
-    }
-  }
-
-  #recordOf(bucket: number, id: number, leaves: readonly SlotLeaf[]): RootRecord {
-    const { suite } = this.#context;
-    const newest = this.rangeOf(id, this.#asOf);
-    const previous = this.rangeOf(id, this.#asOf - 1);
-    const within = leaves.filter(({ slot }) => isInRange(newest, slot));
-    return {
-      bucket,
-      class: id,
-      count: within.reduce((sum, { count }) => sum + count, 0),
-      oldest: within[0]?.slot ?? NO_SLOT,
-      newest: rootOf(slotGroups(leaves, newest, suite), suite) ?? null,
-      previous: rootOf(slotGroups(leaves, previous, suite), suite) ?? null,
-    };
-  }
-
-  #packPart(part: number): Bytes {
-    const records = [...this.#records.values()]
-      .filter(({ bucket }) => Math.floor(bucket / BUCKETS_PER_PART) === part)
-      .sort((a, b) => keyOf(a) - keyOf(b));
-    return packRecords(records);
+  /** Whether the roots of a bucket are those of some leaves, which were read from its events; true while they are not known. */
+  hasRoots(bucket: number, leaves: LeavesByClass): boolean {
+    return this.#dirty.has(bucket) || this.#roots.areOf(bucket, leaves, this.#asOf);
   }
 }
-
-const isSame = (a: Bytes | null | undefined, b: Bytes | null): boolean =>
-  a && b ? equalBytes(a, b) : !a === !b;
 
 function sketchOf(bytes: Bytes | undefined): Sketch {
   return bytes ? Sketch.fromBytes(bytes) : new Sketch();

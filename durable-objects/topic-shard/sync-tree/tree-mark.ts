@@ -12,9 +12,18 @@ export interface TreeMark {
   readonly open: ReadonlyMap<number, ReadonlySet<number>>;
   /** Buckets whose roots are to be computed anew. */
   readonly dirty: ReadonlySet<number>;
+  /** Whether the tree went ahead by itself since it was handed over last. */
+  readonly isUntold: boolean;
 }
 
-export const EMPTY_MARK: TreeMark = { epoch: 0, position: 0, asOf: 0, open: new Map(), dirty: new Set() };
+export const EMPTY_MARK: TreeMark = {
+  epoch: 0,
+  position: 0,
+  asOf: 0,
+  open: new Map(),
+  dirty: new Set(),
+  isUntold: false,
+};
 
 /** It is our own: the limits are those of a row. */
 const LIMITS = { bytes: 2 * 1024 * 1024, items: 262_144 };
@@ -31,19 +40,20 @@ function unpackBuckets(bytes: Uint8Array): Set<number> {
   return buckets;
 }
 
-export function encodeMark({ epoch, position, asOf, open, dirty }: TreeMark): Bytes {
+export function encodeMark({ epoch, position, asOf, open, dirty, isUntold }: TreeMark): Bytes {
   const slots = [...open].sort(([a], [b]) => a - b).map(([slot, buckets]) => [slot, packBuckets(buckets)]);
-  return encodeCbor([epoch, position, asOf, slots, packBuckets(dirty)]);
+  return encodeCbor([epoch, position, asOf, slots, packBuckets(dirty), isUntold]);
 }
 
 export function decodeMark(bytes: Bytes): TreeMark {
-  const [epoch, position, asOf, slots, dirty] = decodeCbor(bytes, LIMITS) as [
+  const [epoch, position, asOf, slots, dirty, isUntold = false] = decodeCbor(bytes, LIMITS) as [
     number,
     number,
     number,
     [number, Uint8Array][],
     Uint8Array,
+    boolean?,
   ];
   const open = new Map(slots.map(([slot, buckets]) => [slot, unpackBuckets(buckets)]));
-  return { epoch, position, asOf, open, dirty: unpackBuckets(dirty) };
+  return { epoch, position, asOf, open, dirty: unpackBuckets(dirty), isUntold };
 }
