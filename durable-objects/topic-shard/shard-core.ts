@@ -153,6 +153,12 @@ export class ShardCore {
     return handOver;
   }
 
+  /** Brings the hash tree up to a slot though the sync object does not ask, inside a transaction. */
+  catchUpTree(asOf: number): void {
+    this.#tree.catchUp(asOf, this.position);
+    this.equivocations.compareEntered();
+  }
+
   /** How far the last seq is ahead of a clock, in ms; negative when behind. */
   aheadMs(nowMs: number): number {
     return timeOfSeq(this.#lastSeq) - nowMs;

@@ -1,0 +1,210 @@
+import { type Bytes, compareBytes, equalBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
+import { symbolOf } from "../../protocol/sketch-symbol.ts";
+import type {
+  AskedSlots,
+  BucketClass,
+  BucketListing,
+  RangeAnswer,
+  RangeQuestion,
+  TopicIds,
+} from "../../protocol/sync-messages.ts";
+import { bucketOf } from "../../protocol/topic.ts";
+import type { Clock } from "../clock.ts";
+import { toFed } from "../feed.ts";
+import type { NodeIdentity } from "../node-identity.ts";
+import type { EvidenceApi } from "../node-state/evidence-api.ts";
+import type { Links } from "../peer-link/link-api.ts";
+import type { SyncApi } from "../sync/sync-api.ts";
+import { answerWant } from "./ancestors.ts";
+import { headsOf } from "./heads.ts";
+import type { HubPorts } from "./hub-feed.ts";
+import type { Intake } from "./intake.ts";
+import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
+import type { CaughtUp, EventList } from "./shard-api.ts";
+import { expiryId, ShardCore } from "./shard-core.ts";
+import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import type { DifferingSlots, ListingForm, NamePage, NameSpan, SlotHash } from "./sync-tree/listings.ts";
+
+const GENERATION_BYTES = 8;
+const MAX_CATCH_UP_EVENTS = 512;
+/** A resuming subscriber that is further behind has to query: what it reads is read for all topics. */
+const MAX_RESUME_POSITIONS = 100_000;
+
+/** All that a shard needs of the world around it. */
+export interface ShardPorts {
+  readonly config: NodeIdentity;
+  readonly shard: number;
+  readonly store: ShardStore;
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  readonly links: Links;
+  readonly hubs: HubPorts;
+  readonly roots: Pick<SyncApi, "changed">;
+  readonly evidence: Pick<EvidenceApi, "keepProofs">;
+  /** Buckets with more events are listed by slots; `SMALL_BUCKET_EVENTS` by default. */
+  readonly smallBucketEvents?: number;
+  /** So many random bytes. */
+  random(bytes: number): Bytes;
+  /** Resolves once all that the store has committed is durable. */
+  sync(): Promise<void>;
+  /** Has `wake` called at this time or before, also when this life of the shard is over by then. */
+  wakeAt(timeMs: number): Promise<void>;
+}
+
+/** What a shard answers from its store without writing. */
+export abstract class ShardReads {
+  protected readonly ports: ShardPorts;
+  protected readonly core: ShardCore;
+  protected abstract readonly intake: Intake;
+
+  constructor(ports: ShardPorts) {
+    const { config, shard, store, suite } = ports;
+    const { network, signer, shardCount } = config;
+    this.ports = ports;
+    this.core = new ShardCore(store, {
+      network,
+      suite,
+      signer,
+      shard,
+      shardCount,
+      newGeneration: () => ports.random(GENERATION_BYTES),
+      ...(ports.smallBucketEvents === undefined ? {} : { smallBucketEvents: ports.smallBucketEvents }),
+    });
+  }
+
+  /** The store's present life: another one when a peer shows that the store was rolled back. */
+  get generation(): Bytes {
+    return this.core.generation;
+  }
+
+  protected get nowMs(): number {
+    return this.ports.clock.nowMs();
+  }
+
+  async query(query: TimeQuery): Promise<EnvelopePage> {
+    return queryEnvelopes(this.ports.store, query, fromUtf8(query.topic), this.#leastId(query.topic));
+  }
+
+  #leastId(topic: Bytes): Bytes {
+    return expiryId(this.ports.config.network.classOf(topic), this.nowMs);
+  }
+
+  async eventsByTime(query: TimeQuery): Promise<EventList> {
+    return readTimePage(this.ports.store, query, this.#leastId(query.topic));
+  }
+
+  async eventsByCause(
+    topic: Bytes,
+    topicKey: Bytes,
+    afterId: Bytes | null,
+    limit: number,
+  ): Promise<EventList> {
+    const { store } = this.ports;
+    const least = this.#leastId(topic);
+    const start = afterId && compareBytes(afterId, least) > 0 ? afterId : least;
+    const events = store.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
+    const last = events.at(-1);
+    return {
+      events,
+      isFull: last !== undefined && store.causalPage(topicKey, last.id, 1, 0).length > 0,
+    };
+  }
+
+  async event(blockDigest: Bytes): Promise<StoredEvent | null> {
+    const event = this.ports.store.findByDigest(blockDigest);
+    return event && !this.core.isExpired(event, this.nowMs) ? event : null;
+  }
+
+  async heads(topic: Bytes, topicKey: Bytes): Promise<Bytes[]> {
+    const least = this.#leastId(topic);
+    return headsOf(this.ports.store, topicKey).filter((id) => compareBytes(id, least) >= 0);
+  }
+
+  async pull(cursor: Cursor | null, limit: number): Promise<PulledShard> {
+    const { store, shard } = this.ports;
+    const { generation } = this;
+    const isSame = cursor !== null && equalBytes(cursor.generation, generation);
+    // A cursor beyond the end is of a life of this store that was rolled back: the reader begins anew.
+    const isWithin = isSame && cursor.position <= store.lastPosition();
+    const start = isWithin ? cursor.position : 0;
+    const names = store.namesAfter(start, limit + 1);
+    const page = names.slice(0, limit);
+    return {
+      cursor: { shard, generation, position: page.at(-1)?.position ?? start },
+      names: page.map(({ topicKey, id }) => ({ topicKey, id })),
+      more: names.length > limit,
+      restart: cursor !== null && !isWithin,
+    };
+  }
+
+  async lacking(names: readonly EventName[]): Promise<EventName[]> {
+    const { store } = this.ports;
+    return names.filter((name) => store.positionOf(name) === undefined && !this.intake.isHeld(name.id));
+  }
+
+  async want(want: WantBody, maxBytes: number): Promise<EventPage> {
+    return answerWant(this.ports.store, want, maxBytes);
+  }
+
+  async deliveredAfter(position: number, topicKeys: ReadonlySet<string> | null): Promise<CaughtUp> {
+    const { store } = this.ports;
+    const { generation } = this;
+    const last = store.lastPosition();
+    if (last - position > MAX_RESUME_POSITIONS) return { generation, isTooFar: true, events: [], position };
+    const nowMs = this.nowMs;
+    const rows = store.deliveredAfter(position, MAX_CATCH_UP_EVENTS, MAX_PEER_PAGE_BYTES);
+    const events = rows
+      .filter(({ topicKey }) => topicKeys?.has(toHex(topicKey)) ?? true)
+      .filter((event) => (event.flags & ECHO) === 0 && !this.core.isExpired(event, nowMs))
+      .map(toFed);
+    return { generation, isTooFar: false, events, position: rows.at(-1)?.position ?? last };
+  }
+
+  async checkClock(): Promise<null> {
+    this.core.checkClock(this.nowMs);
+    return null;
+  }
+
+  async newestOf(origin: Bytes): Promise<EventName[]> {
+    return this.core.newestOf(origin);
+  }
+
+  async listBuckets(
+    targets: readonly BucketClass[],
+    asOf: number,
+    form: ListingForm,
+  ): Promise<BucketListing[]> {
+    return targets.map((target) => this.core.listings.bucket(target, asOf, form));
+  }
+
+  async listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]> {
+    return this.core.listings.slots(target, new Set(groups), asOf);
+  }
+
+  async listDifferingSlots(part: AskedSlots, asOf: number, limit: number): Promise<DifferingSlots> {
+    return this.core.listings.differingSlots(part, asOf, limit);
+  }
+
+  async listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<TopicIds[]> {
+    return this.core.listings.idsOfSlot(target, slot, span, Number.POSITIVE_INFINITY).topics;
+  }
+
+  async listNames(target: BucketClass, asOf: number, after: EventName | null): Promise<NamePage> {
+    return this.core.listings.names(target, asOf, after);
+  }
+
+  async listRange(question: RangeQuestion): Promise<RangeAnswer> {
+    return this.core.listings.range(question);
+  }
+
+  async bySymbols(symbols: readonly Bytes[]): Promise<EventName[]> {
+    const wanted = new Set(symbols.map(toHex));
+    const held = this.intake
+      .heldNames()
+      .filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
+    return [...this.core.listings.bySymbols(symbols), ...held];
+  }
+}
