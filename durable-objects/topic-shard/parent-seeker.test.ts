@@ -132,6 +132,24 @@ describe("a missing parent", () => {
     expect(node.store.lastPosition()).toBe(2);
   });
 
+  test("whose answer breaks rules is held against the peer that gave it, once an answer", async () => {
+    const parent = forgeEvent({ topic: TOPIC, timeMs: START_MS - 1_000 });
+    const forged = { ...parent, signature: new Uint8Array(64) };
+    const { node, blamed, ingest } = startSeeker((url) => ({
+      events: url.includes("a.test") ? [forged, forged] : [parent],
+      more: false,
+    }));
+    await ingest([orphan(2, parent.id)]);
+    await vi.advanceTimersByTimeAsync(MINUTE_MS);
+    expect(node.store.lastPosition()).toBe(2);
+    expect(blamed.length).toBeLessThanOrEqual(1);
+    await ingest([orphan(3, madeUpId(START_MS - 9))]);
+    await vi.advanceTimersByTimeAsync(300 * MINUTE_MS);
+    for (const each of blamed)
+      expect(each).toEqual({ url: "http://a.test", rules: ["signature", "signature"] });
+    expect(blamed).not.toEqual([]);
+  });
+
   test("is not asked for where there are no peers", async () => {
     const { questions, ingest } = startSeeker(nothing, []);
     await ingest([orphan(1, madeUpId(START_MS - 9))]);

@@ -5,7 +5,18 @@ import { decodeBlock } from "../../protocol/event.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { absentLinks, delivered, dump, type Step, traces, World } from "../testing/shard-traces.ts";
-import { keyOf, Node, naiveHeads, onStorage, TOPICS, wipe } from "../testing/shard-world.ts";
+import {
+  forgeEvent,
+  keyOf,
+  Node,
+  naiveHeads,
+  newGeneration,
+  onStorage,
+  START_MS,
+  SUBJECT,
+  TOPICS,
+  wipe,
+} from "../testing/shard-world.ts";
 import { ECHO, GAP, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
@@ -131,3 +142,27 @@ test("one set of events in any order: the same heads, by their definition, and t
       expect(other.headsOf(topic)).toEqual(naiveHeads(events));
     }
   }));
+
+test.each([
+  ["above all that was issued since", 60_000],
+  ["below what was issued since", -60_000],
+])("an event of this node's own that it does not know, %s, begins a generation, once", (_, aheadMs) => {
+  const node = new Node(new MemoryShardStore());
+  node.publish(TOPICS[0], 1, "after the loss", START_MS);
+  const before = node.store.generation();
+  const lost = [0, 1].map((n) =>
+    forgeEvent({ topic: TOPICS[0], message: `lost ${n}`, signer: SUBJECT, timeMs: START_MS + aheadMs + n }),
+  );
+  for (const event of lost) {
+    node.ingest(event, START_MS + 1);
+    expect(node.store.generation()).toEqual(newGeneration());
+  }
+  expect(before).not.toEqual(newGeneration());
+  const next = node.publish(TOPICS[0], 2, "next", START_MS + 2);
+  for (const { id } of lost) expect(toHex(next.id) > toHex(id)).toBe(true);
+  // What is known already says nothing.
+  node.store.saveGeneration(before);
+  node.core.reload();
+  for (const event of lost) node.ingest(event, START_MS + 3);
+  expect(node.store.generation()).toEqual(before);
+});

@@ -234,19 +234,19 @@ export class ShardCore {
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
     if (this.#store.positionOf(event) !== undefined) return "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
-    if (isOwn && event.fields.seq > this.#lastSeq) this.#noticeRollback(event.fields.seq);
+    if (isOwn) this.#noticeRollback(event.fields.seq);
     this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
     return "stored";
   }
 
   /**
-   * A peer has an event of this node above all that this shard has issued: its store was rolled back. Positions are given
-   * again to other events, so readers must begin anew, and what is issued from now on is above what is known to be lost.
+   * A peer has an event of this node that this shard does not know: its store was rolled back, or lost a row. Positions may be
+   * given again to other events, so readers must begin anew; what is issued from now on is above what is known to be lost.
    */
   #noticeRollback(seq: bigint): void {
     if (!this.#isNewGeneration) this.#store.saveGeneration(this.#context.newGeneration());
     this.#isNewGeneration = true;
-    this.#lastSeq = seq;
+    if (seq > this.#lastSeq) this.#lastSeq = seq;
   }
 
   /** The store's present life. */
