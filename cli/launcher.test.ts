@@ -150,6 +150,7 @@ describe("a network of local nodes", { timeout: 120_000 }, () => {
     const page = await call("query", { contentTopics: [envelope.contentTopic] });
     expect(await page.json()).toMatchObject({ envelopes: [envelope] });
     expect(await second.end("SIGTERM")).toBe(0);
+    expect(second.stderr).toContain(join(folder, "data", "node-1", "admin-secret"));
     expect(readdirSync(join(folder, "data", "node-1")).sort()).toEqual([
       "admin-secret",
       "node.key",

@@ -136,10 +136,11 @@ export class Network {
     return found;
   }
 
-  /** The class of an id. @throws RangeError when the network has none such. */
+  /** The class of an id. @throws PennypostError `class_unknown` when the network has none such. */
   retentionOf(classId: number): RetentionClass {
     const found = this.#classes.get(classId);
-    if (!found) throw new RangeError(`the network has no class ${classId}`);
+    if (!found)
+      throw invalidArgument("class_unknown", `the network has no class ${classId}`, { class: classId });
     return found;
   }
 

@@ -1,6 +1,6 @@
 import { TOPICS } from "./genesis.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
-import type { Plan, Step } from "./plan.ts";
+import { ATTACKS, type Plan, type Step, WAYS, type Ways } from "./plan.ts";
 import { Random } from "./random.ts";
 import { CALM, type Weather } from "./sim-network.ts";
 import { CRASH_POINTS } from "./storage-faults.ts";
@@ -18,6 +18,7 @@ export interface PlanOptions {
 
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;
+const MAX_USUAL_OFFSET_MS = MINUTE_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 /** Some time after the genesis: slots count from 1970. */
 const START_MS = Date.UTC(2026, 5, 1);
@@ -33,18 +34,24 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const random = new Random(`plan ${seed}`);
   const startMs = START_MS + random.below(4 * SLOT_MS);
   const phases = makePhases(random.fork("phases"), startMs);
-  const nodes = makeNodes(random.fork("nodes"), options);
+  const ways = makeWays(random.fork("ways"), options);
+  // What a clock far ahead issues is not stored when it is pulled first, and comes by anti-entropy alone.
+  const nodes = makeNodes(random.fork("nodes"), ways === "only pulls" ? { ...options, hostile: 0 } : options);
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
   const steps = [
     ...makePublishes(random.fork("publishes"), phases, honest),
     ...makeReaders(random.fork("readers"), phases, honest),
-    ...makeFaults(random.fork("faults"), phases, { nodes, honest, options }),
+    ...makeFaults(random.fork("faults"), phases, { nodes, honest, options, ways }),
+    ...makeAttacks(random.fork("attacks"), phases, nodes),
   ];
+  // A page of small limits has no room for a large message.
+  const isBig = steps.some((step) => step.kind === "publish" && step.bytes > 0);
   const last = phases.at(-1) as Phase;
   return {
     seed,
-    hasSmallLimits: random.chance(60),
+    hasSmallLimits: !isBig && random.chance(65),
     hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
+    ways,
     hasScrubs: seed % 10 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
@@ -54,6 +61,9 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     steps: steps.sort((a, b) => a.atMs - b.atMs),
   };
 }
+
+const makeWays = (random: Random, { hostile }: PlanOptions): Ways =>
+  random.chance(70) ? "all" : random.pick(WAYS.filter((ways) => ways !== "only pulls" || !hostile));
 
 /** Busy minutes, and between them nothing, some slots, or so long that the short class expires, and rarely the middle one. */
 function makePhases(random: Random, startMs: number): Phase[] {
@@ -88,7 +98,7 @@ function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: Plan
     const peers = isChain ? others.filter((peer) => Math.abs(peer - index) === 1) : others;
     return {
       shards: random.pick([1, 2, 4]),
-      offsetMs: random.chance(60) ? random.between(-MINUTE_MS, MINUTE_MS) : 0,
+      offsetMs: random.chance(60) ? random.between(-MAX_USUAL_OFFSET_MS, MAX_USUAL_OFFSET_MS) : 0,
       smallBucketEvents: random.pick([1, 3, 8, 512]),
       peers,
       lies: index >= count - hostile ? random.between(20, 100) : null,
@@ -156,10 +166,22 @@ function makeReaders(random: Random, phases: readonly Phase[], honest: readonly 
   return steps;
 }
 
+function makeAttacks(random: Random, phases: readonly Phase[], nodes: Plan["nodes"]): Step[] {
+  const hostile = nodes.flatMap(({ lies }, index) => (lies === null ? [] : [index]));
+  const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
+  return hostile.flatMap((node) =>
+    Array.from({ length: random.between(3, 12) }, (): Step => {
+      const atMs = within(random, random.pick(phases));
+      return { kind: "attack", atMs, node, to: random.pick(honest), attack: random.pick(ATTACKS) };
+    }),
+  );
+}
+
 interface FaultContext {
   readonly nodes: Plan["nodes"];
   readonly honest: readonly number[];
   readonly options: PlanOptions;
+  readonly ways: Ways;
 }
 
 function makeFaults(random: Random, phases: readonly Phase[], context: FaultContext): Step[] {
@@ -167,7 +189,7 @@ function makeFaults(random: Random, phases: readonly Phase[], context: FaultCont
   return Array.from({ length: count }, () => makeFault(random, random.pick(phases), context));
 }
 
-function makeFault(random: Random, phase: Phase, { nodes, honest, options }: FaultContext): Step {
+function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways }: FaultContext): Step {
   const atMs = within(random, phase);
   const node = random.pick(honest);
   const others = [...nodes.keys()].filter((each) => each !== node);
@@ -194,7 +216,7 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options }: Fau
     case 8:
       return { kind: "writeFails", atMs, node, part: part(), count: random.between(1, 6) };
     case 9:
-      return { kind: "clock", atMs, node, offsetMs: makeOffset(random) };
+      return { kind: "clock", atMs, node, offsetMs: makeOffset(random, ways) };
     case 10:
       return { kind: "sync", atMs, node, peer: other };
     default:
@@ -203,7 +225,7 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options }: Fau
 }
 
 /** Mostly within a minute; now and then so far ahead that peers hold or drop what the node issues. */
-function makeOffset(random: Random): number {
-  if (random.chance(80)) return random.between(-MINUTE_MS, MINUTE_MS);
+function makeOffset(random: Random, ways: Ways): number {
+  if (ways === "only pulls" || random.chance(80)) return random.between(-MAX_USUAL_OFFSET_MS, MAX_USUAL_OFFSET_MS);
   return random.between(-9 * MINUTE_MS, 9 * MINUTE_MS);
 }

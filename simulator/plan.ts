@@ -51,6 +51,10 @@ const stepSchema = z.discriminatedUnion("kind", [
 export type Step = z.infer<typeof stepSchema>;
 export type StepOf<Kind extends Step["kind"]> = Extract<Step, { kind: Kind }>;
 
+/** Which ways between nodes work at all: each is enough to converge without the faster ones. */
+export const WAYS = ["all", "no push", "only pulls", "only sync"] as const;
+export type Ways = (typeof WAYS)[number];
+
 export const planSchema = z.strictObject({
   seed: z.int().min(0),
   /** Whether lists, pages and counts end early, so that few events fill them. */
@@ -58,6 +62,7 @@ export const planSchema = z.strictObject({
   hasRealSignatures: z.boolean(),
   /** Whether the shards are scrubbed by the crons and at the end. */
   hasScrubs: z.boolean(),
+  ways: z.enum(WAYS),
   startMs: ms,
   weather,
   nodes: z.array(

@@ -41,17 +41,20 @@ class Runner {
     return new Promise((resolve) => {
       const end = (result: RunResult, isBroken: boolean, lines: readonly string[] = []) => {
         clearTimeout(timer);
+        worker.off("message", onMessage);
+        worker.off("error", onError);
         for (const line of lines) trace(line);
-        worker.removeAllListeners();
         if (isBroken) void this.stop();
         resolve(result);
       };
       const timer = setTimeout(() => end(lostRun(job, `no end within ${HANG_MS} ms of real time`), true), HANG_MS);
-      worker.on("message", (answer: Answer) => {
+      const onMessage = (answer: Answer) => {
         if ("result" in answer) end(answer.result, false, answer.lines);
         else end(lostRun(job, answer.error), false);
-      });
-      worker.on("error", (error) => end(lostRun(job, String(error)), true));
+      };
+      const onError = (error: unknown) => end(lostRun(job, String(error)), true);
+      worker.on("message", onMessage);
+      worker.on("error", onError);
       worker.postMessage(job);
     });
   }

@@ -1,4 +1,6 @@
+import { Attacker } from "./attacker.ts";
 import { checkRound, checkTwice, checkViews, difference, lostEnvelope } from "./invariants/network.ts";
+import { checkPairs } from "./invariants/pairs.ts";
 import { checkNode } from "./invariants/nodes.ts";
 import { readTopic } from "./invariants/reads.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
@@ -6,6 +8,7 @@ import { checkSubscriptions } from "./invariants/subscriptions.ts";
 import { TOPICS } from "./genesis.ts";
 import type { Plan } from "./plan.ts";
 import { Runaway } from "./scheduler.ts";
+import type { SimNode } from "./sim-node.ts";
 import { type Failure, Simulation, Violated } from "./simulation.ts";
 import { Steps } from "./steps.ts";
 import { utf8 } from "../protocol/bytes.ts";
@@ -61,11 +64,22 @@ export async function runPlan(plan: Plan, write?: (line: string) => void): Promi
 
 async function play(simulation: Simulation): Promise<void> {
   const { plan } = simulation;
+  const attackers = new Map<SimNode, Attacker>();
+  for (const [index, { lies }] of plan.nodes.entries()) {
+    const node = simulation.nodes[index];
+    if (lies === null || !node) continue;
+    const attacker = new Attacker(simulation, node, lies);
+    attackers.set(node, attacker);
+    simulation.tampers.set(node, attacker);
+  }
   const steps = new Steps(simulation, {
     read: (node, { topic }) => {
       if (node.isUp) readTopic(simulation, node, utf8(TOPICS[topic] ?? "")).catch(() => {});
     },
-    attack: () => {},
+    attack: (node, { attack, to }) => {
+      const target = simulation.nodes[to];
+      if (target) attackers.get(node)?.attack(attack, target);
+    },
   });
   steps.schedule();
   simulation.startCrons();
@@ -83,7 +97,7 @@ async function play(simulation: Simulation): Promise<void> {
 
 /** Lets the nodes have their rounds until honest ones hold the same. @throws Violated when they do not in bounded time. */
 async function converge(simulation: Simulation): Promise<void> {
-  const { scheduler } = simulation;
+  const { scheduler, plan, network } = simulation;
   const round = async () => {
     for (const node of simulation.nodes) node.cron();
     await simulation.pass(scheduler.nowMs + MINUTE_MS);
@@ -91,12 +105,16 @@ async function converge(simulation: Simulation): Promise<void> {
   for (let i = 0; i < 3; i++) await round();
   // What was stored last is compared once its slot has settled.
   await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
+  const isQuiet = plan.nodes.every(({ lies }) => lies === null);
+  if (isQuiet && plan.ways !== "only pulls") await checkPairs(simulation);
   let missing: string | undefined;
   for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
     await round();
     if (scheduler.nowMs % SLOT_MS > CHECK_UNTIL_MS) await simulation.pass(checkTime(scheduler.nowMs));
     missing = difference(simulation) ?? lostEnvelope(simulation);
-    if (!missing && rounds >= 2) return;
+    if (!missing && network.ways === "all" && rounds >= 2) return;
+    // Each way has shown by itself what it can do.
+    if (!missing) network.ways = "all";
   }
   simulation.violated("2 everywhere", missing ?? "");
   simulation.check();

@@ -1,7 +1,9 @@
+import * as dagCbor from "@ipld/dag-cbor";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import { MAX_PEER_BODY_BYTES } from "../protocol/limits.ts";
-import type { PeerPath } from "../protocol/peer-messages.ts";
+import { decodePushAnswer, type PeerPath } from "../protocol/peer-messages.ts";
+import type { Ways } from "./plan.ts";
 import { isOfDeadLife } from "./life.ts";
 import { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -38,6 +40,17 @@ interface NetworkParts {
   struck(fault: string): void;
   violated(invariant: string, what: string): void;
   tamperOf(node: SimNode): Tamper | undefined;
+  isHonest(node: SimNode): boolean;
+}
+
+/** What an honest node never says to another: bodies that break a rule. */
+const BODY_ERRORS = ["peer_body_invalid", "cbor_malformed", "cbor_too_large", "body_too_large", "class_unknown"];
+const cbor = (value: unknown): Bytes => new Uint8Array(dagCbor.encode(value));
+
+/** The answers of ways that do not work: nothing new, nothing to compare. */
+function idleAnswer(ways: Ways, path: PeerPath): Bytes | undefined {
+  if (path === "/peer/v1/pull" && ways === "only sync") return cbor([]);
+  return path === "/peer/v1/sync/compare" && ways === "only pulls" ? cbor([1, 0]) : undefined;
 }
 
 /** Requests and answers between nodes, each of which may be lost, doubled, late, or cut off. */
@@ -48,6 +61,7 @@ export class SimNetwork {
   /** Pairs that cannot reach each other in this direction, with how often they were cut. */
   readonly #cuts = new Map<string, number>();
   #weather: Weather = CALM;
+  ways: Ways = "all";
   messages = 0;
 
   constructor(parts: NetworkParts) {
@@ -128,18 +142,30 @@ export class SimNetwork {
 
   /** Never fails but with a PennypostError: all else is a fault of the node. */
   async #handle(from: SimNode, to: SimNode, path: PeerPath, body: Bytes): Promise<Bytes> {
-    const { violated, tamperOf } = this.#parts;
+    const { violated, tamperOf, isHonest } = this.#parts;
     const { publicKey } = from.settings.config.signer;
     const honest = () => to.worker.running.api.handle(path, body, publicKey);
     try {
       if (body.length > MAX_PEER_BODY_BYTES) throw unavailable("body_too_large", "the body is too large");
       const tamper = tamperOf(to);
-      return await (tamper ? tamper.answer(path, body, from, honest) : honest());
+      if (tamper) return await tamper.answer(path, body, from, honest);
+      const answer = idleAnswer(this.ways, path) ?? (await honest());
+      if (path === "/peer/v1/push" && isHonest(from)) this.#checkPushAnswer(from, to, answer);
+      return answer;
     } catch (error) {
+      const code = error instanceof PennypostError ? error.code : "";
+      if (isHonest(from) && isHonest(to) && BODY_ERRORS.includes(code))
+        violated("7 bodies", `${to.name} refused ${path} of ${from.name}: ${code} ${error}`);
       if (error instanceof PennypostError) throw error;
       if (!isOfDeadLife(error)) violated("no fault", `${to.name} ${path}: ${error}`);
       throw unavailable("fault", "the node failed");
     }
+  }
+
+  /** Honest nodes have nothing that others refuse. */
+  #checkPushAnswer(from: SimNode, to: SimNode, answer: Bytes): void {
+    const { refused } = decodePushAnswer(answer);
+    if (refused > 0) this.#parts.violated("7 bodies", `${to.name} refused ${refused} events of ${from.name}`);
   }
 
   /** Brings bytes from one node to another, perhaps, and perhaps twice. */

@@ -30,6 +30,7 @@ import { StorageFaults } from "./storage-faults.ts";
 export interface NodeWorld {
   readonly scheduler: Scheduler;
   readonly suite: CryptoSuite;
+  hasPush(): boolean;
   send(from: SimNode, to: string, path: PeerPath, body: Bytes): Promise<Bytes>;
   struck(fault: string): void;
   violated(invariant: string, what: string): void;
@@ -50,6 +51,7 @@ export interface WorkerApi {
   handle(path: PeerPath, body: Bytes, peer: Bytes): Promise<Bytes>;
 }
 
+const PUSH_PAUSE_MS = 5_000;
 const CLOCK_SPAN_MS = 1_000;
 
 const SYNC_METHODS = {
@@ -239,7 +241,7 @@ export class SimNode {
           smallBucketEvents: this.settings.smallBucketEvents,
           clock: life.clock(() => this.#offsetMs),
           random: (bytes) => random.bytes(bytes),
-          links: { of: (url) => this.#linkTo(url).seenBy(here) },
+          links: { of: (url) => this.#linkForShard(url, here) },
           hubs: { names, feed: (_, batch) => this.hub.seenBy(here).feed(batch) },
           roots: this.sync.seenBy(here),
           sync: () => this.#durable(life, disk),
@@ -315,6 +317,13 @@ export class SimNode {
       disk as Disk<never>,
     );
     return object;
+  }
+
+  /** Where pushes are not to work, a shard is told at each that the peer is left alone for a while. */
+  #linkForShard(url: string, here: { readonly life: Life; readonly object: SimObject<object> }): LinkApi {
+    const link = this.#linkTo(url).seenBy(here);
+    if (this.world.hasPush()) return link;
+    return { ...link, want: (want) => link.want(want), push: async () => this.nowMs + PUSH_PAUSE_MS };
   }
 
   #linkTo(url: string): SimObject<LinkApi> {

@@ -75,10 +75,12 @@ export class Simulation implements NodeWorld {
       struck: (fault) => this.struck(fault),
       violated: (invariant, what) => this.violated(invariant, what),
       tamperOf: (node) => this.tampers.get(node),
+      isHonest: (node) => this.isHonest(node),
     });
     this.nodes = plan.nodes.map((_, index) => this.#node(index));
     for (const node of this.nodes) this.network.add(node);
     this.network.weather = plan.weather;
+    this.network.ways = plan.ways;
   }
 
   #node(index: number): SimNode {
@@ -99,7 +101,11 @@ export class Simulation implements NodeWorld {
   }
 
   get honest(): SimNode[] {
-    return this.nodes.filter((node) => this.plan.nodes[node.settings.index]?.lies === null);
+    return this.nodes.filter((node) => this.isHonest(node));
+  }
+
+  isHonest({ settings }: SimNode): boolean {
+    return this.plan.nodes[settings.index]?.lies === null;
   }
 
   /** Ms since the start of the run. */
@@ -109,6 +115,10 @@ export class Simulation implements NodeWorld {
 
   send(from: SimNode, to: string, path: Parameters<NodeWorld["send"]>[2], body: Bytes): Promise<Bytes> {
     return this.network.request(from, to, path, body);
+  }
+
+  hasPush(): boolean {
+    return this.network.ways === "all";
   }
 
   struck(fault: string): void {
@@ -121,7 +131,7 @@ export class Simulation implements NodeWorld {
 
   committed(node: SimNode, shard: number, writes: readonly Write[]): void {
     this.trace.note(`commit ${node.name} ${shard} ${writes.map(({ method }) => method).join()}`);
-    if (this.plan.nodes[node.settings.index]?.lies !== null) return;
+    if (!this.isHonest(node)) return;
     const wrong = this.inspector.wrongIn(node, shard, writes);
     if (wrong) this.violated("delivery and clock", wrong);
   }

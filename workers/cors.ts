@@ -1,3 +1,8 @@
+import { getPath } from "hono/utils/url";
+
+/** Pages of other origins may ask for anything but the admin API. The path as the router reads it: it decodes some escapes. */
+export const isForAnyOrigin = (request: Request): boolean => !/^\/admin(\/|$)/.test(getPath(request));
+
 /** As the gateway of 2023 answered browsers. */
 const ALLOW_HEADERS = [
   "Content-Type",

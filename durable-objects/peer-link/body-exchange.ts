@@ -12,27 +12,22 @@ import {
   encodePush,
   encodeWant,
 } from "../../protocol/peer-messages.ts";
+import type { Clock } from "../clock.ts";
 import { UNREADABLE } from "../node-state/conduct-api.ts";
 import { groupByShard, type Shards } from "../topic-shard/shard-api.ts";
 import type { Ask } from "./asking.ts";
+import type { PageBudget } from "./run-budget.ts";
 
 export interface ExchangeParts {
   /** The peer at the other end. */
   readonly url: string;
   readonly shards: Shards;
   readonly suite: CryptoSuite;
+  readonly clock: Clock;
   readonly ask: Ask;
   /** Notes that events of the peer's last answer broke rules. */
   refused(rules: readonly string[]): void;
 }
-
-/** Tells how many pages may still be moved. */
-export interface PageBudget {
-  /** Answers false when the run has to end. */
-  take(): boolean;
-}
-
-const UNBOUNDED: PageBudget = { take: () => true };
 
 /** Moves events between this node's shards and one peer, in pages, oldest first. */
 export class BodyExchange {
@@ -51,17 +46,22 @@ export class BodyExchange {
   }
 
   /** Fetches those of the named events that are not here. Answers how many were stored. */
-  async fetch(names: readonly EventName[], budget = UNBOUNDED): Promise<number> {
-    const lacking = await this.lacking(names);
+  async fetch(names: readonly EventName[], budget: PageBudget): Promise<number> {
+    return this.fetchLacking(await this.lacking(names), budget);
+  }
+
+  /** As `fetch`, for what `lacking` answered. */
+  async fetchLacking(lacking: readonly EventName[], budget: PageBudget): Promise<number> {
+    const left = [...lacking];
     let stored = 0;
-    while (lacking.length > 0 && budget.take()) {
-      const wanted = lacking.slice(0, MAX_WANTED_IDS);
+    while (left.length > 0 && budget.take()) {
+      const wanted = left.slice(0, MAX_WANTED_IDS);
       const body = encodeWant({ wanted, ancestors: false, have: [] });
       const { events, more } = await this.#parts.ask("/peer/v1/want", body, decodePage);
       stored += await this.ingest(events);
       const settled = more ? answeredUpTo(wanted, events, this.#parts.suite) : wanted.length;
       if (settled === 0) throw pageInvalid();
-      lacking.splice(0, settled);
+      left.splice(0, settled);
     }
     return stored;
   }
@@ -81,7 +81,7 @@ export class BodyExchange {
   }
 
   /** Sends named events of this node to the peer, which judges them: pages are of all shards. Answers how many were sent. */
-  async push(names: readonly EventName[], budget = UNBOUNDED): Promise<number> {
+  async push(names: readonly EventName[], budget: PageBudget): Promise<number> {
     const { shards } = this.#parts;
     const page: WireEvent[] = [];
     let [sent, bytes] = [0, 0];

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
 import { shardOf } from "../../protocol/topic.ts";
+import { platformClock } from "../clock.ts";
 import { suite } from "../platform-suite.ts";
 import { shardsOf } from "../stubs.ts";
 import { FakePeer } from "../testing/fake-peer.ts";
@@ -44,6 +45,7 @@ const pullOf = (storage: DurableObjectStorage, { call }: FakePeer) => {
     cursors: new SqlCursorStore(storage),
     shards: shardsOf(env),
     suite,
+    clock: platformClock,
     watch,
     ask: watch.ask,
     refused: watch.refused,

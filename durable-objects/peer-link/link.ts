@@ -27,6 +27,7 @@ import type { LinkApi, LinkState } from "./link-api.ts";
 import { HistoryKeeper, type HistoryStore } from "./link-history.ts";
 import { PushQueue } from "./push-queue.ts";
 import { Reconciliation, type SyncReport } from "./reconciliation.ts";
+import { RunBudget } from "./run-budget.ts";
 import { Semaphore } from "./semaphore.ts";
 
 /** New events of all shards are gathered this long before they are pushed. */
@@ -99,8 +100,8 @@ export class Link implements LinkApi {
   }
 
   #partsWith({ ask, refused }: AnswerWatch): ExchangeParts {
-    const { url, shards, suite } = this.#ports;
-    return { url, shards, suite, ask, refused };
+    const { url, shards, suite, clock } = this.#ports;
+    return { url, shards, suite, clock, ask, refused };
   }
 
   async #breach(rules: readonly string[]): Promise<void> {
@@ -223,7 +224,8 @@ export class Link implements LinkApi {
     const watch = this.#watch();
     await watch.run(async () => {
       const names = await watch.ask("/peer/v1/newest", encodeNames([]), decodeNames);
-      await new BodyExchange(this.#partsWith(watch)).fetch(names);
+      const budget = new RunBudget(clock, names.length);
+      await new BodyExchange(this.#partsWith(watch)).fetch(names, budget);
     });
     cursors.saveAskedNewestMs(nowMs);
   }

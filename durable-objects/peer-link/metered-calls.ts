@@ -1,19 +1,14 @@
 import type { Ask } from "./asking.ts";
 
-/** Counts what one run asks of a peer, and ends it after so many pages of events. */
+/** Counts what one run asks of a peer. */
 export class MeteredCalls {
   readonly #ask: Ask;
-  readonly #maxPages: number;
-  #pages = 0;
   requests = 0;
   bytesSent = 0;
   bytesReceived = 0;
-  /** Whether a page was refused because the run had its share. */
-  isCut = false;
 
-  constructor(ask: Ask, maxPages: number) {
+  constructor(ask: Ask) {
     this.#ask = ask;
-    this.#maxPages = maxPages;
   }
 
   readonly ask: Ask = (path, body, decode) => {
@@ -24,11 +19,4 @@ export class MeteredCalls {
       return decode(answer);
     });
   };
-
-  /** Before each page of events; answers false when the run has to end. */
-  take(): boolean {
-    if (this.#pages < this.#maxPages) this.#pages++;
-    else this.isCut = true;
-    return !this.isCut;
-  }
 }

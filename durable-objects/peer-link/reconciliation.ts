@@ -31,6 +31,7 @@ import { groupTags } from "../sync/sync-roots.ts";
 import { BodyExchange, type ExchangeParts, nameText, pageInvalid } from "./body-exchange.ts";
 import { MeteredCalls } from "./metered-calls.ts";
 import { RootDescent } from "./root-descent.ts";
+import { RunBudget } from "./run-budget.ts";
 
 /** Pages of events of one run; the next run goes on. */
 const MAX_PAGES_PER_RUN = 256;
@@ -68,13 +69,15 @@ type Different = Extract<CompareAnswer, { kind: "different" }>;
 export class Reconciliation {
   readonly #parts: ReconciliationParts;
   readonly #calls: MeteredCalls;
+  readonly #budget: RunBudget;
   readonly #exchange: BodyExchange;
   #roundTrips = 0;
   #received = 0;
   #sent = 0;
 
   constructor(parts: ReconciliationParts) {
-    this.#calls = new MeteredCalls(parts.ask, MAX_PAGES_PER_RUN);
+    this.#calls = new MeteredCalls(parts.ask);
+    this.#budget = new RunBudget(parts.clock, MAX_PAGES_PER_RUN);
     this.#parts = { ...parts, ask: this.#calls.ask };
     this.#exchange = new BodyExchange(this.#parts);
   }
@@ -93,7 +96,7 @@ export class Reconciliation {
         asOf: answer.asOf,
       });
     await this.#heal(answer, mayUseSketch);
-    return this.#report(this.#calls.isCut ? "partial" : "different", answer.asOf);
+    return this.#report(this.#budget.isCut ? "partial" : "different", answer.asOf);
   }
 
   async #heal(answer: Different, mayUseSketch: boolean): Promise<void> {
@@ -104,7 +107,7 @@ export class Reconciliation {
     if (count === 0 && mine.count > 0) return this.#pushRange(all);
     const groups = differingGroups(mine, answer);
     const descent = new RootDescent(
-      { ...this.#parts, exchange: this.#exchange, budget: this.#calls },
+      { ...this.#parts, exchange: this.#exchange, budget: this.#budget },
       asOf,
       groups,
     );
@@ -132,7 +135,7 @@ export class Reconciliation {
     const isKnown = (symbol: Bytes) => known.has(toHex(symbol));
     await this.#fetchSymbols(symbols.filter((symbol) => !isKnown(symbol)));
     await this.#offer(symbols.filter(isKnown), names);
-    return this.#received + this.#sent > 0 || this.#calls.isCut;
+    return this.#received + this.#sent > 0 || this.#budget.isCut;
   }
 
   /** Asks for as many cells as the difference seems to need; when it turns out larger, for the roots in the same breath. */
@@ -167,7 +170,7 @@ export class Reconciliation {
   async #fetchSymbols(symbols: readonly Bytes[]): Promise<void> {
     const { suite } = this.#parts;
     let left = symbols.toSorted((a, b) => placeOfSymbol(a).slot - placeOfSymbol(b).slot);
-    while (left.length > 0 && this.#calls.take()) {
+    while (left.length > 0 && this.#budget.take()) {
       const asked = left.slice(0, MAX_WANTED_IDS);
       const body = encodeSymbols(asked);
       const { events, more } = await this.#parts.ask("/peer/v1/sync/symbols", body, decodePage);
@@ -191,14 +194,14 @@ export class Reconciliation {
       const isLacking = await this.#parts.ask("/peer/v1/sync/lacking", encodeSymbols(offered), decodeFlags);
       const lacking = new Set(offered.filter((_, at) => isLacking[at]).map(toHex));
       const wanted = names.filter(({ topicKey, id }) => lacking.has(toHex(symbolOf(bucketOf(topicKey), id))));
-      this.#sent += await this.#exchange.push(wanted, this.#calls);
+      this.#sent += await this.#exchange.push(wanted, this.#budget);
     }
   }
 
   /** Fetches all of a range of which nothing is here. */
   async #fetchRange(range: Range): Promise<void> {
     let after: EventName | null = null;
-    while (this.#calls.take()) {
+    while (this.#budget.take()) {
       const body = encodeRange({ ...range, after });
       const answer: RangeAnswer = await this.#parts.ask("/peer/v1/sync/range", body, decodeRangeAnswer);
       this.#received += await this.#exchange.ingest(answer.events);
@@ -214,7 +217,7 @@ export class Reconciliation {
     const last = shardOfBucket(range.toBucket - 1, shards.count);
     for (let shard = shardOfBucket(range.fromBucket, shards.count); shard <= last; shard++) {
       for (let after: EventName | null = null; ; ) {
-        if (!this.#calls.take()) return;
+        if (!this.#budget.take()) return;
         const { events, next } = await shards.at(shard).listRange({ ...range, after });
         this.#sent += await this.#exchange.pushEvents(events);
         if (!next) break;

@@ -1,5 +1,4 @@
 import { toHex } from "../../protocol/bytes.ts";
-import { unavailable } from "../../protocol/errors.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { decodeRootsAnswer, decodeSlotsAnswer, encodeRoots, encodeSlots } from "../../protocol/sync-codec.ts";
 import {
@@ -8,16 +7,24 @@ import {
   type BucketListing,
   MAX_ASKED_GROUPS,
   MAX_ASKED_ROOTS,
+  MAX_LISTED_IDS,
   type RootsAnswer,
   type RootsQuestion,
-  type SlotPlace,
   type SlotsAnswer,
   type TopicIds,
 } from "../../protocol/sync-messages.ts";
-import { bucketGroupOf, byBucketAndClass, slotGroupOf } from "../../protocol/sync-tree.ts";
+import { bucketGroupOf, byBucketAndClass } from "../../protocol/sync-tree.ts";
 import { shardOfBucket } from "../../protocol/topic.ts";
-import { type BodyExchange, nameText, type PageBudget } from "./body-exchange.ts";
+import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
+import { type BodyExchange, nameText } from "./body-exchange.ts";
+import { checkRoots, checkSlots, restOf } from "./descent-answers.ts";
 import type { ReconciliationParts } from "./reconciliation.ts";
+import type { PageBudget } from "./run-budget.ts";
+
+/** Small buckets that are read here at a time: together they have as many ids as one answer lists. */
+const BUCKETS_AT_A_TIME = MAX_LISTED_IDS / SMALL_BUCKET_EVENTS;
+/** Slots that are read here at a time, whatever is in them. */
+const SLOTS_AT_A_TIME = 8;
 
 export interface DescentParts extends ReconciliationParts {
   readonly exchange: BodyExchange;
@@ -52,6 +59,9 @@ export class RootDescent {
   roundTrips = 0;
   #first: RootsAnswer | undefined;
   #hasAskedSlots = false;
+  /** What was found and not moved yet. */
+  #lacking: EventName[] = [];
+  #surplus: EventName[] = [];
   #received = 0;
   #sent = 0;
 
@@ -83,8 +93,7 @@ export class RootDescent {
         answer = await this.#askRoots(question);
         this.roundTrips ||= from === FIRST ? 1 : 0;
       }
-      await this.#compareListings(this.#asOf, answer.listings, ranges);
-      if (answer.next && byBucketAndClass(answer.next, from) <= 0) throw invalidAnswer("roots");
+      await this.#compareListings(answer.listings, ranges);
       from = answer.next ?? question.to;
     }
     if (this.#hasAskedSlots) this.roundTrips++;
@@ -105,32 +114,32 @@ export class RootDescent {
     };
   }
 
-  #askRoots(question: RootsQuestion): Promise<RootsAnswer> {
-    return this.#parts.ask("/peer/v1/sync/roots", encodeRoots(question), decodeRootsAnswer);
+  async #askRoots(question: RootsQuestion): Promise<RootsAnswer> {
+    const answer = await this.#parts.ask("/peer/v1/sync/roots", encodeRoots(question), decodeRootsAnswer);
+    checkRoots(answer, question);
+    return answer;
   }
 
-  async #compareListings(
-    asOf: number,
-    listings: readonly BucketListing[],
-    ranges: WholeRanges,
-  ): Promise<void> {
-    const large = listings.filter((each): each is GroupsListing => each.kind === "groups");
+  async #compareListings(listings: readonly BucketListing[], ranges: WholeRanges): Promise<void> {
     const small = listings.filter((each) => each.kind === "ids");
-    const mine = await this.#own(small, asOf, "shortest");
-    const compared: Compared[] = [];
-    for (const listing of small) {
-      const own = mine.get(keyOf(listing));
-      if (own?.kind === "ids") compared.push({ mine: own.topics, theirs: listing.topics });
-      else await this.#compareWithLarge(listing, asOf, ranges);
+    for (const some of inPieces(small, BUCKETS_AT_A_TIME)) {
+      if (this.#parts.budget.isCut) return;
+      const mine = await this.#own(some, "shortest");
+      for (const listing of some) {
+        const own = mine.get(keyOf(listing));
+        if (own?.kind === "ids") this.#note({ mine: own.topics, theirs: listing.topics });
+        else await this.#compareWithLarge(listing, ranges);
+      }
+      await this.#exchangeAbove(MAX_LISTED_IDS);
     }
-    await this.#exchange(compared);
-    await this.#compareGroups(asOf, large, ranges);
+    await this.#exchangeAbove(0);
+    const large = listings.filter((each): each is GroupsListing => each.kind === "groups");
+    await this.#compareGroups(large, ranges);
   }
 
   /** This node's listings of some buckets and classes. */
   async #own(
     targets: readonly BucketClass[],
-    asOf: number,
     form: "shortest" | "groups",
   ): Promise<Map<string, BucketListing>> {
     const { shards } = this.#parts;
@@ -138,7 +147,7 @@ export class RootDescent {
     const groups = Map.groupBy(plain, ({ bucket }) => shardOfBucket(bucket, shards.count));
     const listings = await Promise.all(
       [...groups].map(
-        ([shard, group]): Promise<BucketListing[]> => shards.at(shard).listBuckets(group, asOf, form),
+        ([shard, group]): Promise<BucketListing[]> => shards.at(shard).listBuckets(group, this.#asOf, form),
       ),
     );
     return new Map(listings.flat().map((listing) => [keyOf(listing), listing]));
@@ -147,7 +156,6 @@ export class RootDescent {
   /** The peer has little or nothing where this node has much. */
   async #compareWithLarge(
     listing: Extract<BucketListing, { kind: "ids" }>,
-    asOf: number,
     ranges: WholeRanges,
   ): Promise<void> {
     const theirs = namesOf(listing.topics);
@@ -157,49 +165,60 @@ export class RootDescent {
     const { shards } = this.#parts;
     const shard = shards.at(shardOfBucket(listing.bucket, shards.count));
     for (let after: EventName | null = null; ; ) {
-      const page = await shard.listNames(listing, asOf, after);
+      const page = await shard.listNames(listing, this.#asOf, after);
       const surplus = page.names.filter((name) => !has.has(nameText(name)));
       this.#sent += await this.#parts.exchange.push(surplus, this.#parts.budget);
-      if (!page.next) return;
+      if (!page.next || this.#parts.budget.isCut) return;
       after = page.next;
     }
   }
 
-  async #compareGroups(asOf: number, listings: readonly GroupsListing[], ranges: WholeRanges): Promise<void> {
-    const mine = await this.#own(listings, asOf, "groups");
-    const asked: AskedSlots[] = [];
+  /** Asks about the slots of the slot groups that differ, in questions of as many groups as one has room for. */
+  async #compareGroups(listings: readonly GroupsListing[], ranges: WholeRanges): Promise<void> {
+    let question: AskedSlots[] = [];
+    let room = MAX_ASKED_GROUPS;
+    const ask = async () => {
+      const asked = question;
+      question = [];
+      room = MAX_ASKED_GROUPS;
+      await this.#compareSlots(asked);
+    };
     for (const listing of listings) {
-      const own = mine.get(keyOf(listing));
+      if (this.#parts.budget.isCut) return;
+      const { bucket, class: id } = listing;
+      const own = (await this.#own([listing], "groups")).get(keyOf(listing));
       if (own?.kind !== "groups" || own.groups.length === 0) {
         await ranges.fetchAll(listing);
         continue;
       }
-      const differing = differingNumbers(own.groups, listing.groups);
       const { shards } = this.#parts;
-      const shard = shards.at(shardOfBucket(listing.bucket, shards.count));
-      const { bucket, class: id } = listing;
-      for (const groups of inPieces(differing)) {
-        const slots = await shard.listSlotHashes({ bucket, class: id }, groups, asOf);
-        asked.push({ bucket, class: id, groups, slots, place: null });
+      const shard = shards.at(shardOfBucket(bucket, shards.count));
+      for (const groups of inPieces(differingNumbers(own.groups, listing.groups), MAX_ASKED_GROUPS)) {
+        if (groups.length > room) await ask();
+        const slots = await shard.listSlotHashes({ bucket, class: id }, groups, this.#asOf);
+        question.push({ bucket, class: id, groups, slots, place: null });
+        room -= groups.length;
       }
     }
-    for (const parts of questionsOf(asked)) await this.#compareSlots(asOf, parts);
+    await ask();
   }
 
-  async #compareSlots(asOf: number, parts: readonly AskedSlots[]): Promise<void> {
-    let left = [...parts];
-    while (left.length > 0) {
-      if (!this.#parts.budget.take()) return;
-      const body = encodeSlots({ asOf, parts: left });
-      const question = this.#parts.ask("/peer/v1/sync/slots", body, decodeSlotsAnswer);
-      const { slots, next } = await question;
+  async #compareSlots(parts: readonly AskedSlots[]): Promise<void> {
+    let left = parts;
+    while (left.length > 0 && this.#parts.budget.take()) {
+      const asked = left;
+      const body = encodeSlots({ asOf: this.#asOf, parts: asked });
+      const answer = await this.#parts.ask("/peer/v1/sync/slots", body, decodeSlotsAnswer);
+      checkSlots(answer, asked);
       this.#hasAskedSlots = true;
-      const compared = await Promise.all(slots.map((each) => this.#compareSlot(each, left, next)));
-      await this.#exchange(compared);
-      if (!next) return;
-      const rest = restOf(left, next);
-      if (!rest) throw invalidAnswer("slots");
-      left = rest;
+      const { slots, next } = answer;
+      for (const some of inPieces(slots, SLOTS_AT_A_TIME)) {
+        const compared = some.map((each) => this.#compareSlot(each, asked, next));
+        for (const each of await Promise.all(compared)) this.#note(each);
+        await this.#exchangeAbove(MAX_LISTED_IDS);
+      }
+      await this.#exchangeAbove(0);
+      left = next ? restOf(asked, next) : [];
     }
   }
 
@@ -219,19 +238,23 @@ export class RootDescent {
     return { mine: await shard.listIdsOfSlot({ bucket, class: id }, slot, span), theirs: topics };
   }
 
-  /** Moves what one side has and the other has not. */
-  async #exchange(compared: readonly Compared[]): Promise<void> {
+  /** Notes what one side has and the other has not. */
+  #note({ mine, theirs }: Compared): void {
+    const own = namesOf(mine);
+    const other = namesOf(theirs);
+    const ownTexts = new Set(own.map(nameText));
+    const otherTexts = new Set(other.map(nameText));
+    for (const name of other) if (!ownTexts.has(nameText(name))) this.#lacking.push(name);
+    for (const name of own) if (!otherTexts.has(nameText(name))) this.#surplus.push(name);
+  }
+
+  /** Moves what was noted, when it is more than so many events. */
+  async #exchangeAbove(count: number): Promise<void> {
+    const [lacking, surplus] = [this.#lacking, this.#surplus];
+    if (lacking.length + surplus.length <= count) return;
+    this.#lacking = [];
+    this.#surplus = [];
     const { exchange, budget } = this.#parts;
-    const lacking: EventName[] = [];
-    const surplus: EventName[] = [];
-    for (const { mine, theirs } of compared) {
-      const own = namesOf(mine);
-      const other = namesOf(theirs);
-      const ownTexts = new Set(own.map(nameText));
-      const otherTexts = new Set(other.map(nameText));
-      lacking.push(...other.filter((name) => !ownTexts.has(nameText(name))));
-      surplus.push(...own.filter((name) => !otherTexts.has(nameText(name))));
-    }
     this.#received += await exchange.fetch(lacking, budget);
     this.#sent += await exchange.push(surplus, budget);
   }
@@ -239,9 +262,6 @@ export class RootDescent {
 
 const FIRST: BucketClass = { bucket: 0, class: 0 };
 const keyOf = ({ bucket, class: id }: BucketClass): string => `${bucket} ${id}`;
-const invalidAnswer = (what: string) =>
-  unavailable("peer_answer_invalid", `an answer about ${what} goes on where it began`);
-
 /** The slot groups that only one side has, or that differ. */
 function differingNumbers(mine: GroupsListing["groups"], theirs: GroupsListing["groups"]): number[] {
   const own = new Map(mine.map(({ group, hash }) => [group, toHex(hash)]));
@@ -250,46 +270,8 @@ function differingNumbers(mine: GroupsListing["groups"], theirs: GroupsListing["
   return all.filter((group) => own.get(group) !== other.get(group));
 }
 
-function inPieces(groups: readonly number[]): number[][] {
-  const pieces: number[][] = [];
-  for (let i = 0; i < groups.length; i += MAX_ASKED_GROUPS)
-    pieces.push(groups.slice(i, i + MAX_ASKED_GROUPS));
+function inPieces<T>(list: readonly T[], size: number): T[][] {
+  const pieces: T[][] = [];
+  for (let i = 0; i < list.length; i += size) pieces.push(list.slice(i, i + size));
   return pieces;
-}
-
-/** Parts put together into questions of as many slot groups as one has room for. */
-function questionsOf(parts: readonly AskedSlots[]): AskedSlots[][] {
-  const questions: AskedSlots[][] = [];
-  let groups = Number.POSITIVE_INFINITY;
-  for (const part of parts) {
-    groups += part.groups.length;
-    if (groups > MAX_ASKED_GROUPS) {
-      questions.push([]);
-      groups = part.groups.length;
-    }
-    questions.at(-1)?.push(part);
-  }
-  return questions;
-}
-
-/** What is left of a question that was answered up to a place of a part; undefined when nothing of it was answered. */
-function restOf(
-  parts: readonly AskedSlots[],
-  next: SlotPlace & { readonly part: number },
-): AskedSlots[] | undefined {
-  const part = parts[next.part];
-  if (!part) return undefined;
-  const { slot, after } = next;
-  const isFurther = next.part > 0 || !part.place || compareAt({ slot, after }, part.place) > 0;
-  const isBeginning = next.part === 0 && !part.place && slot === 0 && !after;
-  if (!isFurther || isBeginning) return undefined;
-  const slots = part.slots.filter((each) => each.slot >= slot);
-  const groups = part.groups.filter((group) => group >= slotGroupOf(slot));
-  return [{ ...part, groups, slots, place: { slot, after } }, ...parts.slice(next.part + 1)];
-}
-
-function compareAt(a: SlotPlace, b: SlotPlace): number {
-  if (a.slot !== b.slot) return a.slot - b.slot;
-  const [first, second] = [a.after ? nameText(a.after) : "", b.after ? nameText(b.after) : ""];
-  return first < second ? -1 : first > second ? 1 : 0;
 }

@@ -1,15 +1,18 @@
-import { runInDurableObject } from "cloudflare:test";
-import { env } from "cloudflare:workers";
 import * as fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
+import { setLogSink } from "../log.ts";
 import { MemorySyncStore } from "../testing/memory-sync-store.ts";
-import { type HandOverFault, SyncWorld } from "../testing/sync-world.ts";
+import { type HandOverFault, onSyncStorage, SyncWorld } from "../testing/sync-world.ts";
 import { SqlSyncStore } from "./sql-sync-store.ts";
 import { encodeSummary } from "./summary.ts";
 import type { SyncStore } from "./sync-store.ts";
+
+// Reports that are lost on purpose are logged.
+beforeAll(() => setLogSink(() => {}));
+afterAll(() => setLogSink());
 
 const SHARDS = 4;
 type Prefix = "short" | "odd" | "kept";
@@ -74,6 +77,8 @@ const traces = fc.array(step, { maxLength: 40, size: "max" });
 async function checkAtRest(world: SyncWorld): Promise<number> {
   for (let left = 20; ; left--) {
     expect(left).toBeGreaterThan(0);
+    world.clock.ring();
+    await settle();
     const asked = world.asked.length;
     try {
       await world.roots.state();
@@ -81,10 +86,7 @@ async function checkAtRest(world: SyncWorld): Promise<number> {
       if (world.isOver) world.crash();
       else if (!(error instanceof PennypostError)) throw error;
     }
-    await settle();
     if (world.asked.length === asked && world.clock.isIdle) break;
-    world.clock.ring();
-    await settle();
   }
   const asked = world.asked.length;
   const { asOf, newest, previous } = await world.roots.state();
@@ -138,10 +140,6 @@ async function summaryOf(world: SyncWorld) {
   const { asOf } = await world.roots.state();
   return { asOf, newest: await world.roots.range(asOf), previous: await world.roots.range(asOf - 1) };
 }
-
-/** An empty store in the SQLite of a sync object of its own. */
-const onSyncStorage = <T>(work: (storage: DurableObjectStorage) => T | Promise<T>): Promise<T> =>
-  runInDurableObject(env.SYNC.get(env.SYNC.newUniqueId()), (_, { storage }) => work(storage));
 
 describe("the roots of a node", () => {
   test("are those of its shards' events, whatever was refused, lost, late or restarted", async () => {

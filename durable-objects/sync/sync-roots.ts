@@ -223,10 +223,11 @@ export class SyncRoots implements SyncApi {
       byBucketAndClass(each, from) >= 0 &&
       (to === null || byBucketAndClass(each, to) < 0);
     const mine = (await this.roots(asOf)).filter(isAsked);
-    const theirs = roots.filter(isAsked).toSorted(byBucketAndClass);
+    // A root that is asked twice would be answered twice, as often as the question has room for.
+    const theirs = [...new Map(roots.filter(isAsked).map((each) => [keyOf(each), each])).values()];
     const targets: BucketClass[] = [];
     let cost = 0;
-    for (const { bucket, class: id, count } of differences(mine, theirs)) {
+    for (const { bucket, class: id, count } of differences(mine, theirs.sort(byBucketAndClass))) {
       cost += 1 + (count > SMALL_BUCKET_EVENTS ? LARGE_BUCKET_COST : count);
       if (targets.length > 0 && cost > MAX_LISTED_IDS) return { targets, next: { bucket, class: id } };
       targets.push({ bucket, class: id });
@@ -234,6 +235,8 @@ export class SyncRoots implements SyncApi {
     return { targets, next: null };
   }
 }
+
+const keyOf = ({ bucket, class: id }: BucketClass): number => bucket * 256 + id;
 
 /** Merges two sorted lists of roots: what is in one only, or differs. */
 function* differences(

@@ -5,15 +5,17 @@ import type { StoredHandOver, SyncStore } from "../sync/sync-store.ts";
 export class MemorySyncStore implements SyncStore {
   #dueAsOfs = new Map<number, number>();
   #handOvers = new Map<number, StoredHandOver>();
-  readonly #scrubbedMs = new Map<number, number>();
+  #scrubbedMs = new Map<number, number>();
   #summary: Bytes | undefined;
 
   transaction<T>(work: () => T): T {
-    const before = [new Map(this.#dueAsOfs), new Map(this.#handOvers), this.#summary] as const;
+    const maps = [new Map(this.#dueAsOfs), new Map(this.#handOvers), new Map(this.#scrubbedMs)] as const;
+    const summary = this.#summary;
     try {
       return work();
     } catch (error) {
-      [this.#dueAsOfs, this.#handOvers, this.#summary] = before;
+      [this.#dueAsOfs, this.#handOvers, this.#scrubbedMs] = maps;
+      this.#summary = summary;
       throw error;
     }
   }

@@ -38,11 +38,13 @@ export const TREE_START_MS = Date.UTC(2026, 5, 1);
 /** A core on a network whose classes end soon, and what its tree must say. */
 export class TreeNode {
   readonly store: ShardStore;
+  readonly place: { readonly shard: number; readonly shardCount: number };
   core: ShardCore;
   nowMs = TREE_START_MS;
 
-  constructor(store: ShardStore) {
+  constructor(store: ShardStore, place = { shard: 0, shardCount: 1 }) {
     this.store = store;
+    this.place = place;
     this.core = this.#freshCore();
   }
 
@@ -51,8 +53,7 @@ export class TreeNode {
       network: treeNetwork,
       suite,
       signer: SUBJECT,
-      shard: 0,
-      shardCount: 1,
+      ...this.place,
       smallBucketEvents: 3,
       newGeneration,
     };

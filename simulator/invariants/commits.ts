@@ -6,14 +6,16 @@ import {
   type ShardStore,
   type StoredEvent,
 } from "../../durable-objects/topic-shard/shard-store.ts";
-import { toHex } from "../../protocol/bytes.ts";
+import { compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
 import type { Write } from "../guarded-store.ts";
 import type { SimNode } from "../sim-node.ts";
+import { eventsOfShard } from "./stored.ts";
 import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
 
 const MAX_STORED_AHEAD_MS = 120_000;
 const MAX_OWN_AHEAD_MS = 60_000;
 const GAP_MS = 30_000;
+const MAX_LINKS = 16;
 
 /** Looks at each commit of a shard: what is stored, linked and delivered by it, and when. */
 export class CommitInspector {
@@ -29,12 +31,14 @@ export class CommitInspector {
   wrongIn(node: SimNode, shard: number, writes: readonly Write[]): string | undefined {
     const store = node.disks[shard]?.state.store;
     if (!store) return undefined;
+    const inserted = writes.flatMap(({ method, args }) => (method === "insert" ? [args[0] as StoredEvent] : []));
     for (const { method, args } of writes) {
       let wrong: string | undefined;
       let event: StoredEvent | undefined;
       if (method === "insert") {
         event = args[0] as StoredEvent;
-        wrong = this.#wrongInInsert(node, shard, event) ?? wrongInDelivery(node, store, store.get(event));
+        const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
+        wrong = this.#wrongInInsert(node, shard, event, later) ?? wrongInDelivery(node, store, store.get(event));
       } else if (method === "deliver") {
         event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
         wrong = wrongInDelivery(node, store, event);
@@ -44,7 +48,12 @@ export class CommitInspector {
     return undefined;
   }
 
-  #wrongInInsert(node: SimNode, shard: number, event: StoredEvent): string | undefined {
+  #wrongInInsert(
+    node: SimNode,
+    shard: number,
+    event: StoredEvent,
+    later: ReadonlySet<string>,
+  ): string | undefined {
     const { leastMs, mostMs } = node.clockSpan;
     const timeMs = timeOf(event.id);
     const isNew = !this.#seen.has(toHex(event.id));
@@ -60,9 +69,25 @@ export class CommitInspector {
     // The counter may carry into the next millisecond.
     if (timeMs - mostMs > MAX_OWN_AHEAD_MS + 1) return `issued ${timeMs - mostMs} ms ahead of the clock`;
     if (timeMs < leastMs) return `issued ${leastMs - timeMs} ms behind the clock`;
-    const far = linkIds(fields).find((id) => timeOf(id) - mostMs > MAX_OWN_AHEAD_MS);
-    return far && "linked to an event that is far ahead";
+    const before = eventsOfShard(node, shard).filter(({ id }) => compareBytes(id, event.id) !== 0 && !later.has(toHex(id)));
+    return wrongInOwn(node, before, event);
   }
+}
+
+/** An own event that was made just now has a seq above all before it, and links to the delivered heads. */
+function wrongInOwn(node: SimNode, others: readonly StoredEvent[], event: StoredEvent): string | undefined {
+  const own = others.filter(({ flags }) => (flags & OWN) !== 0);
+  if (own.some(({ id }) => readUint64(id) >= readUint64(event.id))) return "issued with a seq that is not above the last";
+  const topic = others.filter(({ topicKey }) => compareBytes(topicKey, event.topicKey) === 0);
+  const linked = new Set(topic.flatMap(({ block }) => linkIds(readBlock(block)).map(toHex)));
+  const lastMs = node.nowMs + MAX_OWN_AHEAD_MS;
+  const heads = topic
+    .filter(({ id, position }) => position < event.position && !linked.has(toHex(id)) && timeOf(id) <= lastMs)
+    .map(({ id }) => toHex(id))
+    .sort()
+    .slice(-MAX_LINKS);
+  const links = linkIds(readBlock(event.block)).map(toHex);
+  return links.join() === heads.join() ? undefined : `linked to ${links}, where the heads are ${heads}`;
 }
 
 function wrongInDelivery(

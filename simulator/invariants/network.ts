@@ -1,26 +1,29 @@
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import { toHex, utf8 } from "../../protocol/bytes.ts";
+import { fromUtf8, toHex, utf8 } from "../../protocol/bytes.ts";
 import { toWire } from "../../protocol/event.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { EPHEMERAL_TOPICS, TOPICS } from "../genesis.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
-import { eventsOf, eventsOfShard, shardCalled } from "./nodes.ts";
-import { readTopic } from "./reads.ts";
-import { isExpired } from "./rules.ts";
+import { readTopic, type TopicView } from "./reads.ts";
+import { classOfTopic, isCompared, isExpired, newestAsOf, slotOf } from "./rules.ts";
+import { eventsOf, eventsOfShard, liveNames, nameOf, shardCalled } from "./stored.ts";
 
-const nameOf = ({ topicKey, id }: { topicKey: Uint8Array; id: Uint8Array }): string =>
-  `${toHex(topicKey)} ${toHex(id)}`;
-
-/** What a node holds that has not expired. */
-export function liveNames(node: SimNode, nowMs: number): Set<string> {
-  const live = eventsOf(node).filter((event) => !isExpired(event.class, event.id, nowMs));
-  return new Set(live.map(nameOf));
+/**
+ * What all must hold: all that has not expired. Where nothing but anti-entropy works, what it compares, and what is newer: the last
+ * slots of an event's life are not compared any more.
+ */
+function dueNames({ network, scheduler }: Simulation, node: SimNode): Set<string> {
+  if (network.ways !== "only sync") return liveNames(node, scheduler.nowMs);
+  const asOf = newestAsOf(scheduler.nowMs);
+  const due = eventsOf(node).filter((event) => isCompared(event.class, event.id, asOf) || slotOf(event.id) >= asOf);
+  return new Set(due.map(nameOf));
 }
 
 /** The first event that one honest node has and another lacks; undefined when all hold the same. */
-export function difference({ honest, scheduler }: Simulation): string | undefined {
-  const sets = honest.map((node) => liveNames(node, scheduler.nowMs));
+export function difference(simulation: Simulation): string | undefined {
+  const { honest } = simulation;
+  const sets = honest.map((node) => dueNames(simulation, node));
   for (const [i, has] of sets.entries())
     for (const [j, lacks] of sets.entries())
       for (const name of has) if (!lacks.has(name)) return `${honest[i]?.name} has ${name}, ${honest[j]?.name} lacks it`;
@@ -28,10 +31,11 @@ export function difference({ honest, scheduler }: Simulation): string | undefine
 }
 
 /** Every acknowledged envelope that has not expired is on every honest node. */
-export function lostEnvelope({ honest, clients, scheduler, rolledBack }: Simulation): string | undefined {
+export function lostEnvelope({ honest, clients, scheduler, rolledBack, network }: Simulation): string | undefined {
+  if (network.ways === "only sync") return undefined;
   const sets = honest.map((node) => liveNames(node, scheduler.nowMs));
   for (const { node, topicKey, id, isEphemeral, envelope } of clients.acknowledged) {
-    const classId = envelope.topic[0] === utf8("m")[0] ? 2 : envelope.topic[0] === utf8("k")[0] ? 7 : 1;
+    const classId = classOfTopic(fromUtf8(envelope.topic));
     if (isEphemeral || rolledBack.has(node) || isExpired(classId, id, scheduler.nowMs)) continue;
     const at = sets.findIndex((names) => !names.has(nameOf({ topicKey, id })));
     if (at >= 0) return `${toHex(id)}, acknowledged by ${node.name}, is not on ${honest[at]?.name}`;
@@ -45,13 +49,29 @@ export async function checkViews(simulation: Simulation): Promise<void> {
   for (const name of TOPICS) {
     if (EPHEMERAL_TOPICS.includes(name)) continue;
     const views = [];
-    for (const node of honest) views.push(await simulation.ask(readTopic(simulation, node, utf8(name))));
+    for (const node of honest) {
+      const view = await simulation.ask(readTopic(simulation, node, utf8(name)));
+      views.push(view);
+      checkWhole(simulation, node, name, view);
+    }
     const texts = views.map((view) => JSON.stringify(view));
     const other = texts.findIndex((text) => text !== texts[0]);
     if (other > 0)
       simulation.violated("1 same", `${name} on ${honest[0]?.name} and ${honest[other]?.name}: ${texts[0]} ${texts[other]}`);
   }
   simulation.check();
+}
+
+/** All that has not expired is shown, and each envelope once. */
+function checkWhole(simulation: Simulation, node: SimNode, topic: string, view: TopicView): void {
+  const key = toHex(simulation.suite.sha256(utf8(topic)));
+  const live = eventsOf(node).filter(
+    (event) => toHex(event.topicKey) === key && !isExpired(event.class, event.id, node.nowMs),
+  );
+  const due = live.map(({ id, message }) => `${toHex(id)} ${message.length}`).sort();
+  const envelopes = new Set(live.map(({ timeKey }) => toHex(timeKey)));
+  if (view.byCause.join() !== due.join() || view.byTime.join() !== [...envelopes].sort().join())
+    simulation.violated("1 reads", `${node.name} does not show what it has of ${topic}`);
 }
 
 /** A full round finds no difference: one request each, and no event moves. */

@@ -4,17 +4,11 @@ import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
 import { wrongEcho } from "./commits.ts";
 import { brokenRule, isExpired, linkIds, newestAsOf, readBlock, shardBitsOf } from "./rules.ts";
+import { eventsOf, eventsOfShard, shardCalled } from "./stored.ts";
 import { nodeRootOf, wrongInHandOver } from "./tree.ts";
 
 /** An event is delivered within 30 s; the alarm and the transaction take a moment more. */
 const MAX_PENDING_MS = 45_000;
-const MANY = 1_000_000;
-
-export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
-  node.disks[shard]?.state.store.tree.eventsOfTopics({ from: new Uint8Array(), to: null }, null, MANY, 2 ** 40) ?? [];
-
-export const eventsOf = (node: SimNode): StoredEvent[] =>
-  node.shards.flatMap((_, shard) => eventsOfShard(node, shard));
 
 /** What one node has stored is valid, delivered, and what derives from it follows from it. */
 export async function checkNode(simulation: Simulation, node: SimNode): Promise<void> {
@@ -64,13 +58,6 @@ async function checkHeads(
   }
 }
 
-/** A shard as clients and the platform call it. */
-export function shardCalled(node: SimNode, shard: number) {
-  const found = node.shards[shard];
-  if (!found) throw new RangeError(`${node.name} has no shard ${shard}`);
-  return found.seenBy({ life: node.worker.running.life, object: undefined });
-}
-
 /** What a shard hands over follows from its events, and a scrub finds nothing to mend. */
 async function checkTree(simulation: Simulation, node: SimNode, shard: number): Promise<void> {
   const called = shardCalled(node, shard);
@@ -88,6 +75,8 @@ async function checkTree(simulation: Simulation, node: SimNode, shard: number): 
 /** What the node says of itself as a whole. */
 async function checkRoot(simulation: Simulation, node: SimNode): Promise<void> {
   const state = await simulation.ask(node.called((platform) => node.sync.seenBy(platform).state()));
+  if (state.asOf !== newestAsOf(node.nowMs))
+    simulation.violated("derived", `${node.name} compares as of ${state.asOf}, not of the newest settled slot`);
   const events = eventsOf(node);
   for (const [told, asOf] of [
     [state.newest, state.asOf],

@@ -1,10 +1,10 @@
-import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
-import { shardCalled } from "./nodes.ts";
-import { isExpired } from "./rules.ts";
+import { classOfTopic, isExpired } from "./rules.ts";
+import { shardCalled } from "./stored.ts";
 
 /** Pages of a read in a check: short ones, so that cursors are followed. */
 const PAGE_ROWS = 7;
@@ -21,10 +21,11 @@ export interface TopicView {
 export async function readTopic(simulation: Simulation, node: SimNode, topic: Bytes): Promise<TopicView> {
   const topicKey = simulation.suite.sha256(topic);
   const shard = shardCalled(node, shardOf(topicKey, node.shards.length));
-  const check = (events: readonly StoredEvent[]) => {
-    for (const { class: id, id: name } of events)
-      if (isExpired(id, name, node.clockSpan.leastMs))
-        simulation.violated("4 expired", `${node.name} shows ${toHex(name)}, which has expired`);
+  const classId = classOfTopic(fromUtf8(topic));
+  const check = (events: readonly Pick<StoredEvent, "id">[]) => {
+    for (const { id } of events)
+      if (isExpired(classId, id, node.clockSpan.leastMs))
+        simulation.violated("4 expired", `${node.name} shows ${toHex(id)}, which has expired`);
   };
 
   const byTime: string[] = [];
@@ -54,6 +55,7 @@ export async function readTopic(simulation: Simulation, node: SimNode, topic: By
     isFull = page.isFull && page.events.length > 0;
   }
   const heads = await shard.heads(topic, topicKey);
+  check(heads.map((id) => ({ id })));
   for (const head of heads) {
     const event = await shard.event(head.slice(8));
     if (event) check([event]);

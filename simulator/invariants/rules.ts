@@ -41,7 +41,7 @@ export function isCompared(classId: number, id: Uint8Array, asOf: number): boole
 }
 
 /** What a topic's first letters make of it. */
-function classOfTopic(topic: string): number {
+export function classOfTopic(topic: string): number {
   if (topic.startsWith("now-")) return 0;
   if (topic.startsWith("middle-")) return 2;
   return topic.startsWith("kept-") ? 7 : 1;
@@ -59,7 +59,14 @@ export interface Block {
   readonly seq: number | bigint;
 }
 
-export const readBlock = (block: Uint8Array): Block => dagCbor.decode<Block>(block);
+const blocks = new WeakMap<Uint8Array, Block>();
+
+/** Read once, since checks come back to the same events. */
+export function readBlock(block: Uint8Array): Block {
+  const known = blocks.get(block) ?? dagCbor.decode<Block>(block);
+  blocks.set(block, known);
+  return known;
+}
 
 export function linkIds({ links }: Block): Bytes[] {
   return links.map(([seq, cid]) => {

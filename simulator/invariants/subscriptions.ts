@@ -24,16 +24,21 @@ function checkSubscription(simulation: Simulation, { node }: Client, subscriptio
       return `${toHex(topicKey)} ${ts} ${toHex(simulation.suite.sha256(message))}`;
     });
     if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
-    checkParents(simulation, heard, wrong);
+    checkParents(heard, wrong);
     checkLost(simulation, { node, subscription, shard }, new Set(positions), wrong);
   }
   const relayed = subscription.heard.filter(({ event }) => event.position === 0);
   if (relayed.some(({ event }) => readBlock(event.block).class !== 0)) wrong("a kept event was relayed");
+  // What was relayed is remembered in memory.
+  const isWhole = simulation.plan.steps.every((step) => !("node" in step) || !FORGETTING.includes(step.kind));
+  const ids = relayed.map(({ event }) => toHex(event.id));
+  if (isWhole && new Set(ids).size < ids.length) wrong("an ephemeral event came twice");
 }
+
+const FORGETTING: readonly string[] = ["crash", "crashPart", "rollback"];
 
 /** A parent that was heard at all was heard before. */
 function checkParents(
-  { suite }: Simulation,
   heard: readonly Subscription["heard"][number]["event"][],
   wrong: (what: string) => void,
 ): void {
@@ -43,7 +48,6 @@ function checkParents(
     for (const link of linkIds(readBlock(block)))
       if ((places.get(toHex(link)) ?? -1) > place) wrong(`${toHex(id)} came before its parent`);
   }
-  void suite;
 }
 
 /** All that was delivered after the beginning of a subscription and up to its place is heard, but what expired meanwhile. */

@@ -39,7 +39,12 @@ export class BesiegedNode {
     );
     this.#publishers = network.nodes.map(
       (node, i) =>
-        new Publisher(node, { name: `honest ${i}`, topics: this.#topics, lanes: 1, pauseMs: PUBLISH_PAUSE_MS }),
+        new Publisher(node, {
+          name: `honest ${i}`,
+          topics: this.#topics,
+          lanes: 1,
+          pauseMs: PUBLISH_PAUSE_MS,
+        }),
     );
   }
 
@@ -111,7 +116,8 @@ export class BesiegedNode {
   memory(): { readonly now: number; readonly most: number } {
     const pid = readFileSync(join(this.node.folder, "workerd.pid"), "utf8").trim();
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    const bytesOf = (name: string) => 1_024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
+    const bytesOf = (name: string) =>
+      1_024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
     // Begins the count of the most anew (proc_pid_clear_refs(5)).
     writeFileSync(`/proc/${pid}/clear_refs`, "5");
     return { now: bytesOf("VmRSS"), most: bytesOf("VmHWM") };

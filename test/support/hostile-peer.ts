@@ -2,7 +2,12 @@ import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { HOST } from "../../cli/local-node.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
-import { encodePage, encodePullAnswer, encodePushAnswer, type PeerPath } from "../../protocol/peer-messages.ts";
+import {
+  encodePage,
+  encodePullAnswer,
+  encodePushAnswer,
+  type PeerPath,
+} from "../../protocol/peer-messages.ts";
 import {
   encodeCellsAnswer,
   encodeCompareAnswer,

@@ -94,7 +94,11 @@ export const endlessHeaders: Writer = (response) => {
 export const endlessContinue: Writer = (response) => {
   const { socket } = response;
   const write = () => {
-    while (socket && !socket.destroyed && socket.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(64)));
+    while (
+      socket &&
+      !socket.destroyed &&
+      socket.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(64))
+    );
   };
   socket?.on("drain", write);
   write();
@@ -107,4 +111,6 @@ export const brokenOff: Writer = (response) => {
   response.write("a", () => response.socket?.destroy());
 };
 export const upgrade: Writer = (response) =>
-  void response.socket?.write("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
+  void response.socket?.write(
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+  );

@@ -25,10 +25,9 @@ export interface ProxiedAnswer {
 /** One request that came in, and what became of it. */
 export interface Exchange {
   readonly path: string;
-  readonly bytesSent: number;
+  readonly request: Buffer;
   /** Undefined when no answer went back. */
-  readonly status: number | undefined;
-  readonly bytesReceived: number;
+  readonly answer: ProxiedAnswer | undefined;
 }
 
 /** What happens to a request; undefined: its connection is cut and no answer goes back. */
@@ -53,32 +52,35 @@ export const ways = {
   },
 } as const satisfies Record<string, Way>;
 
+/** An answer of a peer's API that the proxy makes itself. */
+export const madeAnswer = (body: Uint8Array): ProxiedAnswer => ({
+  status: 200,
+  headers: { "content-type": "application/cbor" },
+  body: Buffer.from(body),
+});
+
 /** Stands between one node and one of its peers: what the node asks goes through here, and nothing else. */
 export class LoopbackProxy {
+  readonly url: string;
   readonly #server: Server;
   readonly #target: string;
-  readonly #port: number;
-  readonly exchanges: Exchange[] = [];
+  #exchanges: Exchange[] = [];
   way: Way = ways.open;
 
   private constructor(port: number, target: string) {
-    this.#port = port;
+    this.url = `http://${HOST}:${port}`;
     this.#target = target;
     this.#server = createServer((incoming, response) => void this.#handle(incoming, response));
   }
 
   /** `target`: the URL of the node behind it. */
-  static async open(target: string): Promise<LoopbackProxy> {
-    const [port = 0] = await freePorts(1);
-    const proxy = new LoopbackProxy(port, target);
+  static async open(target: string, port?: number): Promise<LoopbackProxy> {
+    const [free = 0] = port === undefined ? await freePorts(1) : [port];
+    const proxy = new LoopbackProxy(free, target);
     const listening = Promise.withResolvers<void>();
-    proxy.#server.once("error", listening.reject).listen(port, HOST, () => listening.resolve());
+    proxy.#server.once("error", listening.reject).listen(free, HOST, () => listening.resolve());
     await listening.promise;
     return proxy;
-  }
-
-  get url(): string {
-    return `http://${HOST}:${this.#port}`;
   }
 
   async #handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -86,14 +88,8 @@ export class LoopbackProxy {
     try {
       const body = await readAll(incoming);
       const { method = "GET", url: path = "/", headers } = incoming;
-      const asked = { method, path, headers, body };
-      answer = await this.way(asked, (each) => forward(this.#target, each));
-      this.exchanges.push({
-        path,
-        bytesSent: body.length,
-        status: answer?.status,
-        bytesReceived: answer?.body.length ?? 0,
-      });
+      answer = await this.way({ method, path, headers, body }, (each) => forward(this.#target, each));
+      this.#exchanges.push({ path, request: body, answer });
     } catch {
       // The node behind is not there: as if nobody listened.
       answer = undefined;
@@ -102,9 +98,16 @@ export class LoopbackProxy {
     else incoming.socket.destroy();
   }
 
-  /** Forgets what came through, and answers it. */
+  /** What came through, since it was taken last, as far as there was a node behind. */
+  get exchanges(): readonly Exchange[] {
+    return this.#exchanges;
+  }
+
+  /** Answers what came through, and forgets it. */
   take(): Exchange[] {
-    return this.exchanges.splice(0);
+    const taken = this.#exchanges;
+    this.#exchanges = [];
+    return taken;
   }
 
   async close(): Promise<void> {
@@ -115,14 +118,10 @@ export class LoopbackProxy {
   }
 }
 
-/** Headers that are between two neighbours alone. */
-function withoutHop({
-  connection: _,
-  "transfer-encoding": __,
-  "keep-alive": ___,
-  ...headers
-}: IncomingHttpHeaders) {
-  return headers;
+/** Without the headers that are between two neighbours alone. */
+function withoutHop(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  const { connection: _, "transfer-encoding": __, "keep-alive": ___, ...others } = headers;
+  return others;
 }
 
 async function readAll(stream: IncomingMessage): Promise<Buffer> {
@@ -135,16 +134,13 @@ async function readAll(stream: IncomingMessage): Promise<Buffer> {
 function forward(target: string, { method, path, headers, body }: ProxiedRequest): Promise<ProxiedAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<ProxiedAnswer>();
   const { host: _, ...kept } = withoutHop(headers);
-  const outgoing = request(
-    target + path,
-    { method, agent: false, headers: { ...kept, "content-length": body.length } },
-    (answer) => {
-      readAll(answer).then(
-        (bytes) => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: bytes }),
-        reject,
-      );
-    },
-  );
+  const options = { method, agent: false, headers: { ...kept, "content-length": body.length } };
+  const outgoing = request(target + path, options, (answer) => {
+    readAll(answer).then(
+      (bytes) => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: bytes }),
+      reject,
+    );
+  });
   outgoing.once("error", reject).end(body);
   return promise;
 }

@@ -13,7 +13,7 @@ import {
 } from "../../protocol/peer-messages.ts";
 import { judgeEvent } from "../../protocol/validity.ts";
 import type { TestNode } from "./network.ts";
-import { suite, TestPeer, network as rules } from "./peer.ts";
+import { network as rules, suite, TestPeer } from "./peer.ts";
 import { shardFiles } from "./shard-files.ts";
 
 /** Looks through all that a node stores, as a new peer would and in its files: each event holds, and may be there. */

@@ -72,6 +72,7 @@ class Pair {
       url: to.url,
       shards: { count: from.shards.length, at: (shard) => from.shards[shard] as Shard },
       suite,
+      clock: this.world.clock,
       sync: from.sync,
       ask: async (path, body, decode) => decode(await this.world.send(from, to.url, path, body)),
       refused: (rules) => expect.fail(rules.join()),

@@ -2,7 +2,6 @@ import type { SyncApi } from "../../durable-objects/sync/sync-api.ts";
 import type { Shards } from "../../durable-objects/topic-shard/shard-api.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { invalidArgument } from "../../protocol/errors.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import { type EventName, encodePage, type SyncPath } from "../../protocol/peer-messages.ts";
@@ -96,14 +95,9 @@ export class SyncService {
     return encodeFlags(symbols.map((symbol) => !known.has(toHex(symbol))));
   }
 
-  #checkClass(id: number): void {
-    const isKnown = this.#ports.network.genesis.classes.some((each) => each.id === id);
-    if (!isKnown) throw invalidArgument("class_unknown", `the network has no class ${id}`, { class: id });
-  }
-
   async #roots(question: RootsQuestion): Promise<Bytes> {
-    const { sync, shards } = this.#ports;
-    for (const root of question.roots) this.#checkClass(root.class);
+    const { sync, shards, network } = this.#ports;
+    for (const root of question.roots) network.retentionOf(root.class);
     const { targets, next } = await sync.differing(question);
     const groups = Map.groupBy(targets, ({ bucket }) => shardOfBucket(bucket, shards.count));
     const listings = await Promise.all(
@@ -117,15 +111,17 @@ export class SyncService {
 
   /** One part after the other, until the answer is full. */
   async #slots({ asOf, parts }: SlotsQuestion): Promise<Bytes> {
-    const { sync, shards } = this.#ports;
-    for (const part of parts) this.#checkClass(part.class);
+    const { sync, shards, network } = this.#ports;
+    for (const part of parts) network.retentionOf(part.class);
     await sync.range(asOf);
     const slots: SlotsAnswer["slots"][number][] = [];
     let left = MAX_LISTED_IDS;
     for (const [number, part] of parts.entries()) {
       if (left <= 0) return encodeSlotsAnswer({ slots, next: { part: number, slot: 0, after: null } });
       const shard = shards.at(shardOfBucket(part.bucket, shards.count));
-      const answer = await shard.listDifferingSlots(part, asOf, left);
+      // Only the first part can have been answered as far as a place: to find one a whole slot is read.
+      const rest = number === 0 ? part : { ...part, place: null };
+      const answer = await shard.listDifferingSlots(rest, asOf, left);
       slots.push(...answer.slots);
       left = answer.left;
       if (answer.next) return encodeSlotsAnswer({ slots, next: { part: number, ...answer.next } });

@@ -65,7 +65,8 @@ export class BucketLeaves {
       const group = slotGroupOf(slot);
       const end = Math.min((group + 1) * SLOTS_PER_GROUP, asOf);
       const row = saved.get(group);
-      const known = row ? unpackLeaves(row.leaves) : [];
+      // As of an earlier slot than when they were written down, there may be some too many.
+      const known = row ? unpackLeaves(row.leaves).filter((leaf) => leaf.slot < end) : [];
       const from = Math.max(slot, row?.covered ?? 0);
       const fresh = this.#scan(bucket, from, end, GROUP_IDS_AT_ONCE) ?? this.#scanSlots(bucket, from, end);
       leaves.push(...known, ...fresh);

@@ -194,22 +194,22 @@ export class Listings {
   /** The events here that the symbols of a sketch stand for: in a small bucket by slot, in a large one by the digest. */
   bySymbols(symbols: readonly Bytes[]): EventName[] {
     const wanted = new Set(symbols.map(toHex));
+    const found = new Map<string, EventName>();
+    const look = (names: Iterable<EventName>) => {
+      for (const { topicKey, id } of names)
+        if (wanted.has(toHex(symbolOf(bucketOf(topicKey), id))))
+          found.set(toHex(topicKey) + toHex(id), { topicKey, id });
+    };
     const isOfLarge = (symbol: Bytes) => this.#tree.isLarge(placeOfSymbol(symbol).bucket);
-    const names: EventName[] = [];
-    const prefixes = new Set<bigint>();
-    for (const symbol of symbols) {
-      // The last 62 bits of a symbol are the first of the digest.
-      if (isOfLarge(symbol)) prefixes.add(readUint64(symbol, 4) & (2n ** 62n - 1n));
-      else names.push(...this.#namesOfSlot(placeOfSymbol(symbol)));
-    }
-    if (prefixes.size > 0) names.push(...this.#store.tree.namesByDigestPrefix(prefixes));
-    const found = names.filter(({ topicKey, id }) => wanted.has(toHex(symbolOf(bucketOf(topicKey), id))));
-    return [...new Map(found.map((name) => [toHex(name.topicKey) + toHex(name.id), name])).values()];
-  }
-
-  #namesOfSlot({ bucket, slot }: { readonly bucket: number; readonly slot: number }): EventName[] {
-    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1));
-    return [...events].map(({ topicKey, id }) => ({ topicKey, id }));
+    // Each slot is read once, however many symbols name it.
+    const places = symbols.filter((symbol) => !isOfLarge(symbol)).map(placeOfSymbol);
+    for (const { bucket, slot } of new Map(places.map((at) => [`${at.bucket} ${at.slot}`, at])).values())
+      look(this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1)));
+    // The last 62 bits of a symbol are the first of the digest.
+    const prefixOf = (symbol: Bytes) => readUint64(symbol, 4) & (2n ** 62n - 1n);
+    const prefixes = new Set(symbols.filter(isOfLarge).map(prefixOf));
+    if (prefixes.size > 0) look(this.#store.tree.namesByDigestPrefix(prefixes));
+    return [...found.values()];
   }
 }
 

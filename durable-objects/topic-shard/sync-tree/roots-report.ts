@@ -42,7 +42,8 @@ export class RootsReport {
       await roots.changed(shard, dueAsOf);
     } catch (error) {
       logWarning("roots_not_reported", { shard, why: String(error) });
-      this.#reported = before;
+      // A hand-over may have come meanwhile, and said something later.
+      this.#reported = Math.max(this.#reported, before);
       if (this.#isRetrying) return;
       this.#isRetrying = true;
       clock.after(RETRY_MS, () => {

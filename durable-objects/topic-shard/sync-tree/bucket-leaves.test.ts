@@ -1,0 +1,227 @@
+import * as fc from "fast-check";
+import { describe, expect, test, vi } from "vitest";
+import { type Bytes, compareBytes, toHex } from "../../../protocol/bytes.ts";
+import { slotGroupOf, slotHash } from "../../../protocol/sync-tree.ts";
+import { suite } from "../../platform-suite.ts";
+import { MemoryShardStore } from "../../testing/memory-shard-store.ts";
+import { idOfRaw, insertRaw, type RawEvent } from "../../testing/raw-events.ts";
+import { onStorage, wipe } from "../../testing/shard-world.ts";
+import type { ShardStore } from "../shard-store.ts";
+import { SqlShardStore } from "../sql-shard-store.ts";
+import { BucketLeaves, firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
+
+/** The cursors of all statements from now on. */
+function watchCursors({ sql }: DurableObjectStorage): { readonly rowsRead: number }[] {
+  const exec = sql.exec.bind(sql);
+  const cursors: { readonly rowsRead: number }[] = [];
+  vi.spyOn(sql, "exec").mockImplementation((query, ...bindings: SqlStorageValue[]) => {
+    const cursor = exec(query, ...bindings);
+    cursors.push(cursor);
+    return cursor as never;
+  });
+  return cursors;
+}
+
+const BUCKET = 77;
+const FIRST_SLOT = 6_400;
+
+/** A bucket with its events, as a shard's tree keeps it. */
+class Bucket {
+  readonly store: ShardStore;
+  readonly leaves: BucketLeaves;
+  asOf = FIRST_SLOT + 100;
+  readonly #events: RawEvent[] = [];
+
+  constructor(store: ShardStore) {
+    this.store = store;
+    this.leaves = new BucketLeaves(store.tree, suite);
+  }
+
+  /** Late events drop what is written down of their slot group. */
+  add(slot: number, id: number, topic: number): void {
+    const event = { bucket: BUCKET, topic, slot, class: id, n: this.#events.length };
+    this.#events.push(event);
+    this.store.transaction(() => {
+      insertRaw(this.store, [event]);
+      if (slot < this.asOf) this.store.tree.dropSlotGroup(BUCKET, slotGroupOf(slot));
+    });
+  }
+
+  read(isLarge: boolean, mayWrite: boolean, asOf = this.asOf): unknown {
+    return plain(this.store.transaction(() => this.leaves.read(BUCKET, asOf, { isLarge, mayWrite })));
+  }
+
+  /** What must be read, whatever was written down. */
+  expected(asOf = this.asOf): unknown {
+    return plain(leavesOf(this.#events.filter(({ slot }) => slot < asOf)));
+  }
+}
+
+function leavesOf(events: readonly RawEvent[]): LeavesByClass {
+  const leaves = [...Map.groupBy(events, ({ slot, class: id }) => `${slot} ${id}`).values()].map((own) => {
+    const ids = own.map(idOfRaw).sort(compareBytes);
+    const { slot, class: id } = own[0] as RawEvent;
+    return { slot, class: id, count: ids.length, hash: slotHash(ids, suite) };
+  });
+  return Map.groupBy(
+    leaves.sort((a, b) => a.slot - b.slot),
+    (leaf) => leaf.class,
+  );
+}
+
+/** In an order of its own, so that only what matters is compared. */
+const plain = (leaves: LeavesByClass) =>
+  [...leaves]
+    .sort(([a], [b]) => a - b)
+    .map(([id, list]) => [id, list.map(({ slot, count, hash }) => [slot, count, toHex(hash)])]);
+
+type Step =
+  | { readonly kind: "add"; ago: number; class: number; topic: number; count: number }
+  | { readonly kind: "read"; isLarge: boolean; mayWrite: boolean; before: boolean }
+  | { readonly kind: "advance"; slots: number }
+  | { readonly kind: "distrust" };
+const traces = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        kind: fc.constant("add" as const),
+        ago: fc.integer({ min: -70, max: 100 }),
+        class: fc.constantFrom(1, 2, 255),
+        topic: fc.nat({ max: 2 }),
+        count: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        kind: fc.constant("read" as const),
+        isLarge: fc.boolean(),
+        mayWrite: fc.boolean(),
+        before: fc.boolean(),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant("advance" as const), slots: fc.integer({ min: 1, max: 70 }) }),
+    },
+    { weight: 1, arbitrary: fc.constant({ kind: "distrust" as const }) },
+  ),
+  { maxLength: 40, size: "max" },
+) as fc.Arbitrary<Step[]>;
+
+function play(bucket: Bucket, trace: readonly Step[]): void {
+  for (const step of trace) {
+    if (step.kind === "add")
+      for (let n = 0; n < step.count; n++) bucket.add(bucket.asOf - step.ago, step.class, step.topic);
+    if (step.kind === "advance") bucket.asOf += step.slots;
+    if (step.kind === "distrust") bucket.store.tree.dropSlotGroups(BUCKET);
+    if (step.kind !== "read") continue;
+    // As of the slot before, nothing is written down.
+    const asOf = step.before ? bucket.asOf - 1 : bucket.asOf;
+    expect(bucket.read(step.isLarge, step.mayWrite && !step.before, asOf)).toEqual(bucket.expected(asOf));
+  }
+  for (const isLarge of [false, true])
+    for (const mayWrite of [true, false]) expect(bucket.read(isLarge, mayWrite)).toEqual(bucket.expected());
+}
+
+describe("the leaves of a bucket", () => {
+  test("are those of its events, whether it is taken for large or small and whatever was written down before", () => {
+    fc.assert(
+      fc.property(traces, (trace) => play(new Bucket(new MemoryShardStore()), trace)),
+      { numRuns: 200 },
+    );
+  });
+
+  test("are the same in SQLite, and so is what is written down", () =>
+    onStorage((storage) => {
+      fc.assert(
+        fc.property(traces, (trace) => {
+          wipe(storage);
+          const [sql, memory] = [new SqlShardStore(storage), new MemoryShardStore()];
+          for (const store of [sql, memory]) play(new Bucket(store), trace);
+          expect(sql.tree.savedSlotGroups(BUCKET)).toEqual(memory.tree.savedSlotGroups(BUCKET));
+        }),
+        { numRuns: 30 },
+      );
+    }));
+
+  const saved = (bucket: Bucket) =>
+    bucket.store.tree.savedSlotGroups(BUCKET).map(({ group, covered }) => [group, covered]);
+  const group = slotGroupOf(FIRST_SLOT);
+
+  test("are written down for slot groups that have closed, and for a large bucket alone", () => {
+    const bucket = new Bucket(new MemoryShardStore());
+    for (const slot of [0, 63, 64, 99]) bucket.add(FIRST_SLOT + slot, 1, 0);
+    bucket.read(false, true);
+    bucket.read(true, false);
+    expect(saved(bucket)).toEqual([]);
+    bucket.read(true, true);
+    expect(saved(bucket)).toEqual([[group, FIRST_SLOT + 64]]);
+    bucket.asOf = FIRST_SLOT + 128;
+    bucket.read(true, true);
+    expect(saved(bucket)).toEqual([
+      [group, FIRST_SLOT + 64],
+      [group + 1, FIRST_SLOT + 128],
+    ]);
+    // A late event drops its own.
+    bucket.add(FIRST_SLOT + 1, 1, 0);
+    expect(saved(bucket)).toEqual([[group + 1, FIRST_SLOT + 128]]);
+    expect(bucket.read(true, true)).toEqual(bucket.expected());
+    expect(saved(bucket)).toHaveLength(2);
+  });
+
+  test("of a group that is open are written down when more than 1,024 ids were hashed for them, and then go on from there", () =>
+    onStorage((storage) => {
+      const bucket = new Bucket(new SqlShardStore(storage));
+      const fill = (slot: number, count: number) => {
+        for (let n = 0; n < count; n++) bucket.add(slot, 1, n % 3);
+      };
+      fill(FIRST_SLOT + 99, 1_024);
+      bucket.read(true, true);
+      expect(saved(bucket)).toEqual([]);
+      fill(FIRST_SLOT + 99, 1);
+      bucket.read(true, true);
+      expect(saved(bucket)).toEqual([[group + 1, FIRST_SLOT + 100]]);
+      fill(FIRST_SLOT + 100, 3);
+      bucket.asOf += 2;
+      const cursors = watchCursors(storage);
+      expect(bucket.read(true, true)).toEqual(bucket.expected());
+      expect(cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0)).toBeLessThan(100);
+      vi.restoreAllMocks();
+      expect(saved(bucket)).toEqual([[group + 1, FIRST_SLOT + 100]]);
+    }));
+
+  test("of a bucket that has grown beyond 512 ids unnoticed, and of a group of more than 32,768, are right", () =>
+    onStorage((storage) => {
+      const store = new SqlShardStore(storage);
+      const events = Array.from({ length: 33_000 }, (_, n) => ({
+        bucket: BUCKET,
+        topic: n % 2,
+        slot: FIRST_SLOT + Math.floor(n / 11_000),
+        class: 1 + (n % 3 === 0 ? 1 : 0),
+        n,
+      }));
+      insertRaw(store, events);
+      const leaves = new BucketLeaves(store.tree, suite);
+      const expected = plain(leavesOf(events));
+      const read = (isLarge: boolean) =>
+        plain(store.transaction(() => leaves.read(BUCKET, FIRST_SLOT + 64, { isLarge, mayWrite: true })));
+      expect(read(false)).toEqual(expected);
+      expect(store.tree.savedSlotGroups(BUCKET)).toHaveLength(1);
+      expect(read(true)).toEqual(expected);
+      expect(read(false)).toEqual(expected);
+    }));
+});
+
+test("the first id of a slot is below all of its events, and above those of the slots before", () => {
+  const slots = fc.integer({ min: 1, max: 2 ** 22 - 1 });
+  fc.assert(
+    fc.property(slots, fc.nat({ max: 99 }), (slot, n) => {
+      const id = (at: number): Bytes => idOfRaw({ bucket: 0, topic: 0, class: 0, slot: at, n });
+      expect(compareBytes(firstIdOfSlot(slot), id(slot))).toBeLessThan(0);
+      expect(compareBytes(firstIdOfSlot(slot), id(slot - 1))).toBeGreaterThan(0);
+      expect([slotOfId(id(slot)), slotOfId(firstIdOfSlot(slot))]).toEqual([slot, slot]);
+    }),
+  );
+});

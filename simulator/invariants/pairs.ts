@@ -1,0 +1,59 @@
+import type { SyncReport } from "../../durable-objects/peer-link/reconciliation.ts";
+import type { SimNode } from "../sim-node.ts";
+import type { Simulation } from "../simulation.ts";
+import { isCompared, newestAsOf } from "./rules.ts";
+import { eventsOf, nameOf } from "./stored.ts";
+
+/** The design's budget to locate every difference; where the limits are small, lists take more. */
+const MAX_ROUND_TRIPS = 4;
+/** Runs of a pair that end at their limit of pages. */
+const MAX_PARTIAL_RUNS = 60;
+
+function comparedNames(node: SimNode, asOf: number): Set<string> {
+  return new Set(eventsOf(node).flatMap((event) => (isCompared(event.class, event.id, asOf) ? [nameOf(event)] : [])));
+}
+
+/**
+ * Two nodes between which nothing else happens: a run finds and moves what the one has and the other has not, and nothing else;
+ * a second run right after it finds nothing.
+ */
+export async function checkPair(simulation: Simulation, node: SimNode, peer: SimNode): Promise<void> {
+  const link = node.links.get(peer.url);
+  if (!link) return;
+  const sync = (): Promise<SyncReport> =>
+    simulation.ask(node.called((platform) => link.seenBy(platform).sync()));
+  for (let runs = 0; runs < MAX_PARTIAL_RUNS; runs++) {
+    const asOf = newestAsOf(node.nowMs);
+    const [mine, theirs] = [comparedNames(node, asOf), comparedNames(peer, asOf)];
+    const [lacking, surplus] = [theirs.difference(mine).size, mine.difference(theirs).size];
+    const report = await sync();
+    const wrong = (why: string) =>
+      simulation.violated(
+        "6 pairs",
+        `${node.name} with ${peer.name}: ${why}: ${lacking} lacked here, ${surplus} there: ${JSON.stringify(report)}`,
+      );
+    if (!simulation.plan.hasSmallLimits && report.roundTrips > MAX_ROUND_TRIPS) wrong("too many round trips");
+    if (report.received > lacking || report.sent > surplus) wrong("more was moved than differs");
+    if (report.outcome === "partial") {
+      if (report.received + report.sent === 0) wrong("a run that goes on has moved nothing");
+      simulation.check();
+      continue;
+    }
+    if (report.outcome !== (lacking + surplus === 0 ? "same" : "different")) wrong("another outcome");
+    // A sketch may decode to nothing that is there; then the next run goes down the tree.
+    const isFutile = report.received + report.sent === 0 && lacking + surplus > 0;
+    const left = comparedNames(peer, asOf).symmetricDifference(comparedNames(node, asOf)).size;
+    if (!isFutile && left > 0) wrong(`${left} still differ`);
+    simulation.struck(`pair ${report.outcome}`);
+    simulation.check();
+    if (report.outcome === "same") return;
+  }
+  simulation.violated("6 pairs", `${node.name} with ${peer.name} never ends`);
+  simulation.check();
+}
+
+/** The pairs one after the other, while all else rests. */
+export async function checkPairs(simulation: Simulation): Promise<void> {
+  for (const node of simulation.honest)
+    for (const peer of simulation.honest) if (node !== peer) await checkPair(simulation, node, peer);
+}
