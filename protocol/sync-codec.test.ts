@@ -84,6 +84,7 @@ const MESSAGES: Readonly<Record<string, Message<unknown>>> = {
   "a roots question": message(
     fc.record({
       asOf: uint32,
+      groups: few(fc.nat({ max: 63 })),
       from: bucketClass,
       to: orNull(bucketClass),
       roots: few(fc.record({ ...place, root: hash })),
@@ -271,6 +272,7 @@ const LIMITS: readonly Limit[] = [
     (count) =>
       encodeRoots({
         asOf: 1,
+        groups: [0],
         from: zero,
         to: null,
         roots: times(count, { ...zero, root: new Uint8Array(32) }),

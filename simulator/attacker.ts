@@ -167,14 +167,15 @@ export class Attacker implements Tamper {
     const bodies: readonly (readonly [PeerPath, unknown])[] = [
       ["/peer/v1/sync/compare", [2 ** 32 - 1, new Uint8Array(32), new Uint8Array(32)]],
       ["/peer/v1/sync/cells", [asOf, 2 ** 31]],
-      ["/peer/v1/sync/roots", [asOf, [0, 0], null, this.#random.bytes(35)]],
-      ["/peer/v1/sync/roots", [0, [4_095, 255], [0, 0], new Uint8Array()]],
+      ["/peer/v1/sync/roots", [asOf, [14, 53], [0, 0], null, this.#random.bytes(35)]],
+      ["/peer/v1/sync/roots", [0, [63, 0, 0], [4_095, 255], [0, 0], new Uint8Array()]],
       ["/peer/v1/sync/slots", [asOf, [[958, 1, [1, 2, 3], this.#random.bytes(36), null]]]],
       ["/peer/v1/sync/slots", [asOf, [[958, 9, [2 ** 26], new Uint8Array(), [0, null]]]]],
       ["/peer/v1/sync/range", [asOf, null, 0, 4_096, [new Uint8Array(32), new Uint8Array(40)]]],
       ["/peer/v1/sync/range", [asOf + 9, 9, 4_095, 0, null]],
       ["/peer/v1/sync/symbols", [this.#random.bytes(12 * 4)]],
-      ["/peer/v1/sync/lacking", [names.map(({ topicKey, id }) => [topicKey, id])]],
+      ["/peer/v1/sync/lacking", [this.#random.bytes(12 * 2_049)]],
+      ["/peer/v1/newest", [names.map(({ topicKey, id }) => [topicKey, id])]],
       ["/peer/v1/pull", [[[0, new Uint8Array(8), 2 ** 52]]]],
     ];
     for (const [path, value] of this.#random.shuffled(bodies).slice(0, 4)) {

@@ -86,7 +86,7 @@ const OF_PATH: Readonly<Partial<Record<PeerPath, readonly Lie[]>>> = {
   "/peer/v1/sync/roots": [
     () => cbor([[], null]),
     () => cbor([[], [0, 0]]),
-    (_, question) => cbor([[], dagCbor.decode<unknown[]>(question)[1]]),
+    (_, question) => cbor([[], dagCbor.decode<unknown[]>(question)[2]]),
     ({ random }) => cbor([[[random.below(4_096), 1, 1, random.bytes(36)]], null]),
     ({ random, nowMs }) =>
       cbor([[[random.below(4_096), 7, 0, [[random.bytes(32), madeUpId(nowMs - 1e7, random)]]]], [4_095, 255]]),
@@ -97,7 +97,8 @@ const OF_PATH: Readonly<Partial<Record<PeerPath, readonly Lie[]>>> = {
     () => cbor([[], [new Uint8Array(32), new Uint8Array(40)]]),
     () => cbor([[], null]),
   ],
-  "/peer/v1/sync/lacking": [(_, question) => question, (parts) => cbor([names(parts, 4)]), () => cbor([[]])],
+  "/peer/v1/sync/lacking": [({ random }) => cbor([random.bytes(8)]), () => cbor([new Uint8Array()])],
+  "/peer/v1/newest": [(parts) => cbor([names(parts, 4)]), () => cbor([[]])],
 };
 
 /** What a hostile node answers in place of the truth. */

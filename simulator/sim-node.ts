@@ -1,40 +1,46 @@
-import { Link } from "../durable-objects/peer-link/link.ts";
+import type { NodeIdentity } from "../durable-objects/node-identity.ts";
 import type { LinkApi } from "../durable-objects/peer-link/link-api.ts";
 import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
-import { SyncRoots } from "../durable-objects/sync/sync-roots.ts";
-import type { StoredHandOver, SyncStore } from "../durable-objects/sync/sync-store.ts";
-import { MemoryCursorStore } from "../durable-objects/testing/memory-cursor-store.ts";
 import { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
-import type { CursorStore } from "../durable-objects/peer-link/cursor-store.ts";
-import { Shard } from "../durable-objects/topic-shard/shard.ts";
-import type { ShardApi, Shards } from "../durable-objects/topic-shard/shard-api.ts";
-import type { NodeIdentity } from "../durable-objects/node-identity.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
-import { shardOf } from "../protocol/topic.ts";
-import { PeerService } from "../workers/peer-api/peer-service.ts";
-import { LinkTeller } from "../workers/peer-api/tell-links.ts";
 import { Disk } from "./disk.ts";
-import { GuardedStore, type StorageGuard, type Write } from "./guarded-store.ts";
+import type { Write } from "./guarded-store.ts";
 import { isOfDeadLife, type Life, never } from "./life.ts";
+import {
+  type Caller,
+  type NodeObjects,
+  type OpenParts,
+  openHub,
+  openLink,
+  openShard,
+  openState,
+  openSync,
+  openWorker,
+  type ShardObject,
+  type StateApi,
+  type WorkerApi,
+} from "./node-objects.ts";
 import type { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { ShardState, shardStorage } from "./shard-disk.ts";
 import { SimAlarm } from "./sim-alarm.ts";
-import { SimHub } from "./sim-hub.ts";
+import type { SimHub } from "./sim-hub.ts";
 import { type Opened, SimObject, type Surroundings } from "./sim-object.ts";
+import { LinkState, NodeStateState, ShardState } from "./states.ts";
 import { StorageFaults } from "./storage-faults.ts";
 
-/** What a node asks of the simulation. */
+/** What a node asks of the simulation. Nodes are named by their numbers. */
 export interface NodeWorld {
   readonly scheduler: Scheduler;
   readonly suite: CryptoSuite;
   hasPush(): boolean;
-  send(from: SimNode, to: string, path: PeerPath, body: Bytes): Promise<Bytes>;
+  send(from: number, to: string, path: PeerPath, body: Bytes): Promise<Bytes>;
   struck(fault: string): void;
   violated(invariant: string, what: string): void;
-  committed(node: SimNode, shard: number, writes: readonly Write[]): void;
+  committed(node: number, shard: number, writes: readonly Write[]): void;
+  /** A node says that a peer broke these rules. */
+  breached(node: number, peer: Bytes, rules: readonly string[]): void;
 }
 
 export interface NodeSettings {
@@ -46,36 +52,22 @@ export interface NodeSettings {
   readonly hasScrubs: boolean;
 }
 
-/** What a Worker's isolate holds: requests come in here. */
-export interface WorkerApi {
-  handle(path: PeerPath, body: Bytes, peer: Bytes): Promise<Bytes>;
-}
-
-const PUSH_PAUSE_MS = 5_000;
+/** What is judged by the clock may be stored a moment later. */
 const CLOCK_SPAN_MS = 1_000;
 
-const SYNC_METHODS = {
-  reads: ["dueAsOfs", "handOvers", "scrubbedMs", "summary"],
-  writes: {
-    saveDueAsOf: null,
-    saveHandOver: ({ shard }: StoredHandOver) => shard,
-    saveScrubbedMs: null,
-    saveSummary: () => "",
-  },
-};
-
 /** One node: the production objects, each with a disk and lives of its own, joined by calls through the scheduler. */
-export class SimNode {
+export class SimNode implements NodeObjects {
   readonly settings: NodeSettings;
   readonly world: NodeWorld;
   readonly faults: StorageFaults;
-  readonly shards: SimObject<ShardApi & { wake(): Promise<void> }>[];
-  readonly disks: Disk<ShardState>[];
-  readonly alarms: SimAlarm[];
+  readonly shards: readonly SimObject<ShardObject>[];
+  readonly disks: readonly Disk<ShardState>[];
   readonly sync: SimObject<SyncApi>;
+  readonly state: SimObject<StateApi>;
   readonly links = new Map<string, SimObject<LinkApi>>();
   readonly hub: SimObject<SimHub>;
   readonly worker: SimObject<WorkerApi>;
+  readonly #alarms: readonly SimAlarm[];
   readonly #random: Random;
   readonly #around: Surroundings;
   #offsetMs: number;
@@ -99,20 +91,50 @@ export class SimNode {
         if (!String(error).includes("(injected)")) world.violated("no fault", `${this.name} ${where}: ${error}`);
       },
     };
-    const { shardCount, peers } = settings.config;
-    const numbers = Array.from({ length: shardCount }, (_, shard) => shard);
+    const numbers = Array.from({ length: settings.config.shardCount }, (_, shard) => shard);
+    const parts = this.#parts();
     this.disks = numbers.map((shard) => {
       const generation = random.fork(`generation ${shard}`).bytes(8);
       return this.#disk(`shard-${shard}`, () => new ShardState(generation));
     });
-    this.shards = numbers.map((shard) => this.#shard(shard));
-    this.alarms = numbers.map((shard) => this.#alarm(shard));
-    this.sync = this.#sync();
-    for (const { url } of peers) this.links.set(url, this.#link(url));
-    this.hub = this.#object("hub-0", (life) => ({
-      api: new SimHub(this.#shardsSeenBy(life, undefined), random.fork("hub"), (key) => shardOf(key, shardCount)),
-    }));
-    this.worker = this.#object("worker", (life) => this.#openWorker(life));
+    this.shards = this.disks.map((disk, shard) =>
+      this.#object(`shard-${shard}`, (life) => openShard(parts, shard, disk, life), disk),
+    );
+    this.#alarms = numbers.map((shard) => this.#alarm(shard));
+    const syncDisk = this.#disk("sync", () => new MemorySyncStore());
+    this.sync = this.#object("sync", (life) => openSync(parts, syncDisk, life), syncDisk);
+    const stateDisk = this.#disk("state", () => new NodeStateState());
+    this.state = this.#object("state", (life) => openState(parts, stateDisk, life), stateDisk);
+    for (const { url } of settings.config.peers) {
+      const disk = this.#disk(`link ${url}`, () => new LinkState());
+      const link = this.#object(`link ${url}`, (life) => openLink(parts, url, disk, life), disk);
+      this.links.set(url, link);
+    }
+    this.hub = this.#object("hub-0", (life) => openHub(parts, life));
+    this.worker = this.#object("worker", (life) => openWorker(parts, life));
+  }
+
+  #parts(): OpenParts {
+    return {
+      settings: this.settings,
+      world: this.world,
+      random: this.#random,
+      objects: this,
+      offsetMs: () => this.#offsetMs,
+      guard: (life, committed) => ({
+        check: () => life.check(),
+        step: (point) => this.faults.step(life.name, point),
+        ...(committed ? { committed } : {}),
+      }),
+      durable: (life, disk) => this.#durable(life, disk),
+      wakeAt: (shard, timeMs, setAlarm) => {
+        const alarm = this.#alarms[shard];
+        if (!alarm?.wants(timeMs)) return;
+        setAlarm(timeMs);
+        alarm.arm();
+      },
+      send: (caller, to, path, body) => this.#send(caller, to, path, body),
+    };
   }
 
   get name(): string {
@@ -131,11 +153,10 @@ export class SimNode {
     return this.world.scheduler.nowMs + this.#offsetMs;
   }
 
-  /** What the clock has shown within the last second: what is judged by it may be stored a moment later. */
+  /** What the clock has shown of late. */
   get clockSpan(): { readonly leastMs: number; readonly mostMs: number } {
-    const isRecent = this.world.scheduler.nowMs - this.#jumpedMs <= CLOCK_SPAN_MS;
-    const before = isRecent ? this.#offsetBeforeMs : this.#offsetMs;
     const { nowMs } = this.world.scheduler;
+    const before = nowMs - this.#jumpedMs <= CLOCK_SPAN_MS ? this.#offsetBeforeMs : this.#offsetMs;
     return {
       leastMs: nowMs - CLOCK_SPAN_MS + Math.min(before, this.#offsetMs),
       mostMs: nowMs + Math.max(before, this.#offsetMs),
@@ -147,15 +168,17 @@ export class SimNode {
     this.#offsetBeforeMs = this.#offsetMs;
     this.#jumpedMs = this.world.scheduler.nowMs;
     this.#offsetMs = offsetMs;
-    for (const alarm of this.alarms) alarm.arm();
+    for (const alarm of this.#alarms) alarm.arm();
+  }
+
+  link(url: string): SimObject<LinkApi> {
+    const link = this.links.get(url);
+    if (!link) throw new Error(`${this.name} has no peer ${url}`);
+    return link;
   }
 
   get #objects(): SimObject<object>[] {
-    return [...this.shards, this.sync, ...this.links.values(), this.hub, this.worker];
-  }
-
-  object(name: string): SimObject<object> | undefined {
-    return this.#objects.find((each) => each.name === `${this.name}/${name}`);
+    return [...this.shards, this.sync, this.state, ...this.links.values(), this.hub, this.worker];
   }
 
   /** Ends all lives at once. */
@@ -163,7 +186,7 @@ export class SimNode {
     if (!this.#isUp) return;
     this.#isUp = false;
     this.#epoch++;
-    for (const alarm of this.alarms) alarm.stop();
+    for (const alarm of this.#alarms) alarm.stop();
     for (const object of this.#objects) this.#crashed(object.crash());
   }
 
@@ -173,22 +196,26 @@ export class SimNode {
 
   /** Ends the life of one object; the next call begins another. */
   crashObject(name: string): void {
-    const object = this.object(name);
+    const object = this.#objects.find((each) => each.name === `${this.name}/${name}`);
     if (!object?.life) return;
     this.#crashed(object.crash());
-    const shard = this.shards.findIndex((each) => each === object);
-    this.alarms[shard]?.stop();
-    this.alarms[shard]?.arm();
+    const alarm = this.#alarms[this.shards.findIndex((each) => each === object)];
+    alarm?.stop();
+    alarm?.arm();
   }
 
   restart(): void {
     if (this.#isUp) return;
     this.#isUp = true;
     // Objects open when they are called; shards that have something to deliver are woken by their alarms.
-    for (const alarm of this.alarms) alarm.arm();
+    for (const alarm of this.#alarms) alarm.arm();
   }
 
-  /** The state of all disks, to which the node can be brought back. */
+  get #disks(): Disk<unknown>[] {
+    return this.#objects.flatMap(({ disk }) => disk ?? []);
+  }
+
+  /** Remembers the state of all disks, to which the node can be brought back. */
   snapshot(): number {
     return Math.max(...this.#disks.map((disk) => disk.snapshot()));
   }
@@ -198,66 +225,16 @@ export class SimNode {
     for (const disk of this.#disks) disk.restore(snapshot);
   }
 
-  get #disks(): Disk<unknown>[] {
-    return this.#objects.flatMap(({ disk }) => disk ?? []);
-  }
-
   #disk<State>(name: string, make: () => State): Disk<State> {
     return new Disk(make, this.world.scheduler, this.#random.fork(`disk ${name}`));
   }
 
-  #object<T extends object>(name: string, open: (life: Life) => Opened<T>, disk?: Disk<never>): SimObject<T> {
+  #object<T extends object, State>(
+    name: string,
+    open: (life: Life) => Opened<T>,
+    disk?: Disk<State>,
+  ): SimObject<T> {
     return new SimObject(`${this.name}/${name}`, this.#around, open, disk as Disk<unknown> | undefined);
-  }
-
-  #guard(life: Life, committed?: (writes: readonly Write[]) => void): StorageGuard {
-    return {
-      check: () => life.check(),
-      step: (point) => this.faults.step(life.name, point),
-      ...(committed ? { committed } : {}),
-    };
-  }
-
-  #shardsSeenBy(life: Life, object: SimObject<object> | undefined): Shards {
-    const seen = this.shards.map((shard) => shard.seenBy({ life, object }));
-    return { count: seen.length, at: (shard) => seen[shard] as ShardApi };
-  }
-
-  #shard(shard: number): SimObject<ShardApi & { wake(): Promise<void> }> {
-    const { suite } = this.world;
-    const disk = this.disks[shard] as Disk<ShardState>;
-    const object: SimObject<ShardApi & { wake(): Promise<void> }> = this.#object(
-      `shard-${shard}`,
-      (life) => {
-        const guard = this.#guard(life, (writes) => this.world.committed(this, shard, writes));
-        const { store, names, setAlarm } = shardStorage(disk, guard);
-        const here = { life, object };
-        const random = this.#random.fork(`random ${shard} ${this.#epoch} ${disk.commits}`);
-        const api = new Shard({
-          config: this.settings.config,
-          shard,
-          store,
-          suite,
-          smallBucketEvents: this.settings.smallBucketEvents,
-          clock: life.clock(() => this.#offsetMs),
-          random: (bytes) => random.bytes(bytes),
-          links: { of: (url) => this.#linkForShard(url, here) },
-          hubs: { names, feed: (_, batch) => this.hub.seenBy(here).feed(batch) },
-          roots: this.sync.seenBy(here),
-          sync: () => this.#durable(life, disk),
-          wakeAt: async (timeMs) => {
-            life.check();
-            const alarm = this.alarms[shard];
-            if (!alarm?.wants(timeMs)) return;
-            setAlarm(timeMs);
-            alarm.arm();
-          },
-        });
-        return { api, start: () => api.start() };
-      },
-      disk as Disk<never>,
-    );
-    return object;
   }
 
   /** Resolves when all that is committed now is durable, if the life lasts so long. */
@@ -276,98 +253,32 @@ export class SimNode {
 
   #alarm(shard: number): SimAlarm {
     const disk = this.disks[shard] as Disk<ShardState>;
-    const write = (timeMs: number | null) => {
-      disk.state.setAlarm(timeMs);
-      disk.commit([{ apply: (state) => state.setAlarm(timeMs) }]);
-    };
     return new SimAlarm({
       name: `${this.name}/shard-${shard}`,
       scheduler: this.world.scheduler,
       isUp: () => this.#isUp,
       offsetMs: () => this.#offsetMs,
       setFor: () => disk.state.alarmMs,
-      clear: () => write(null),
-      ring: () => this.called((platform) => (this.shards[shard] as SimObject<{ wake(): Promise<void> }>).seenBy(platform).wake()),
+      clear: () => {
+        disk.state.setAlarm(null);
+        disk.commit([{ apply: (state) => state.setAlarm(null) }]);
+      },
+      ring: () => this.called((platform) => (this.shards[shard] as SimObject<ShardObject>).seenBy(platform).wake()),
     });
   }
 
   /** A call from outside of the objects: by the platform, or by a client. */
-  called<T>(work: (caller: { readonly life: Life; readonly object: undefined }) => Promise<T>): Promise<T> {
-    if (!this.#isUp) return never();
-    return work({ life: this.worker.running.life, object: undefined });
+  called<T>(work: (caller: Caller) => Promise<T>): Promise<T> {
+    return this.#isUp ? work({ life: this.worker.running.life, object: undefined }) : never();
   }
 
-  #sync(): SimObject<SyncApi> {
-    const disk = this.#disk("sync", () => new MemorySyncStore());
-    const object: SimObject<SyncApi> = this.#object(
-      "sync",
-      (life) => {
-        const shards = this.#shardsSeenBy(life, object);
-        const store = new GuardedStore(disk, this.#guard(life)).view<SyncStore>((state) => state, SYNC_METHODS);
-        const api = new SyncRoots({
-          suite: this.world.suite,
-          clock: life.clock(() => this.#offsetMs),
-          store,
-          shardCount: shards.count,
-          handOver: (shard, asOf) => shards.at(shard).handOver(asOf),
-          scrub: (shard) => shards.at(shard).scrub(),
-        });
-        return { api };
-      },
-      disk as Disk<never>,
-    );
-    return object;
-  }
-
-  /** Where pushes are not to work, a shard is told at each that the peer is left alone for a while. */
-  #linkForShard(url: string, here: { readonly life: Life; readonly object: SimObject<object> }): LinkApi {
-    const link = this.#linkTo(url).seenBy(here);
-    if (this.world.hasPush()) return link;
-    return { ...link, want: (want) => link.want(want), push: async () => this.nowMs + PUSH_PAUSE_MS };
-  }
-
-  #linkTo(url: string): SimObject<LinkApi> {
-    const link = this.links.get(url);
-    if (!link) throw new Error(`${this.name} has no peer ${url}`);
-    return link;
-  }
-
-  #link(url: string): SimObject<LinkApi> {
-    const disk = this.#disk(`link ${url}`, () => new MemoryCursorStore());
-    const key = this.settings.config.peers.find((peer) => peer.url === url)?.key as Bytes;
-    const object: SimObject<LinkApi> = this.#object(
-      `link ${url}`,
-      (life) => {
-        const here = { life, object };
-        const cursors = new GuardedStore(disk, this.#guard(life)).view<CursorStore>((state) => state, {
-          reads: ["all"],
-          writes: { keep: null },
-        });
-        const api = new Link({
-          url,
-          clock: life.clock(() => this.#offsetMs),
-          suite: this.world.suite,
-          shards: this.#shardsSeenBy(life, object),
-          sync: this.sync.seenBy(here),
-          cursors,
-          knownKey: async () => key,
-          resolve: async () => ({ url, key }),
-          call: (peer, path, body) => this.#send(life, object, peer.url, path, body),
-        });
-        return { api };
-      },
-      disk as Disk<never>,
-    );
-    return object;
-  }
-
-  /** A request to a peer leaves when what the link has committed is durable. */
-  #send(life: Life, link: SimObject<object>, to: string, path: PeerPath, body: Bytes): Promise<Bytes> {
-    if (life.isOver) return never();
+  /** A request to a peer leaves when what the caller has committed is durable. */
+  #send({ life, object }: Caller, to: string, path: PeerPath, body: Bytes): Promise<Bytes> {
+    const { scheduler } = this.world;
     return new Promise((resolve, reject) => {
-      this.world.scheduler.at(link.gateMs, `send ${life.name} ${path}`, () =>
+      scheduler.at(object?.gateMs ?? scheduler.nowMs, `send ${life.name} ${path}`, () =>
         life.run(() => {
-          this.world.send(this, to, path, body).then(
+          this.world.send(this.settings.index, to, path, body).then(
             (answer) => life.run(() => resolve(answer)),
             (error) => life.run(() => reject(error)),
           );
@@ -376,35 +287,17 @@ export class SimNode {
     });
   }
 
-  #openWorker(life: Life): Opened<WorkerApi> {
-    const { config } = this.settings;
-    const here = { life, object: undefined };
-    const clock = life.clock(() => this.#offsetMs);
-    const links = { of: (url: string) => this.#linkTo(url).seenBy(here) };
-    const teller = new LinkTeller({ config, clock, links });
-    const service = new PeerService({
-      config,
-      shards: this.#shardsSeenBy(life, undefined),
-      sync: this.sync.seenBy(here),
-      suite: this.world.suite,
-      clock,
-      heard: (peer, hasNews) => void teller.heard(peer, hasNews),
-    });
-    return { api: service };
-  }
-
   /** What `workers/scheduled.ts` does each minute. */
   cron(): void {
     if (!this.#isUp) return;
-    const { life } = this.worker.running;
-    const here = { life, object: undefined };
-    const run = async () => {
+    const run = async (here: Caller) => {
       const quietly = (work: Promise<unknown>) => work.catch((error) => this.#cronFailed(error));
-      await quietly(this.sync.seenBy(here).state());
-      await Promise.all([...this.links.values()].map((link) => quietly(link.seenBy(here).round())));
-      if (this.settings.hasScrubs) await quietly(this.sync.seenBy(here).scrubNext());
+      const sync = this.sync.seenBy(here);
+      await quietly(sync.state());
+      const rounds = [...this.links.values()].map((link) => quietly(link.seenBy(here).round()));
+      await Promise.all(this.settings.hasScrubs ? [...rounds, quietly(sync.scrubNext())] : rounds);
     };
-    void run();
+    void this.called(run);
   }
 
   #cronFailed(error: unknown): void {

@@ -19,6 +19,7 @@ export interface SimulateOptions {
   readonly realSignatures?: boolean;
   readonly rollback?: boolean;
   readonly trace?: boolean;
+  readonly shrink: boolean;
   readonly replay?: string;
 }
 
@@ -66,7 +67,7 @@ async function simulateSeeds(pool: Pool, options: SimulateOptions): Promise<bool
     return undefined;
   });
   failed.sort((a, b) => a.seed - b.seed);
-  for (const result of failed.slice(0, MAX_SHRUNK)) await showShortest(pool, makePlan(result.seed, asked), result);
+  for (const result of options.shrink ? failed.slice(0, MAX_SHRUNK) : []) await showShortest(pool, makePlan(result.seed, asked), result);
   for (const line of tally.lines()) print(line);
   print(tally.line());
   return failed.length === 0;
@@ -115,6 +116,7 @@ export function makeProgram(action: (options: SimulateOptions) => Promise<boolea
     .option("--hostile <count>", "hostile nodes among them (default: by seed)", wholeNumber(0, MAX_NODES - 1))
     .option("--real-signatures", "Ed25519 in all seeds, not in some")
     .option("--rollback", "let files be restored to an older state, too")
+    .option("--no-shrink", "do not look for the shortest plans that fail")
     .option("--trace", "print all that happens")
     .option("--replay <file>", "run a saved plan")
     .showHelpAfterError("(--help shows the options)")

@@ -1,9 +1,8 @@
 import { setLogSink } from "../durable-objects/log.ts";
-import type { Bytes } from "../protocol/bytes.ts";
+import { type Bytes, equalBytes, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
 import type { Network } from "../protocol/genesis.ts";
-import { SLOT_MS } from "../protocol/retention.ts";
-import { utf8 } from "../protocol/bytes.ts";
+import type { PeerPath } from "../protocol/peer-messages.ts";
 import { Clients } from "./clients.ts";
 import { networkOf } from "./genesis.ts";
 import type { Write } from "./guarded-store.ts";
@@ -113,8 +112,8 @@ export class Simulation implements NodeWorld {
     return this.scheduler.nowMs - this.plan.startMs;
   }
 
-  send(from: SimNode, to: string, path: Parameters<NodeWorld["send"]>[2], body: Bytes): Promise<Bytes> {
-    return this.network.request(from, to, path, body);
+  send(from: number, to: string, path: PeerPath, body: Bytes): Promise<Bytes> {
+    return this.network.request(this.nodes[from] as SimNode, to, path, body);
   }
 
   hasPush(): boolean {
@@ -129,11 +128,20 @@ export class Simulation implements NodeWorld {
     this.failure ??= { invariant, what: `${what} (at ${this.elapsedMs} ms)` };
   }
 
-  committed(node: SimNode, shard: number, writes: readonly Write[]): void {
-    this.trace.note(`commit ${node.name} ${shard} ${writes.map(({ method }) => method).join()}`);
-    if (!this.isHonest(node)) return;
+  committed(index: number, shard: number, writes: readonly Write[]): void {
+    this.trace.note(`commit n${index} ${shard} ${writes.map(({ method }) => method).join()}`);
+    const node = this.nodes[index];
+    if (!node || !this.isHonest(node)) return;
     const wrong = this.inspector.wrongIn(node, shard, writes);
     if (wrong) this.violated("delivery and clock", wrong);
+  }
+
+  /** An honest node on whatever network breaks no rule, and so is never left alone. */
+  breached(index: number, peer: Bytes, rules: readonly string[]): void {
+    const node = this.nodes[index];
+    const other = this.nodes.find(({ settings }) => equalBytes(settings.config.signer.publicKey, peer));
+    if (!node || !other || !this.isHonest(node) || !this.isHonest(other)) return;
+    this.violated("7 conduct", `${node.name} says that ${other.name} broke ${rules.join()}`);
   }
 
   /** Lets virtual time pass. @throws Violated as soon as something that must hold does not. */
@@ -204,6 +212,3 @@ export class Simulation implements NodeWorld {
 }
 
 const urlOf = (index: number): string => `https://node-${index}.example`;
-
-/** Where the slot of a time ends. */
-export const slotEndMs = (timeMs: number): number => (Math.floor(timeMs / SLOT_MS) + 1) * SLOT_MS;

@@ -30,11 +30,9 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "durable-objects/topic-shard/push-feed.ts": { BATCH_EVENTS: 3 },
   "durable-objects/topic-shard/shard-core.ts": { CHECKPOINT_POSITIONS: 8 },
   "durable-objects/topic-shard/writer-loop.ts": { MAX_GROUP_JOBS: 3 },
-  "durable-objects/topic-shard/shard.ts": {
-    MAX_OVERDUE: 2,
-    MAX_CATCH_UP_EVENTS: 3,
-    MAX_RESUME_POSITIONS: 40,
-  },
+  "durable-objects/topic-shard/shard.ts": { MAX_OVERDUE: 2 },
+  "durable-objects/topic-shard/newest-of-origins.ts": { NAMES_PER_READ: 3 },
+  "durable-objects/topic-shard/shard-reads.ts": { MAX_CATCH_UP_EVENTS: 3, MAX_RESUME_POSITIONS: 40 },
   "durable-objects/topic-shard/parent-seeker.ts": {
     PARENTS_PER_LOOK: 3,
     LOOKS_PER_ROUND: 8,
@@ -44,9 +42,11 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     MAX_PAGES_PER_RUN: 12,
     MIDDLE_CELLS: 24,
     MOST_CELLS: 96,
+    MIDDLE_DIFFERENCES: 16,
+    MOST_DIFFERENCES: 66,
     MANY_GROUPS: 3,
   },
-  "durable-objects/peer-link/cursor-pull.ts": { MAX_PULLS_PER_RUN: 6 },
+  "durable-objects/peer-link/cursor-pull.ts": { MAX_PULLS_PER_RUN: 6, MAX_PAGES_PER_RUN: 12 },
 };
 
 /** Each replaces one definition, which has to be there once. */

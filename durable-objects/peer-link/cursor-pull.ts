@@ -11,9 +11,9 @@ export interface PullParts extends ExchangeParts {
   readonly watch: AnswerWatch;
 }
 
-/** Requests for ids of one run, and pages of events; what is left is read in the next. */
-const MAX_PULLS_PER_RUN = 1_000;
-const MAX_PAGES_PER_RUN = 10_000;
+/** Requests for ids of one run, and these with the pages of events; what is left is read in the next. */
+const MAX_PULLS_PER_RUN = 256;
+const MAX_PAGES_PER_RUN = 4_096;
 /** Pulls in a row that name what is not here, and then none of it comes: the peer names what it does not give. */
 const MAX_FUTILE_PULLS = 8;
 
@@ -48,7 +48,7 @@ export class CursorPull {
 
   async #runAll(): Promise<number> {
     const { cursors, clock } = this.#parts;
-    const budget = new RunBudget(clock, MAX_PULLS_PER_RUN + MAX_PAGES_PER_RUN);
+    const budget = new RunBudget(clock, MAX_PAGES_PER_RUN);
     const places = new Places(cursors.all());
     let received = 0;
     let futile = 0;

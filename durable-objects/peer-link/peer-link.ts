@@ -108,6 +108,9 @@ export class PeerLink extends DurableObject<Env> {
       throw unavailable("peer_network", `${url} is of another network`, { url, networkId, own });
     if (equalBytes(key, this.#config.signer.publicKey))
       throw unavailable("peer_self", `${url} is this node itself`, { url });
+    // What it then sent would be held against the peer whose key that is.
+    if (this.#config.peers.some((peer) => peer.url !== url && peer.key && equalBytes(peer.key, key)))
+      throw unavailable("peer_key_taken", `${url} tells the key of another peer`, { url });
     return keepPeerKey(this.env, url, key, Date.now());
   }
 }

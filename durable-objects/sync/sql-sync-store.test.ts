@@ -121,18 +121,20 @@ describe("the sync object's storage", () => {
       vi.restoreAllMocks();
     }));
 
-  test("reads one shard's hand-over at a time", () =>
+  test("reads sketches one by one, when they are looked at", () =>
     onSyncStorage((storage) => {
       const store = new SqlSyncStore(storage);
       const sketches = { newest: new Uint8Array(32_768), previous: new Uint8Array(32_768) };
       for (let n = 0; n < 20; n++) store.saveHandOver({ shard: n, asOf: 5, parts: [], sketches });
       const read = vi.spyOn(storage.sql, "exec");
-      for (const { shard: first } of store.handOvers()) {
-        expect(first).toBe(0);
-        break;
+      const sketchReads = () => read.mock.calls.filter(([query]) => query.includes("newest")).length;
+      for (const { shard: at, sketches: some } of store.handOvers()) {
+        expect(some).toEqual(sketches);
+        expect(sketchReads()).toBe(at + 1);
       }
-      const sketchReads = read.mock.calls.filter(([query]) => query.includes("newest"));
-      expect(sketchReads).toHaveLength(1);
+      read.mockClear();
+      expect([...store.handOvers()].map(({ asOf }) => asOf)).toEqual(Array(20).fill(5));
+      expect(sketchReads()).toBe(0);
       vi.restoreAllMocks();
     }));
 });

@@ -16,12 +16,6 @@ const SCHEMA = [
 
 const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
 
-interface HandOverRow extends Record<string, SqlStorageValue> {
-  as_of: number;
-  newest: ArrayBuffer;
-  previous: ArrayBuffer;
-}
-
 /** The sync object's storage in the SQLite of its Durable Object. */
 export class SqlSyncStore implements SyncStore {
   readonly #storage: DurableObjectStorage;
@@ -54,14 +48,27 @@ export class SqlSyncStore implements SyncStore {
   }
 
   *handOvers(): Iterable<StoredHandOver> {
-    const shards = this.#sql.exec<{ shard: number }>("SELECT shard FROM hand_overs ORDER BY shard").toArray();
-    const query = "SELECT as_of, newest, previous FROM hand_overs WHERE shard = ?";
-    for (const { shard } of shards) {
-      const row = this.#sql.exec<HandOverRow>(query, shard).one();
+    const query = "SELECT shard, as_of FROM hand_overs ORDER BY shard";
+    const rows = this.#sql.exec<{ shard: number; as_of: number }>(query).toArray();
+    const sketchesOf = (shard: number) => this.#sketchesOf(shard);
+    for (const { shard, as_of: asOf } of rows) {
       const parts = this.#partsOf(shard);
-      const sketches = { newest: bytes(row.newest), previous: bytes(row.previous) };
-      yield { shard, asOf: row.as_of, sketches, parts };
+      yield {
+        shard,
+        asOf,
+        parts,
+        // Most who read roots need no sketch.
+        get sketches() {
+          return sketchesOf(shard);
+        },
+      };
     }
+  }
+
+  #sketchesOf(shard: number): StoredHandOver["sketches"] {
+    const query = "SELECT newest, previous FROM hand_overs WHERE shard = ?";
+    const row = this.#sql.exec<{ newest: ArrayBuffer; previous: ArrayBuffer }>(query, shard).one();
+    return { newest: bytes(row.newest), previous: bytes(row.previous) };
   }
 
   #partsOf(shard: number): StoredHandOver["parts"] {

@@ -11,7 +11,7 @@ export interface SyncStore {
   /** The least `asOf` at which each shard is to be asked again; a shard that never was is not among them. */
   dueAsOfs(): ReadonlyMap<number, number>;
   saveDueAsOf(shard: number, dueAsOf: number): void;
-  /** In the order of shards; one at a time, since 1,024 shards have 64 MB of sketches. */
+  /** In the order of shards; sketches are read one by one when they are looked at, since 1,024 shards have 64 MB of them. */
   handOvers(): Iterable<StoredHandOver>;
   saveHandOver(handOver: StoredHandOver): void;
   /** When each shard was scrubbed last, in ms since 1970. */

@@ -1,9 +1,10 @@
 import { uint64Bytes } from "../../protocol/bytes.ts";
+import { slotGroupOf } from "../../protocol/sync-tree.ts";
 import { suite } from "../platform-suite.ts";
 import { ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore, StoredEvent } from "../topic-shard/shard-store.ts";
 import type { Listings } from "../topic-shard/sync-tree/listings.ts";
-import { type RawEvent, storedRaw } from "./raw-events.ts";
+import { insertRaw, type RawEvent, storedRaw } from "./raw-events.ts";
 import { newGeneration, SUBJECT } from "./shard-world.ts";
 import { treeNetwork } from "./tree-node.ts";
 
@@ -34,6 +35,12 @@ export class ListedShard {
       newGeneration,
     });
     store.transaction(() => this.core.handOver(asOf));
+  }
+
+  /** More events in slots that had settled. */
+  insertLate(events: readonly RawEvent[]): void {
+    insertRaw(this.store, events);
+    for (const { bucket, slot } of events) this.store.tree.dropSlotGroup(bucket, slotGroupOf(slot));
   }
 
   get listings(): Listings {

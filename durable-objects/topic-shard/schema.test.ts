@@ -1,7 +1,10 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { expect, test } from "vitest";
-import { Node, onStorage, START_MS } from "../testing/shard-world.ts";
+import { describe, expect, test } from "vitest";
+import { SLOT_MS } from "../../protocol/retention.ts";
+import { MemoryShardStore } from "../testing/memory-shard-store.ts";
+import { madeUpId, Node, onStorage, START_MS } from "../testing/shard-world.ts";
+import { TREE_TOPICS, TreeNode } from "../testing/tree-node.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
@@ -67,3 +70,103 @@ test("settings are kept as they were written, the last one counting", () =>
     expect(() => bytesMeta(sql, "c")).toThrow("no c");
     expect(() => bytesMeta(sql, "a")).toThrow("no a");
   }));
+
+describe("a storage of the first version", () => {
+  /** As it was released; the digests' runs and the hubs stay as they are. */
+  const FIRST_VERSION = [
+    `CREATE TABLE events (
+       position INTEGER PRIMARY KEY, topic_key BLOB NOT NULL, time_key BLOB NOT NULL, id BLOB NOT NULL,
+       flags INTEGER NOT NULL, stored_ms INTEGER NOT NULL, signature BLOB NOT NULL, block BLOB NOT NULL, message BLOB NOT NULL
+     )`,
+    "CREATE UNIQUE INDEX events_by_id ON events (topic_key, id)",
+    "CREATE INDEX events_by_time ON events (topic_key, time_key, id)",
+    "CREATE TABLE heads (topic_key BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (topic_key, id)) WITHOUT ROWID",
+    `CREATE TABLE unmet (
+       topic_key BLOB NOT NULL, parent BLOB NOT NULL, child BLOB NOT NULL, PRIMARY KEY (topic_key, parent, child)
+     ) WITHOUT ROWID`,
+    `CREATE TABLE digest_runs (
+       part INTEGER NOT NULL, run INTEGER NOT NULL, entries BLOB NOT NULL, PRIMARY KEY (part, run)
+     ) WITHOUT ROWID`,
+    "CREATE TABLE hubs (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "INSERT INTO meta (name, value) VALUES ('schema', 1)",
+  ];
+  const COLUMNS = {
+    events: "position, topic_key, time_key, id, flags, stored_ms, signature, block, message",
+    heads: "topic_key, id",
+    unmet: "topic_key, parent, child",
+  };
+
+  /** A history of three classes: more than one read's worth of rows, some of them waiting. */
+  function fill(node: TreeNode): void {
+    for (let n = 0; n < 600; n++) {
+      const topic = TREE_TOPICS[n % TREE_TOPICS.length] as string;
+      const madeUp = () => madeUpId(node.nowMs - 80 * SLOT_MS);
+      if (n % 3 === 0) node.publish(topic, n);
+      else node.arrive(topic, n, n % 70, n % 47 === 0 ? [madeUp()] : []);
+      node.nowMs += 11;
+    }
+  }
+
+  /** The same events in a storage of the first version, and in one of today. */
+  async function withFirstVersion(
+    work: (first: DurableObjectStorage, today: TreeNode) => void,
+  ): Promise<void> {
+    const rows = await onStorage((storage) => {
+      fill(new TreeNode(new SqlShardStore(storage)));
+      return Object.entries(COLUMNS).map(([table, columns]) => ({
+        table,
+        columns,
+        values: storage.sql
+          .exec(`SELECT ${columns} FROM ${table}`)
+          .toArray()
+          .map((row) => Object.values(row)),
+      }));
+    });
+    const today = new TreeNode(new MemoryShardStore());
+    fill(today);
+    const stub = env.NODE_STATE.get(env.NODE_STATE.newUniqueId());
+    await runInDurableObject(stub, (_, { storage }) => {
+      for (const statement of FIRST_VERSION) storage.sql.exec(statement);
+      for (const { table, columns, values } of rows)
+        for (const each of values)
+          storage.sql.exec(
+            `INSERT INTO ${table} (${columns}) VALUES (${each.map(() => "?").join()})`,
+            ...each,
+          );
+      work(storage, today);
+    });
+  }
+
+  const EVERYTHING = { from: new Uint8Array(), to: null };
+  const eventsOf = ({ store }: TreeNode) => store.tree.eventsOfTopics(EVERYTHING, null, 1e6, 1e9);
+
+  test("has the class of each event after the step, also of those that wait, and the trees that follow from them", () =>
+    withFirstVersion((storage, today) => {
+      migrateSchema(storage);
+      const node = new TreeNode(new SqlShardStore(storage));
+      node.nowMs = today.nowMs;
+      const classes = eventsOf(node).map((event) => event.class);
+      expect(new Set(classes)).toEqual(new Set([1, 2, 7]));
+      expect(node.store.lastPending()).toBeGreaterThan(0);
+      expect(eventsOf(node)).toEqual(eventsOf(today));
+      const handOver = node.handOver();
+      node.check(handOver);
+      expect(handOver).toEqual(today.handOver());
+      node.publish("kept-0", 9_999);
+      node.arrive("short", 10_000, 3);
+      node.check(node.handOver());
+    }));
+
+  test("whose step fails stays as it was, and is brought on by the next start", () =>
+    withFirstVersion((storage, today) => {
+      const before = tables(storage);
+      // In the way of the step's last statement.
+      storage.sql.exec("CREATE TABLE slot_groups (other TEXT)");
+      expect(() => migrateSchema(storage)).toThrow("slot_groups");
+      storage.sql.exec("DROP TABLE slot_groups");
+      expect(tables(storage)).toEqual(before);
+      migrateSchema(storage);
+      expect(eventsOf(new TreeNode(new SqlShardStore(storage)))).toEqual(eventsOf(today));
+    }));
+});

@@ -2,6 +2,12 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, test, vi } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
+import { SLOT_MS, slotOfSeq } from "../../protocol/retention.ts";
+import { symbolOf } from "../../protocol/sketch-symbol.ts";
+import { newestAsOf } from "../../protocol/sync-range.ts";
+import { slotGroupOf } from "../../protocol/sync-tree.ts";
+import { bucketOf, shardOf } from "../../protocol/topic.ts";
 import { development, envelopeOf, forgeEvent, keyOf, madeUpId } from "../testing/shard-world.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
@@ -51,6 +57,10 @@ const ALLOWED = [
   /SCAN hubs$/,
   // The list of missing parents is read in its own order, and ends at the limit.
   /SCAN u USING PRIMARY KEY$/,
+  // The topics of one bucket, which a recursive query has found with one seek each.
+  /SCAN topics$/,
+  // A list that was handed in: each of its members is one seek.
+  /SCAN wanted VIRTUAL TABLE INDEX/,
 ];
 
 function planOf(run: SqlStorage["exec"], query: string, bindings: SqlStorageValue[]): void {
@@ -123,3 +133,60 @@ test("reading writes nothing, and no statement reads a table from end to end", a
     expect.arrayContaining(["digest_runs", "events", "heads", "hubs", "unmet"]),
   );
 });
+
+/** The share of shard 2 in what anti-entropy does: settles, late events, listings, a scrub. */
+const OF_SHARD_2 = Array.from({ length: 999 }, (_, n) => `plain-${n}`)
+  .filter((topic) => shardOf(keyOf(topic), 4) === 2)
+  .slice(0, 3);
+const [SMALL_TOPIC = "", LARGE_TOPIC = ""] = OF_SHARD_2;
+const NOW_MS = Date.now();
+const pastEvent = (ts: number, topic: string, agoSlots: number) =>
+  forgeEvent({ topic, ts, network: development, timeMs: NOW_MS - agoSlots * SLOT_MS - ts });
+
+test("a settle writes a row for each 256 buckets and three more, a late event none but its own, and listings none", async () => {
+  const asOf = newestAsOf(NOW_MS);
+  const seen = await watch("shard-2", async (shard, rowsOf, storage) => {
+    const ingest = (...events: ReturnType<typeof pastEvent>[]) => shard.ingest(events, "peer", []);
+    await ingest(pastEvent(1, SMALL_TOPIC, 5));
+    // Its buckets in four parts, two sketches, the mark: with the 16 shards of a usual node it is one part.
+    const SETTLE_ROWS = 4 + 2 + 1;
+    expect(await rowsOf(() => shard.handOver(asOf))).toBe(SETTLE_ROWS);
+    expect(await rowsOf(() => ingest(pastEvent(2, OF_SHARD_2[2] ?? "", 5)))).toBe(3);
+    expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS);
+    // The leaves of a bucket with more than 512 events are written down, a row for each slot group that has closed.
+    const many = Array.from({ length: 600 }, (_, n) => pastEvent(10 + n, LARGE_TOPIC, 70 + 64 * (n % 2)));
+    await ingest(...many);
+    expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS + 2);
+    // One that comes late into such a group takes its row away, and the next settle brings it back.
+    expect(await rowsOf(() => ingest(pastEvent(9, LARGE_TOPIC, 70)))).toBe(3 + 1 + 1);
+    expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS + 1);
+    const rows = await rowsOf(async () => {
+      for (const topic of [SMALL_TOPIC, LARGE_TOPIC]) await list(shard, topic, asOf + 1);
+      await shard.newestOf(new Uint8Array(32));
+    });
+    expect(rows).toBe(0);
+    const scrubbed = await shard.scrub();
+    expect(scrubbed).toMatchObject({ ok: true, value: { roots: 0, heads: 0, wants: 0, isWhole: true } });
+    new SqlShardStore(storage).tree.dropSlotGroups(1);
+  });
+  const tables = seen.map(({ query }) => /(?:FROM|INTO|UPDATE) (\w+)/.exec(query)?.[1]);
+  expect([...new Set(tables)]).toEqual(expect.arrayContaining(["events", "slot_groups", "tree"]));
+});
+
+/** All that a peer may ask about a bucket. */
+async function list(shard: TopicShard, topic: string, asOf: number): Promise<void> {
+  const at = { bucket: bucketOf(keyOf(topic)), class: development.classOf(utf8(topic)).id };
+  const listing = await shard.listBuckets([at], asOf, "shortest");
+  expect(listing).toMatchObject({ ok: true, value: [{ kind: topic === LARGE_TOPIC ? "groups" : "ids" }] });
+  const slot = slotOfSeq(firstSeqOf(NOW_MS - 5 * SLOT_MS));
+  const groups = [slotGroupOf(slot)];
+  await shard.listBuckets([at], asOf, "groups");
+  await shard.listSlotHashes(at, groups, asOf);
+  await shard.listDifferingSlots({ ...at, groups, slots: [], place: null }, asOf, 100);
+  const name = { topicKey: keyOf(topic), id: madeUpId(Date.now() - 9_000_000) };
+  await shard.listIdsOfSlot(at, slot, { after: name, upTo: null });
+  await shard.listNames(at, asOf, name);
+  const range = { asOf, class: null, fromBucket: at.bucket, toBucket: at.bucket + 1 };
+  for (const after of [null, name]) await shard.listRange({ ...range, after });
+  await shard.bySymbols([symbolOf(at.bucket, name.id)]);
+}

@@ -10,9 +10,11 @@ import { expectSameReplicas, untilEventsAre } from "./replicas.ts";
 import { topicNames } from "./spray.ts";
 import { StoredEvents } from "./stored-events.ts";
 import { Subscription } from "./subscription.ts";
-import { until } from "./until.ts";
+import { until, within } from "./until.ts";
 
 const SHARDS = 4;
+/** What a node may need at a time beside what it always has; of one Durable Object, the platform allows 128 MB. */
+const MAX_GROWTH_BYTES = 200 * 1_024 * 1_024;
 /** Of each publisher, so that the honest events are few enough to be judged one by one. */
 const PUBLISH_PAUSE_MS = 100;
 
@@ -48,13 +50,10 @@ export class BesiegedNode {
     );
   }
 
-  /** `bare`: how many of the strangers are known to the node by their URLs alone. */
-  static async start(strangers: number, bare = 0): Promise<BesiegedNode> {
+  static async start(strangers: number): Promise<BesiegedNode> {
     const peers = await HostilePeer.reserve(strangers);
-    const network = await startNetwork(2, {
-      shards: SHARDS,
-      strangers: peers.map(({ address, url }, i) => (i < strangers - bare ? address : url)),
-    });
+    const addresses = peers.map(({ address }) => address);
+    const network = await startNetwork(2, { shards: SHARDS, strangers: addresses });
     const subscription = await Subscription.open(network.node(0), topicNames("honest", 6));
     return new BesiegedNode(network, peers, subscription);
   }
@@ -66,23 +65,21 @@ export class BesiegedNode {
     return next;
   }
 
-  /** One that the node knows by its URL alone. */
-  bareStranger(): HostilePeer {
-    const next = this.#strangers.pop();
-    if (!next) throw new RangeError("the node was started with too few hostile peers");
-    return next;
-  }
-
   /** A hostile peer that answers so, after the node has done all with it that it does each minute. */
   async visit(script: Script, peer = this.stranger()): Promise<HostilePeer> {
-    await peer.open(script);
-    try {
-      await peer.lure(this.node);
-      await this.node.runScheduled();
-    } finally {
-      await peer.close();
-    }
+    await this.visitAll([[peer, script]]);
     return peer;
+  }
+
+  /** The same with several peers at the same time. */
+  async visitAll(visits: readonly (readonly [HostilePeer, Script])[]): Promise<void> {
+    try {
+      await Promise.all(visits.map(([peer, script]) => peer.open(script)));
+      await Promise.all(visits.map(([peer]) => peer.lure(this.node)));
+      await within("the end of the node's rounds", this.node.runScheduled());
+    } finally {
+      await Promise.all(visits.map(([peer]) => peer.close()));
+    }
   }
 
   /** What the honest peer's clients were acknowledged so far is here, too. */
@@ -101,7 +98,10 @@ export class BesiegedNode {
     await this.expectHonestServed();
   }
 
-  /** Ends the honest traffic; the two nodes hold the same, and all that was acknowledged. */
+  /**
+   * Ends the honest traffic. The two nodes hold the same, and all that was acknowledged; and in the node's files is nothing that
+   * must not be there.
+   */
   async expectConverged(): Promise<void> {
     await Promise.all(this.#publishers.map((publisher) => publisher.stop()));
     const acknowledged: Envelope[] = this.#publishers.flatMap((publisher) => publisher.acknowledged);
@@ -110,10 +110,21 @@ export class BesiegedNode {
     await untilEventsAre(nodes, this.#topics, acknowledged.length);
     const lines = await expectSameReplicas(nodes, this.#topics);
     expect(lines.sort()).toEqual(acknowledged.map(lineOf).sort());
+    await this.node.stop();
+    expect(this.stored.checkFiles()).toBeGreaterThan(acknowledged.length);
+    await this.node.start();
+  }
+
+  /** Does some work, in which the node's workerd must not grow by more than `MAX_GROWTH_BYTES`. */
+  async expectBounded<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#memory();
+    const result = await work();
+    expect(this.#memory().most - before.now).toBeLessThan(MAX_GROWTH_BYTES);
+    return result;
   }
 
   /** Bytes that the node's workerd holds now, and the most since the last call. */
-  memory(): { readonly now: number; readonly most: number } {
+  #memory(): { readonly now: number; readonly most: number } {
     const pid = readFileSync(join(this.node.folder, "workerd.pid"), "utf8").trim();
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
     const bytesOf = (name: string) =>
@@ -131,14 +142,14 @@ export class BesiegedNode {
 }
 
 /** Starts one before a file's tests; after each of them all is well. */
-export function besiegedNode(strangers: number, bare = 0): { readonly now: BesiegedNode } {
+export function besiegedNode(strangers: number): { readonly now: BesiegedNode } {
   let started: BesiegedNode | undefined;
   const now = () => {
     if (!started) throw new Error("the node is there once the tests run");
     return started;
   };
   beforeAll(async () => {
-    const besieged = await BesiegedNode.start(strangers, bare);
+    const besieged = await BesiegedNode.start(strangers);
     started = besieged;
     return () => besieged.stop();
   });

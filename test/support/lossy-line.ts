@@ -3,18 +3,17 @@ import { HOST } from "../../cli/local-node.ts";
 import { freePorts } from "./ports.ts";
 import { randomNumbers } from "./random.ts";
 
-/** Bytes after which a connection may be cut. */
-const MAX_BYTES = 3_000;
+/** A connection is cut before so many bytes went one way over it. */
+const MAX_BYTES = 12_000;
 const MAX_DELAY_MS = 300;
 
-/** A line of TCP connections to one port, of which some are cut in the middle of a request or an answer, or slow. */
+/** A line of TCP connections to one port: each is cut some time, in the middle of a request or an answer, and some are slow. */
 export class LossyLine {
   readonly url: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #random: () => number;
-  /** The share of the connections that something happens to. */
-  lossiness = 0;
+  isLossy = false;
   cuts = 0;
   delays = 0;
 
@@ -43,11 +42,10 @@ export class LossyLine {
       socket.once("close", () => this.#sockets.delete(socket));
       socket.once("close", end).on("error", end);
     }
-    const isStruck = this.#random() < this.lossiness;
-    const cutAfter = isStruck ? Math.floor(this.#random() * MAX_BYTES) : Number.POSITIVE_INFINITY;
-    const delayMs = isStruck ? this.#random() * MAX_DELAY_MS : 0;
+    const cutAfter = this.isLossy ? Math.floor(this.#random() * MAX_BYTES) : Number.POSITIVE_INFINITY;
+    const delayMs = this.isLossy && this.#random() < 0.3 ? this.#random() * MAX_DELAY_MS : 0;
     const isCutInAnswer = this.#random() < 0.6;
-    if (isStruck) this.delays++;
+    if (delayMs > 0) this.delays++;
     this.#pass(client, server, isCutInAnswer ? Number.POSITIVE_INFINITY : cutAfter, 0, end);
     this.#pass(server, client, isCutInAnswer ? cutAfter : Number.POSITIVE_INFINITY, delayMs, end);
   }

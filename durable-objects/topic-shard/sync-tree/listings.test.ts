@@ -24,18 +24,16 @@ const SMALL = 3;
 const BUCKETS = [0, 5, 6, 4_095];
 const CLASSES = [1, 2, 7];
 
-const event: fc.Arbitrary<RawEvent> = fc
-  .record({
-    bucket: fc.constantFrom(...BUCKETS),
-    topic: fc.nat({ max: 2 }),
-    slot: fc.oneof(
-      fc.integer({ min: AS_OF - 8, max: AS_OF + 1 }),
-      fc.integer({ min: AS_OF - 90, max: AS_OF + 1 }),
-    ),
-    class: fc.constantFrom(...CLASSES),
-    n: fc.nat({ max: 1_000_000 }),
-  })
-  .map((each) => each);
+const event: fc.Arbitrary<RawEvent> = fc.record({
+  bucket: fc.constantFrom(...BUCKETS),
+  topic: fc.nat({ max: 2 }),
+  slot: fc.oneof(
+    fc.integer({ min: AS_OF - 8, max: AS_OF + 1 }),
+    fc.integer({ min: AS_OF - 90, max: AS_OF + 1 }),
+  ),
+  class: fc.constantFrom(...CLASSES),
+  n: fc.nat({ max: 1_000_000 }),
+});
 const events = fc.uniqueArray(event, { maxLength: 60, size: "max", selector: ({ n }) => n });
 const target: fc.Arbitrary<BucketClass> = fc.record({
   bucket: fc.constantFrom(...BUCKETS, 7),
@@ -140,9 +138,7 @@ describe("a bucket is listed", () => {
 });
 
 describe("slots", () => {
-  const groupSets = fc.subarray(
-    [100, 101].concat(Array.from({ length: 3 }, (_, n) => slotGroupOf(AS_OF) - n)),
-  );
+  const groupSets = fc.subarray([0, 1, 2].map((n) => slotGroupOf(AS_OF) - n));
 
   bothStores(
     "have the hashes of their leaves",

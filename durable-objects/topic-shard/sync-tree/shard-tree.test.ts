@@ -16,6 +16,7 @@ type Step =
   | { readonly kind: "wait"; slots: number }
   | { readonly kind: "handOver" }
   | { readonly kind: "restart" }
+  | { readonly kind: "catchUp" }
   | { readonly kind: "overdue" }
   | { readonly kind: "fail" };
 const topic = fc.nat({ max: TREE_TOPICS.length - 1 });
@@ -33,6 +34,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("wait" as const), slots: fc.nat({ max: 20 }) }) },
   { weight: 3, arbitrary: fc.constant({ kind: "handOver" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "restart" as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: "catchUp" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "overdue" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "fail" as const }) },
 );
@@ -51,6 +53,7 @@ function play(node: TreeNode, trace: readonly Step[]): HandOver[] {
     }
     if (each.kind === "wait") node.nowMs += Math.floor(each.slots ** 1.5 * SLOT_MS * 0.3);
     if (each.kind === "restart") node.restart();
+    if (each.kind === "catchUp") node.run(() => node.core.catchUpTree(newestAsOf(node.nowMs)));
     if (each.kind === "overdue") node.run(() => node.core.deliverOverdue(node.nowMs, 3));
     if (each.kind === "fail") {
       expect(() =>
@@ -100,4 +103,34 @@ describe("a shard's tree", () => {
         { numRuns: 40 },
       );
     }));
+
+  test("that went ahead by itself is due at once until it has handed over, also after a restart", () => {
+    const node = new TreeNode(new MemoryShardStore());
+    node.arrive("kept-0", 1, 5);
+    node.handOver();
+    expect(node.core.dueAsOf).toBe(Number.MAX_SAFE_INTEGER);
+    node.arrive("kept-0", 2, 5);
+    node.run(() => node.core.catchUpTree(newestAsOf(node.nowMs)));
+    expect([node.core.dueAsOf, node.core.isTreeBehind]).toEqual([0, false]);
+    node.restart();
+    expect(node.core.dueAsOf).toBe(0);
+    node.check(node.handOver());
+    node.restart();
+    expect(node.core.dueAsOf).toBe(Number.MAX_SAFE_INTEGER);
+  });
+
+  test("is behind at first, and when more than 64 slots are open", () => {
+    const node = new TreeNode(new MemoryShardStore());
+    expect(node.core.isTreeBehind).toBe(true);
+    node.handOver();
+    for (let slots = 0; slots <= 64; slots++) {
+      expect(node.core.isTreeBehind).toBe(false);
+      node.publish("kept-0", slots);
+      node.nowMs += SLOT_MS;
+    }
+    expect(node.core.isTreeBehind).toBe(true);
+    node.run(() => node.core.catchUpTree(newestAsOf(node.nowMs)));
+    expect(node.core.isTreeBehind).toBe(false);
+    node.check(node.handOver());
+  });
 });

@@ -1,0 +1,60 @@
+import { MemoryConductStore } from "../durable-objects/testing/memory-conduct-store.ts";
+import { MemoryCursorStore } from "../durable-objects/testing/memory-cursor-store.ts";
+import { MemoryEvidenceStore } from "../durable-objects/testing/memory-evidence-store.ts";
+import { MemoryHistoryStore } from "../durable-objects/testing/memory-history-store.ts";
+import { MemoryHubNames } from "../durable-objects/testing/memory-hub-names.ts";
+import { MemoryShardStore } from "../durable-objects/testing/memory-shard-store.ts";
+import type { HubNames } from "../durable-objects/topic-shard/hub-feed.ts";
+import type { ShardStore } from "../durable-objects/topic-shard/shard-store.ts";
+import type { Bytes } from "../protocol/bytes.ts";
+import type { Disk } from "./disk.ts";
+import { GuardedStore, type StorageGuard } from "./guarded-store.ts";
+import { NAME_METHODS, SHARD_METHODS, TREE_METHODS } from "./store-methods.ts";
+
+/** What the objects of a node have on their disks. */
+
+export class ShardState {
+  readonly store: MemoryShardStore;
+  readonly names = new MemoryHubNames();
+  /** When the platform is to wake the shard. */
+  alarmMs: number | null = null;
+
+  constructor(generation: Bytes) {
+    this.store = new MemoryShardStore(generation);
+  }
+
+  setAlarm(timeMs: number | null): void {
+    this.alarmMs = timeMs;
+  }
+}
+
+export class LinkState {
+  readonly cursors = new MemoryCursorStore();
+  readonly history = new MemoryHistoryStore();
+}
+
+export class NodeStateState {
+  readonly conduct = new MemoryConductStore();
+  readonly evidence = new MemoryEvidenceStore();
+}
+
+export interface ShardStorage {
+  readonly store: ShardStore;
+  readonly names: HubNames;
+  setAlarm(timeMs: number | null): void;
+}
+
+/** A shard's storage as one of its lives sees it. */
+export function shardStorage(disk: Disk<ShardState>, guard: StorageGuard): ShardStorage {
+  const guarded = new GuardedStore(disk, guard);
+  const tree = guarded.view((state) => state.store.tree, TREE_METHODS);
+  const alarm = guarded.view<Pick<ShardState, "setAlarm">>((state) => state, {
+    reads: [],
+    writes: { setAlarm: () => "" },
+  });
+  return {
+    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree }),
+    names: guarded.view<HubNames>((state) => state.names, NAME_METHODS),
+    setAlarm: (timeMs) => alarm.setAlarm(timeMs),
+  };
+}

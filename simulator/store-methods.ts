@@ -1,0 +1,81 @@
+import type { StoredHandOver } from "../durable-objects/sync/sync-store.ts";
+import type { StoreMethods } from "./guarded-store.ts";
+
+/** The methods of all stores of a node. A test compares them with what the stores have. */
+
+export const SHARD_METHODS: StoreMethods = {
+  reads: [
+    "positionOf",
+    "idsWithSeq",
+    "get",
+    "outline",
+    "findByDigest",
+    "findEnvelope",
+    "isEnvelopeDelivered",
+    "greatest",
+    "extraHeads",
+    "linkableHeads",
+    "hasUnmet",
+    "missingParents",
+    "lastPosition",
+    "lastPending",
+    "pendingStoredUntil",
+    "firstPendingMs",
+    "deliveredAfter",
+    "namesAfter",
+    "timePage",
+    "causalPage",
+    "generation",
+    "checkpoint",
+  ],
+  writes: {
+    insert: null,
+    deliver: null,
+    addHead: null,
+    removeHead: null,
+    addUnmet: null,
+    takeUnmet: null,
+    saveGeneration: null,
+    saveCheckpoint: null,
+  },
+};
+
+export const TREE_METHODS: StoreMethods = {
+  reads: [
+    "idsOfBucket",
+    "leastIdOfBucket",
+    "eventsOfTopics",
+    "topicAfter",
+    "blocksBelow",
+    "namesByDigestPrefix",
+    "treeValue",
+    "savedSlotGroups",
+  ],
+  writes: {
+    saveTreeValue: (name: string) => name,
+    saveSlotGroup: null,
+    dropSlotGroup: null,
+    dropSlotGroups: null,
+  },
+};
+
+export const NAME_METHODS: StoreMethods = { reads: ["all"], writes: { add: null, remove: null } };
+
+export const SYNC_METHODS: StoreMethods = {
+  reads: ["dueAsOfs", "handOvers", "scrubbedMs", "summary"],
+  writes: {
+    saveDueAsOf: null,
+    saveHandOver: ({ shard }: StoredHandOver) => shard,
+    saveScrubbedMs: null,
+    saveSummary: () => "",
+  },
+};
+
+export const CURSOR_METHODS: StoreMethods = {
+  reads: ["all", "askedNewestMs"],
+  writes: { keep: null, saveAskedNewestMs: null },
+};
+
+export const HISTORY_METHODS: StoreMethods = { reads: ["history"], writes: { saveHistory: () => "" } };
+export const CONDUCT_METHODS: StoreMethods = { reads: ["all"], writes: { save: null } };
+export const EVIDENCE_METHODS: StoreMethods = { reads: ["counts", "has", "page"], writes: { add: null } };
