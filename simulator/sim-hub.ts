@@ -112,7 +112,9 @@ export class SimHub {
         }
         const own = Math.min(place?.position ?? position, position);
         connection.follows.set(shard, { position: own, isLive: false });
-        if (!began.has(shard)) began.set(shard, { generation, position: own });
+        if (began.has(shard)) continue;
+        began.set(shard, { generation, position: own });
+        places.set(shard, { generation, position: own });
       }
     } catch (error) {
       this.#subscriptions.remove(connection);

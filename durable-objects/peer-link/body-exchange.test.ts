@@ -110,10 +110,10 @@ describe("events are fetched", () => {
     const scene = new Scene();
     scene.peer.events.push(...make(250));
     await scene.give(scene.peer.events.slice(0, 20));
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), scene.budget())).toBe(230);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget())).toBe(230);
     expect(scene.peer.log).toEqual(["want", "want", "want"]);
     expect(await scene.stored()).toEqual(idsOf(scene.peer.events));
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), scene.budget())).toBe(0);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget())).toBe(0);
     expect([scene.peer.log.length, scene.refused]).toEqual([3, []]);
   });
 
@@ -128,7 +128,7 @@ describe("events are fetched", () => {
       topicKey: keyOf(TOPICS[n % 12] ?? ""),
       id: madeUpId(NOW_MS - 9_000 + n),
     }));
-    expect(await scene.exchange.fetch(names, scene.budget())).toBe(0);
+    expect(await scene.exchange.fetchNamed(names, scene.budget())).toBe(0);
     expect(wanted).toEqual([MAX_WANTED_IDS, MAX_WANTED_IDS, 452]);
   });
 
@@ -136,7 +136,7 @@ describe("events are fetched", () => {
     const scene = new Scene();
     scene.peer.events.push(...make(250));
     const budget = scene.budget(2);
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), budget)).toBe(200);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), budget)).toBe(200);
     expect([scene.peer.log.length, budget.isCut]).toEqual([2, true]);
   });
 
@@ -144,7 +144,7 @@ describe("events are fetched", () => {
     const scene = new Scene();
     scene.peer.page = 1;
     scene.peer.events.push(...make(20));
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), scene.budget())).toBe(20);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget())).toBe(20);
     expect(scene.peer.log.length).toBe(20);
   });
 
@@ -160,7 +160,7 @@ describe("events are fetched", () => {
     const scene = new Scene();
     scene.peer.events.push(...make(20));
     scene.peer.want = () => answer(scene.peer.events);
-    const fetching = scene.exchange.fetch(scene.names(scene.peer.events), scene.budget());
+    const fetching = scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget());
     await expect(fetching).rejects.toMatchObject({ code: "peer_page_invalid" });
     expect(scene.peer.log).toEqual(["want"]);
   });
@@ -173,7 +173,7 @@ describe("events are fetched", () => {
       events: sorted.filter(({ id }) => toHex(id) === toHex(wanted[0]?.id ?? id)).slice(0, 1),
       more: true,
     });
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), scene.budget())).toBe(20);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget())).toBe(20);
     expect(scene.peer.log.length).toBe(20);
   });
 
@@ -195,7 +195,7 @@ describe("events are fetched", () => {
     const scene = new Scene();
     scene.peer.events.push(...make(2));
     scene.peer.want = () => ({ events: others, more: false });
-    expect(await scene.exchange.fetch(scene.names(scene.peer.events), scene.budget())).toBe(3);
+    expect(await scene.exchange.fetchNamed(scene.names(scene.peer.events), scene.budget())).toBe(3);
     expect(await scene.stored()).toEqual(idsOf(others));
   });
 });

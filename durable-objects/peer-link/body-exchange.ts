@@ -46,7 +46,7 @@ export class BodyExchange {
   }
 
   /** Fetches those of the named events that are not here. Answers how many were stored. */
-  async fetch(names: readonly EventName[], budget: PageBudget): Promise<number> {
+  async fetchNamed(names: readonly EventName[], budget: PageBudget): Promise<number> {
     return this.fetchLacking(await this.lacking(names), budget);
   }
 

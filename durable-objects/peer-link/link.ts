@@ -225,7 +225,7 @@ export class Link implements LinkApi {
     await watch.run(async () => {
       const names = await watch.ask("/peer/v1/newest", encodeNames([]), decodeNames);
       const budget = new RunBudget(clock, names.length);
-      await new BodyExchange(this.#partsWith(watch)).fetch(names, budget);
+      await new BodyExchange(this.#partsWith(watch)).fetchNamed(names, budget);
     });
     cursors.saveAskedNewestMs(nowMs);
   }

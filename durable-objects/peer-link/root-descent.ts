@@ -160,7 +160,7 @@ export class RootDescent {
   ): Promise<void> {
     const theirs = namesOf(listing.topics);
     if (theirs.length === 0) return ranges.pushAll(listing);
-    this.#received += await this.#parts.exchange.fetch(theirs, this.#parts.budget);
+    this.#received += await this.#parts.exchange.fetchNamed(theirs, this.#parts.budget);
     const has = new Set(theirs.map(nameText));
     const { shards } = this.#parts;
     const shard = shards.at(shardOfBucket(listing.bucket, shards.count));
@@ -255,7 +255,7 @@ export class RootDescent {
     this.#lacking = [];
     this.#surplus = [];
     const { exchange, budget } = this.#parts;
-    this.#received += await exchange.fetch(lacking, budget);
+    this.#received += await exchange.fetchNamed(lacking, budget);
     this.#sent += await exchange.push(surplus, budget);
   }
 }

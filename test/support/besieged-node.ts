@@ -12,7 +12,7 @@ import { StoredEvents } from "./stored-events.ts";
 import { Subscription } from "./subscription.ts";
 import { until, within } from "./until.ts";
 
-const SHARDS = 4;
+export const SHARDS = 4;
 /** What a node may need at a time beside what it always has; of one Durable Object, the platform allows 128 MB. */
 const MAX_GROWTH_BYTES = 200 * 1_024 * 1_024;
 /** Of each publisher, so that the honest events are few enough to be judged one by one. */

@@ -19,8 +19,7 @@ import type { AskedSlots, BucketClass } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { slotGroupOf } from "../../protocol/sync-tree.ts";
 import { random } from "./hostile-peer.ts";
-import type { LieContext } from "./liar.ts";
-import { nameOf } from "./liar.ts";
+import { type LieContext, nameOf } from "./liar.ts";
 
 export interface BigQuestion {
   readonly name: string;
@@ -28,7 +27,8 @@ export interface BigQuestion {
   body(context: LieContext): Bytes;
 }
 
-const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+const times = <T>(count: number, make: (i: number) => T): T[] =>
+  Array.from({ length: count }, (_, i) => make(i));
 const madeUp = (): EventName => ({ topicKey: random(32), id: random(40) });
 const cursorAt = (shard: number) => ({ shard, generation: random(8), position: 0 });
 const asOf = () => newestAsOf(Date.now());
@@ -58,7 +58,7 @@ const partOf = ({ large }: LieContext, part: Partial<AskedSlots> = {}): AskedSlo
 const slots = (parts: readonly AskedSlots[]) => encodeSlots({ asOf: asOf(), parts });
 const slotHashes = (count: number) => times(count, (slot) => ({ slot, hash: random(32) }));
 
-const QUESTIONS_AT_LIMIT: readonly BigQuestion[] = [
+export const QUESTIONS_AT_LIMIT: readonly BigQuestion[] = [
   { name: "1,024 events that nobody has", path: "/peer/v1/want", body: () => wants(1_024, 1_040) },
   {
     name: "one event 1,024 times, with its ancestors",
@@ -122,7 +122,7 @@ const QUESTIONS_AT_LIMIT: readonly BigQuestion[] = [
   },
 ];
 
-const QUESTIONS_OVER_LIMIT: readonly BigQuestion[] = [
+export const QUESTIONS_OVER_LIMIT: readonly BigQuestion[] = [
   { name: "1,025 events", path: "/peer/v1/want", body: () => wants(1_025, 0) },
   { name: "below 1,041 events", path: "/peer/v1/want", body: () => wants(0, 1_041) },
   {
@@ -190,5 +190,3 @@ const QUESTIONS_OVER_LIMIT: readonly BigQuestion[] = [
     body: () => encodePush({ runs: times(1_025, () => ({ previous: madeUp(), events: [] })), ephemeral: [] }),
   },
 ];
-
-export { QUESTIONS_AT_LIMIT, QUESTIONS_OVER_LIMIT };
