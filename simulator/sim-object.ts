@@ -63,8 +63,11 @@ export class SimObject<T extends object> {
     // A crash may strike while it opens.
     life.check();
     const started = start?.();
-    started?.catch(() => {});
     this.#running = { life, api, started };
+    // The platform resets an object whose start has failed.
+    started?.catch(() => {
+      if (this.#running?.life === life) this.crash();
+    });
     return this.#running;
   }
 

@@ -34,8 +34,7 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "durable-objects/topic-shard/newest-of-origins.ts": { NAMES_PER_READ: 3 },
   "durable-objects/topic-shard/shard-reads.ts": { MAX_CATCH_UP_EVENTS: 3, MAX_RESUME_POSITIONS: 40 },
   "durable-objects/topic-shard/parent-seeker.ts": {
-    PARENTS_PER_LOOK: 3,
-    LOOKS_PER_ROUND: 8,
+    PARENTS_PER_LOOK: 5,
     PAGES_PER_QUESTION: 4,
   },
   "durable-objects/peer-link/reconciliation.ts": {

@@ -57,9 +57,9 @@ const breachesOf = async ({ key }: HostilePeer) => {
 describe("an answer", () => {
   const pulled = (answer: Writer): Script => ({ "/peer/v1/pull": () => answer });
 
-  test.each(QUICK_ANSWERS)("that is %s is cut off", (_, answer) =>
-    besieged.now.expectBounded(() => besieged.now.visit(pulled(answer))),
-  );
+  test.each(QUICK_ANSWERS)("that is %s is cut off", async (_, answer) => {
+    await besieged.now.expectBounded(() => besieged.now.visit(pulled(answer)));
+  });
 
   test("that comes slowly, or never, is given up", async () => {
     const { now } = besieged;
@@ -73,13 +73,12 @@ describe("an answer", () => {
     const { now } = besieged;
     const other = now.stranger();
     await other.open();
-    const targets = [other.url, now.node.url, now.honest.url, "http://localhost:1"];
-    const visits = targets.flatMap((target) =>
-      [301, 302, 303, 307, 308].map((status) => {
-        const location = `${target}/peer/v1/pull`;
-        return [now.stranger(), pulled(redirect(location, status))] as const;
-      }),
-    );
+    const leading = (url: string, status: number) =>
+      [now.stranger(), pulled(redirect(`${url}/peer/v1/pull`, status))] as const;
+    const visits = [
+      ...[301, 302, 303, 307, 308].map((status) => leading(other.url, status)),
+      ...[now.node.url, now.honest.url, "http://localhost:1"].map((url) => leading(url, 307)),
+    ];
     await now.visitAll(visits);
     expect(other.asked("/peer/v1/pull")).toEqual([]);
     await other.close();

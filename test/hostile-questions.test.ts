@@ -1,25 +1,25 @@
 import { type ClientRequest, request } from "node:http";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { type Bytes, fromHex, toHex } from "../protocol/bytes.ts";
+import { type Bytes, fromHex, toHex, utf8 } from "../protocol/bytes.ts";
 import type { EncodedEvent } from "../protocol/event.ts";
-import { encodePull, PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
+import { PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
 import { signRequest } from "../protocol/request-signature.ts";
 import { slotOfSeq } from "../protocol/retention.ts";
 import { bucketOf } from "../protocol/topic.ts";
 import { Admin } from "./support/admin.ts";
 import { besiegedNode } from "./support/besieged-node.ts";
 import { QUESTIONS_AT_LIMIT, QUESTIONS_OVER_LIMIT } from "./support/big-questions.ts";
-import { HostilePeer } from "./support/hostile-peer.ts";
+import { type Answerer, HostilePeer } from "./support/hostile-peer.ts";
 import { bomb, bombOf, type Coding, endless, redirect } from "./support/hostile-transport.ts";
 import { type LieContext, nameOf } from "./support/liar.ts";
 import { MALFORMED_BODIES } from "./support/malformed-bodies.ts";
-import { startNetwork } from "./support/network.ts";
+import { startNetwork, type TestNetwork } from "./support/network.ts";
 import { envelope } from "./support/node-client.ts";
 import { give, PastOrigin } from "./support/past-events.ts";
 import { network as rules, suite, TestPeer } from "./support/peer.ts";
 import { expectHealthy, expectRefusal, REFUSALS } from "./support/refusals.ts";
 import { untilEventsAre } from "./support/replicas.ts";
-import { eachOf, until, within } from "./support/until.ts";
+import { eachOf, within } from "./support/until.ts";
 
 /** What a hostile peer asks of a real node and how, each time with a key of its own; and what it says of itself. */
 
@@ -151,15 +151,40 @@ describe("questions", () => {
 test("in the end the honest peer was served all the while, and nothing else is there", () =>
   besieged.now.expectConverged());
 
-describe("what a peer says of itself", () => {
-  test("is believed only where it names a key that nobody else has, of this network", async () => {
-    const liars = await HostilePeer.reserve(9);
-    const info = (changes: object) => () => (response: { end(text: string): unknown }) => {
-      response.end(JSON.stringify({ key: "00".repeat(32), networkId: toHex(rules.id), ...changes }));
-    };
-    const network = await startNetwork(2, { shards: 4, strangers: liars.map(({ url }) => url) });
-    onTestFinished(() => network.stop());
-    const [node, honest] = [network.node(0), network.node(1)];
-    void [info, node, honest, bomb, endless, redirect, encodePull, envelope, untilEventsAre, until];
+test("what a peer without a known key says of itself is believed only where it can be true", async () => {
+  let network: TestNetwork | undefined;
+  const says = (info: () => object): Answerer => {
+    const own = { key: "11".repeat(32), networkId: toHex(rules.id) };
+    return () => (response) => void response.end(JSON.stringify({ ...own, ...info() }));
+  };
+  const infos: readonly Answerer[] = [
+    says(() => ({ networkId: "22".repeat(32) })),
+    says(() => ({ key: network?.node(0).key })),
+    // What it then answered would be held against the honest peer.
+    says(() => ({ key: network?.node(1).key })),
+    says(() => ({ key: 5 })),
+    () => utf8("<html>"),
+    () => bomb("gzip"),
+    () => endless(200),
+    () => redirect(`${network?.node(1).url}/v1/info`, 307),
+  ];
+  const liars = await HostilePeer.reserve(infos.length);
+  await Promise.all(liars.map((liar, i) => liar.open({ "/v1/info": infos[i] as Answerer })));
+  network = await startNetwork(2, { shards: 4, strangers: liars.map(({ url }) => url) });
+  const [node, honest] = [network.node(0), network.node(1)];
+  onTestFinished(async () => {
+    await network?.stop();
+    await Promise.all(liars.map((liar) => liar.close()));
   });
+
+  await node.runScheduled();
+  for (const liar of liars) {
+    expect(liar.asked("/v1/info").length).toBeGreaterThan(0);
+    expect(liar.questions.filter(({ path }) => path !== "/v1/info")).toEqual([]);
+  }
+  expect(await new Admin(node).conductOf(honest.key)).toBeUndefined();
+  const topic = "/xmtp/0/m-honest/proto";
+  await honest.publish(envelope(topic, 1, "from an honest peer"));
+  await untilEventsAre([node], [topic], 1);
+  await expectHealthy(node);
 });

@@ -242,6 +242,9 @@ describe("events are sent", () => {
     await scene.give(events);
     expect(await scene.exchange.push(scene.names(events), scene.budget(2))).toBe(2);
     expect(scene.pushes).toHaveLength(2);
+    const spent = scene.budget(0);
+    expect(await scene.exchange.push(scene.names(events.slice(0, 1)), spent)).toBe(0);
+    expect([scene.pushes.length, spent.isCut]).toEqual([2, true]);
     const none = scene.budget(0);
     expect(await scene.exchange.push([], none)).toBe(0);
     expect(await scene.exchange.push([{ topicKey: keyOf("x"), id: madeUpId(1) }], none)).toBe(0);

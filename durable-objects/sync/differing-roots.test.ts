@@ -125,6 +125,22 @@ describe("the roots that differ", () => {
       expect(answer.next).toEqual(most < BUCKETS ? { bucket: most, class: 1 } : null);
       if (count <= 512) expect(most * (count + 1)).toBeLessThanOrEqual(MAX_LISTED_IDS);
     }
+    // 15 of them cost 513 each, and the last what is left, or one more.
+    for (const [last, most] of [
+      [496, 16],
+      [497, 15],
+    ] as const) {
+      const counted = bucketsWith(512).slice(0, 16);
+      const { sync, asOf } = rootsOf(counted.map((each, n) => (n === 15 ? { ...each, count: last } : each)));
+      const { targets } = await sync.differing({
+        asOf,
+        groups: ALL_GROUPS,
+        from: START,
+        to: null,
+        roots: [],
+      });
+      expect(targets).toHaveLength(most);
+    }
   });
 
   test("that a question names twice are answered once", async () => {

@@ -1,4 +1,4 @@
-import { toHex } from "../../protocol/bytes.ts";
+import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import type { PeerAddress } from "../../protocol/peer-address.ts";
@@ -21,6 +21,7 @@ const MAX_ANSWERS = 6;
 const PARENTS_PER_LOOK = 256;
 /** Looks of one round; the next goes on where it ended, so that what is asked in vain keeps nothing from its turn. */
 const LOOKS_PER_ROUND = 64;
+/** Beyond, parents are asked for when others have come, or by the shard's next life. */
 const MAX_REMEMBERED = 8_192;
 /** Pages that are read for one question: each brings events that were not here. */
 const PAGES_PER_QUESTION = 64;
@@ -34,10 +35,18 @@ export interface SeekerParts {
 }
 
 interface Asked {
+  readonly topicKey: Bytes;
   readonly questions: number;
   readonly answers: number;
   readonly nextMs: number;
 }
+
+const newPass = () => ({
+  /** When the first of its parents is due. */
+  soonestMs: Number.POSITIVE_INFINITY,
+  /** Something was asked for, or came, so that another pass is to follow at once. */
+  isToBeRepeated: false,
+});
 
 /**
  * Asks peers for parents that stored events name and this shard lacks. How often is counted in memory, so a restart
@@ -48,6 +57,10 @@ export class ParentSeeker {
   readonly #asked = new Map<string, Asked>();
   /** The last missing parent that was looked at; null at the beginning of the list. */
   #place: EventName | null = null;
+  /** The pass through the list that is under way, over as many rounds as it takes. */
+  #pass = newPass();
+  /** Whether all that is remembered was missing still when it was looked at last, in this round. */
+  #isFull = false;
   #isRunning = false;
   #isCalledAgain = false;
   #timer: Timer | undefined;
@@ -61,6 +74,8 @@ export class ParentSeeker {
   seekSoon(): void {
     const { peers, store, clock } = this.#parts;
     if (peers.length === 0) return;
+    // What is new may stand before the place at which the pass is.
+    this.#pass.isToBeRepeated = true;
     if (this.#isRunning) this.#isCalledAgain = true;
     else if (store.missingParents(1, null).length > 0) this.#wakeAt(clock.nowMs() + FIRST_PAUSE_MS);
   }
@@ -77,6 +92,7 @@ export class ParentSeeker {
     this.#timerMs = Number.POSITIVE_INFINITY;
     this.#isRunning = true;
     this.#isCalledAgain = false;
+    this.#isFull = false;
     const soonMs = this.#parts.clock.nowMs() + FIRST_PAUSE_MS;
     let nextMs = soonMs;
     try {
@@ -90,28 +106,42 @@ export class ParentSeeker {
     if (nextMs !== Number.POSITIVE_INFINITY) this.#wakeAt(nextMs);
   }
 
-  /** Asks for what is due, once through the list or as far as a round goes. Answers when to come again. */
+  /** Asks for what is due, as far as a round goes. Answers when to come again: after a whole pass without a question, when one is due. */
   async #lookThrough(): Promise<number> {
     const { store, clock } = this.#parts;
-    let soonestMs = Number.POSITIVE_INFINITY;
-    let isWhole = this.#place === null;
     for (let looks = 0; looks < LOOKS_PER_ROUND; looks++) {
       const nowMs = clock.nowMs();
+      if (this.#place === null) this.#pass = newPass();
       const missing = store.missingParents(PARENTS_PER_LOOK, this.#place);
       const isEnd = missing.length < PARENTS_PER_LOOK;
       this.#place = isEnd ? null : (missing.at(-1) ?? null);
       const due = missing.filter((name) => this.#dueMs(name) <= nowMs);
-      if (due.length > 0) await this.#ask(due, nowMs);
-      for (const name of missing) soonestMs = Math.min(soonestMs, this.#dueMs(name));
-      if (isEnd && due.length === 0 && isWhole) return soonestMs;
-      isWhole ||= isEnd;
+      if (due.length > 0) {
+        this.#pass.isToBeRepeated = true;
+        await this.#ask(due, nowMs);
+      }
+      for (const name of missing) this.#pass.soonestMs = Math.min(this.#pass.soonestMs, this.#dueMs(name));
+      if (isEnd && !this.#pass.isToBeRepeated) return this.#pass.soonestMs;
     }
     return clock.nowMs() + FIRST_PAUSE_MS;
   }
 
-  /** When a parent may be asked for; infinity when it was asked for often enough. */
+  /** When a parent may be asked for; infinity when it was asked for often enough, or when no more can be remembered. */
   #dueMs({ id }: EventName): number {
-    return this.#asked.get(toHex(id))?.nextMs ?? 0;
+    const asked = this.#asked.get(toHex(id));
+    if (asked) return asked.nextMs;
+    return this.#hasRoom() ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether one more parent can be remembered; those that came are forgotten for it. */
+  #hasRoom(): boolean {
+    if (this.#asked.size < MAX_REMEMBERED) return true;
+    if (this.#isFull) return false;
+    const { store } = this.#parts;
+    for (const [hex, { topicKey }] of this.#asked)
+      if (store.positionOf({ topicKey, id: fromHex(hex) }) !== undefined) this.#asked.delete(hex);
+    this.#isFull = this.#asked.size >= MAX_REMEMBERED;
+    return !this.#isFull;
   }
 
   async #ask(due: readonly EventName[], nowMs: number): Promise<void> {
@@ -145,14 +175,13 @@ export class ParentSeeker {
 
   /** Leaves parents alone for a while: noted before the question, and again when a peer did answer it. */
   #note(names: readonly EventName[], nowMs: number, isAnswered: boolean): void {
-    for (const { id } of names) {
+    for (const { topicKey, id } of names) {
       const asked = this.#asked.get(toHex(id)) ?? { questions: 0, answers: 0 };
-      if (this.#asked.size >= MAX_REMEMBERED) this.#asked.clear();
       const questions = asked.questions + (isAnswered ? 0 : 1);
       const answers = asked.answers + (isAnswered ? 1 : 0);
       const pauseMs = PAUSES_MS[questions - 1] ?? LAST_PAUSE_MS;
       const nextMs = answers < MAX_ANSWERS ? nowMs + pauseMs : Number.POSITIVE_INFINITY;
-      this.#asked.set(toHex(id), { questions, answers, nextMs });
+      this.#asked.set(toHex(id), { topicKey, questions, answers, nextMs });
     }
   }
 

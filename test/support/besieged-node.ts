@@ -110,6 +110,11 @@ export class BesiegedNode {
     await untilEventsAre(nodes, this.#topics, acknowledged.length);
     const lines = await expectSameReplicas(nodes, this.#topics);
     expect(lines.sort()).toEqual(acknowledged.map(lineOf).sort());
+    await this.stored.check();
+    await until("all events at the honest peer", async () => {
+      await this.honest.runScheduled();
+      return this.stored.areAllAt(this.honest);
+    });
     await this.node.stop();
     expect(this.stored.checkFiles()).toBeGreaterThan(acknowledged.length);
     await this.node.start();

@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { expect } from "vitest";
-import { toHex } from "../../protocol/bytes.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import {
   type Cursor,
@@ -11,6 +11,10 @@ import {
   encodePull,
   encodeWant,
 } from "../../protocol/peer-messages.ts";
+import { symbolOf } from "../../protocol/sketch-symbol.ts";
+import { decodeFlags, encodeSymbols } from "../../protocol/sync-codec.ts";
+import { MAX_ASKED_SYMBOLS } from "../../protocol/sync-messages.ts";
+import { bucketOf, shardOf, topicKey } from "../../protocol/topic.ts";
 import { judgeEvent } from "../../protocol/validity.ts";
 import type { TestNode } from "./network.ts";
 import { network as rules, suite, TestPeer } from "./peer.ts";
@@ -23,6 +27,8 @@ export class StoredEvents {
   readonly #origins: ReadonlySet<string>;
   readonly #allowed = new Set<string>();
   #cursors: readonly Cursor[] = [];
+  /** What stands for each event that was found, in the questions of anti-entropy. */
+  readonly #symbols: Bytes[] = [];
 
   /** `origins`: the keys in hex of honest nodes, whose events all may be there. */
   constructor(node: TestNode, origins: readonly string[]) {
@@ -58,6 +64,17 @@ export class StoredEvents {
       expect(found).toEqual(wanted.slice(0, events.length).map(({ id }) => toHex(id)));
       at += events.length;
     }
+    this.#symbols.push(...names.map(({ topicKey: key, id }) => symbolOf(bucketOf(key), id)));
+  }
+
+  /** Whether another node has stored all that was found here. */
+  async areAllAt(other: TestNode): Promise<boolean> {
+    const reader = new TestPeer(other);
+    for (let at = 0; at < this.#symbols.length; at += MAX_ASKED_SYMBOLS) {
+      const body = encodeSymbols(this.#symbols.slice(at, at + MAX_ASKED_SYMBOLS));
+      if (decodeFlags(await reader.ask("/peer/v1/sync/lacking", body)).includes(true)) return false;
+    }
+    return true;
   }
 
   #checkEvent(event: WireEvent): string {
@@ -69,16 +86,18 @@ export class StoredEvents {
     return toHex(id);
   }
 
-  /** Checks every row of a node that is stopped, delivered or not. Answers how many there are. */
+  /** Checks every row of a node that is stopped, delivered or not, and that it is where it belongs. Answers how many there are. */
   checkFiles(): number {
     let count = 0;
-    for (const file of shardFiles(this.#node.folder).values()) {
+    const files = shardFiles(this.#node.folder);
+    for (const [shard, file] of files) {
       const database = new DatabaseSync(file, { readOnly: true });
       const rows = database.prepare("SELECT id, signature, block, message FROM events");
       for (const row of rows.iterate()) {
         const column = (name: string) => Uint8Array.from(row[name] as Uint8Array);
         const event = { block: column("block"), signature: column("signature"), message: column("message") };
         expect(this.#checkEvent(event)).toBe(toHex(column("id")));
+        expect(shardOf(topicKey(decodeBlock(event.block).topic, suite), files.size)).toBe(shard);
         count++;
       }
       database.close();

@@ -3,7 +3,7 @@ import { setLogSink } from "../../durable-objects/log.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { toWire } from "../../protocol/event.ts";
 import { encodePage } from "../../protocol/peer-messages.ts";
-import { CELL_BYTES } from "../../protocol/sketch.ts";
+import { CELL_BYTES, Sketch } from "../../protocol/sketch.ts";
 import {
   decodeCells,
   decodeRoots,
@@ -15,7 +15,12 @@ import {
   encodeRootsAnswer,
   encodeSlotsAnswer,
 } from "../../protocol/sync-codec.ts";
-import type { BucketClass, BucketListing, SlotsAnswer } from "../../protocol/sync-messages.ts";
+import {
+  type BucketClass,
+  type BucketListing,
+  FIRST_CELLS,
+  type SlotsAnswer,
+} from "../../protocol/sync-messages.ts";
 import { answering, comparing, jammed, type Lie, MOST_REQUESTS, Scene } from "../testing/lying-scene.ts";
 import { Pair } from "../testing/node-pair.ts";
 
@@ -286,5 +291,23 @@ describe("a peer that lies about its pages", () => {
     const report = await scene.run(all);
     expect(report).toMatchObject({ outcome: "different", sent: 6 });
     await scene.heal();
+  });
+});
+
+describe("a peer whose sketch hides what differs", () => {
+  const isHere = (n: number) => n > 2 && n % 50 !== 7;
+  const isThere = (n: number) => n % 50 !== 8;
+
+  test.each([
+    ["says that nothing does", 0],
+    ["names events that nobody made", 3],
+  ])("(%s) is compared with list by list, in the same run", async (_, madeUp) => {
+    const scene = await new Scene().give(isHere, isThere);
+    const { asOf } = await scene.pair.a.sync.state();
+    const own = Sketch.fromBytes((await scene.pair.a.sync.range(asOf)).sketch);
+    for (let n = 0; n < madeUp; n++) own.toggleSymbol(new Uint8Array(12).fill(9 + n));
+    const report = await scene.run(comparing({ cells: own.prefix(FIRST_CELLS) }));
+    expect(report).toMatchObject({ outcome: "different", received: 8, sent: 6 });
+    expect(await scene.pair.a.ids()).toEqual(await scene.pair.b.ids());
   });
 });

@@ -152,7 +152,7 @@ describe("the leaves of a bucket", () => {
 
   test("are written down for slot groups that have closed, and for a large bucket alone", () => {
     const bucket = new Bucket(new MemoryShardStore());
-    for (const slot of [0, 63, 64, 99]) bucket.add(FIRST_SLOT + slot, 1, 0);
+    for (const slot of [0, 63, 64, 99, 127]) bucket.add(FIRST_SLOT + slot, 1, 0);
     bucket.read(false, true);
     bucket.read(true, false);
     expect(saved(bucket)).toEqual([]);
@@ -164,6 +164,9 @@ describe("the leaves of a bucket", () => {
       [group, FIRST_SLOT + 64],
       [group + 1, FIRST_SLOT + 128],
     ]);
+    // As of the slot before, its last slot does not count.
+    expect(bucket.read(true, false, bucket.asOf - 1)).toEqual(bucket.expected(bucket.asOf - 1));
+    expect(bucket.expected(bucket.asOf - 1)).not.toEqual(bucket.expected());
     // A late event drops its own.
     bucket.add(FIRST_SLOT + 1, 1, 0);
     expect(saved(bucket)).toEqual([[group + 1, FIRST_SLOT + 128]]);

@@ -36,8 +36,8 @@ const event: fc.Arbitrary<RawEvent> = fc.record({
 });
 const events = fc.uniqueArray(event, { maxLength: 60, size: "max", selector: ({ n }) => n });
 const target: fc.Arbitrary<BucketClass> = fc.record({
-  bucket: fc.constantFrom(...BUCKETS, 7),
-  class: fc.constantFrom(...CLASSES),
+  bucket: fc.constantFrom(...BUCKETS, 5, 5, 7),
+  class: fc.constantFrom(...CLASSES, 7, 7),
 });
 /** As of the newest slot, and of the one before. */
 const asOfs = fc.constantFrom(AS_OF, AS_OF - 1);
@@ -150,14 +150,11 @@ describe("slots", () => {
     },
   );
 
-  /** How the asker's slots differ from those here: which it lacks, has otherwise, or has alone. */
-  const changes = fc.array(
-    fc.record({
-      slot: fc.integer({ min: AS_OF - 90, max: AS_OF + 2 }),
-      how: fc.constantFrom("lacks", "other"),
-    }),
-    { maxLength: 12 },
-  );
+  /** How the asker's slots differ from those here, one after the other; and slots that it alone has. */
+  const changes = fc.record({
+    how: fc.array(fc.constantFrom("same", "lacks", "other"), { minLength: 1, maxLength: 20 }),
+    alone: fc.array(fc.integer({ min: AS_OF - 90, max: AS_OF + 2 }), { maxLength: 5 }),
+  });
 
   bothStores(
     "that differ are listed in answers of so many ids, each going on exactly where the one before ended",
@@ -165,9 +162,12 @@ describe("slots", () => {
     (shard, at, asOf, groups, changed, limit) => {
       const own = leavesIn(shard, at, asOf).filter(({ slot }) => groups.includes(slotGroupOf(slot)));
       const theirs = new Map(own.map(({ slot, hash }) => [slot, hash]));
-      for (const { slot, how } of changed)
+      for (const [n, { slot }] of own.entries()) {
+        const how = changed.how[n % changed.how.length];
         if (how === "lacks") theirs.delete(slot);
-        else theirs.set(slot, new Uint8Array(32));
+        if (how === "other") theirs.set(slot, new Uint8Array(32));
+      }
+      for (const slot of changed.alone) theirs.set(slot, new Uint8Array(32));
       const slots = [...theirs].map(([slot, hash]) => ({ slot, hash })).sort((a, b) => a.slot - b.slot);
       const listed: string[] = [];
       const empty: number[] = [];
