@@ -27,3 +27,15 @@ test("cursors are kept by shard, and only what moved is written: in SQLite as in
       }),
     );
   }));
+
+test("when the newest own events were asked for last is 0 at first, and known over a restart", () =>
+  onStorage((storage) => {
+    for (const store of [new SqlCursorStore(storage), new MemoryCursorStore()]) {
+      expect(store.askedNewestMs()).toBe(0);
+      for (const timeMs of [5, 1_800_000_000_000]) {
+        store.saveAskedNewestMs(timeMs);
+        expect(store.askedNewestMs()).toBe(timeMs);
+      }
+    }
+    expect(new SqlCursorStore(storage).askedNewestMs()).toBe(1_800_000_000_000);
+  }));

@@ -11,6 +11,7 @@ import {
 import {
   encodeCellsAnswer,
   encodeCompareAnswer,
+  encodeFlags,
   encodeNames,
   encodeRangeAnswer,
   encodeRootsAnswer,
@@ -47,7 +48,7 @@ const NOTHING: Script = {
   "/peer/v1/sync/slots": () => encodeSlotsAnswer({ slots: [], next: null }),
   "/peer/v1/sync/range": () => encodeRangeAnswer({ events: [], next: null }),
   "/peer/v1/sync/symbols": () => encodePage({ events: [], more: false }),
-  "/peer/v1/sync/lacking": () => encodeNames([]),
+  "/peer/v1/sync/lacking": () => encodeFlags([]),
 };
 
 /** A peer with a valid key that is a program of the test's: it answers and asks what it likes. Not there until it is opened. */

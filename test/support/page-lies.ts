@@ -59,6 +59,8 @@ export const PAGE_LIES: readonly Lie[] = [
           { cursor: cursorAt(number + 1), names: madeUp(8_192), more: true, restart: false },
         ]),
     }),
+    // Eight pulls a run, and what each names.
+    mostRequests: 2 * (8 * 9 + 3),
   },
   { name: "one name 8,192 times", script: () => naming(Array(8_192).fill(madeUp(1)[0])) },
   {

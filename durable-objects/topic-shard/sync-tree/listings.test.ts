@@ -28,6 +28,7 @@ const event: fc.Arbitrary<RawEvent> = fc.record({
   bucket: fc.constantFrom(...BUCKETS),
   topic: fc.nat({ max: 2 }),
   slot: fc.oneof(
+    fc.constant(AS_OF - 3),
     fc.integer({ min: AS_OF - 8, max: AS_OF + 1 }),
     fc.integer({ min: AS_OF - 90, max: AS_OF + 1 }),
   ),
