@@ -1,13 +1,13 @@
 import * as dagCbor from "@ipld/dag-cbor";
+import { groupByShard } from "../durable-objects/topic-shard/shard-api.ts";
 import { type Bytes, toHex } from "../protocol/bytes.ts";
 import { toWire } from "../protocol/event.ts";
+import { MAX_HELD_EVENTS_PER_PEER } from "../protocol/limits.ts";
 import { encodePush, encodeWant, PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
 import { shardOf } from "../protocol/topic.ts";
-import { groupByShard } from "../durable-objects/topic-shard/shard-api.ts";
-import { MAX_HELD_EVENTS_PER_PEER } from "../protocol/limits.ts";
-import { eventsOfShard, nameOf, shardCalled } from "./invariants/stored.ts";
 import { type Forged, Forger, KEPT_TOPICS, madeUpId } from "./forgery.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
+import { eventsOfShard, nameOf, shardCalled } from "./invariants/stored.ts";
 import { lie } from "./lies.ts";
 import { mutated } from "./mutate.ts";
 import type { Attack } from "./plan.ts";
@@ -64,11 +64,20 @@ export class Attacker implements Tamper {
     this.#simulation.struck(`attack ${attack}`);
     switch (attack) {
       case "broken events":
-        return this.#push(target, this.#many(4, () => this.#forger.broken(this.#nowMs)));
+        return this.#push(
+          target,
+          this.#many(4, () => this.#forger.broken(this.#nowMs)),
+        );
       case "future events":
-        return this.#pushOwn(target, this.#many(3, () => this.#forger.event({ timeMs: this.#future() })));
+        return this.#pushOwn(
+          target,
+          this.#many(3, () => this.#forger.event({ timeMs: this.#future() })),
+        );
       case "past events":
-        return this.#pushOwn(target, this.#many(3, () => this.#past()));
+        return this.#pushOwn(
+          target,
+          this.#many(3, () => this.#past()),
+        );
       case "withheld parent":
         return this.#withheld(target);
       case "made-up parents":
@@ -111,11 +120,20 @@ export class Attacker implements Tamper {
   #keep({ topicKey, wire }: Forged): void {
     const shard = this.#node.shards[shardOf(topicKey, this.#node.shards.length)];
     if (!shard || !this.#node.isUp) return;
-    this.#node.called((platform) => shard.seenBy(platform).ingest([toWire(wire)], "self", [])).catch(() => {});
+    this.#node
+      .called((platform) => shard.seenBy(platform).ingest([toWire(wire)], "self", []))
+      .catch(() => {});
   }
 
   #future(): number {
-    const aheadMs = this.#random.pick([119_000, 121_000, 5 * MINUTE_MS, 599_000, 601_000, 72 * 60 * MINUTE_MS]);
+    const aheadMs = this.#random.pick([
+      119_000,
+      121_000,
+      5 * MINUTE_MS,
+      599_000,
+      601_000,
+      72 * 60 * MINUTE_MS,
+    ]);
     return this.#nowMs + aheadMs;
   }
 
@@ -162,7 +180,11 @@ export class Attacker implements Tamper {
       topicKey: this.#random.bytes(32),
       id: madeUpId(this.#nowMs, this.#random),
     }));
-    this.#send(target, "/peer/v1/want", encodeWant({ wanted: names, ancestors: true, have: names.slice(0, 9) }));
+    this.#send(
+      target,
+      "/peer/v1/want",
+      encodeWant({ wanted: names, ancestors: true, have: names.slice(0, 9) }),
+    );
     const asOf = Math.floor(this.#nowMs / SLOT_MS) - this.#random.below(3);
     const bodies: readonly (readonly [PeerPath, unknown])[] = [
       ["/peer/v1/sync/compare", [2 ** 32 - 1, new Uint8Array(32), new Uint8Array(32)]],
@@ -208,7 +230,8 @@ export class Attacker implements Tamper {
           (lacking) => {
             const stored = new Set(eventsOfShard(target, shard).map(nameOf));
             const held = names.filter((name) => !stored.has(nameOf(name))).length - lacking.length;
-            if (held > most) this.#simulation.violated("7 bounded", `${target.name} holds ${held} events of a peer`);
+            if (held > most)
+              this.#simulation.violated("7 bounded", `${target.name} holds ${held} events of a peer`);
           },
           () => {},
         );
@@ -219,7 +242,10 @@ export class Attacker implements Tamper {
   #repeated(target: SimNode): void {
     const event = this.#forger.event({ timeMs: this.#nowMs });
     const others = this.#many(2, () => this.#forger.broken(this.#nowMs));
-    this.#pushOwn(target, this.#random.shuffled([event, event, event, ...others]).filter((each) => this.#isNamed(each)));
+    this.#pushOwn(
+      target,
+      this.#random.shuffled([event, event, event, ...others]).filter((each) => this.#isNamed(each)),
+    );
   }
 
   #isNamed({ id }: Forged): boolean {

@@ -14,8 +14,7 @@ export interface Patch {
 
 /** @throws Error when the text to replace does not stand in the source exactly once. */
 export function applyPatch(source: string, { file, find, replace }: Patch): string {
-  const found =
-    typeof find === "string" ? source.split(find).length - 1 : [...source.matchAll(find)].length;
+  const found = typeof find === "string" ? source.split(find).length - 1 : [...source.matchAll(find)].length;
   if (found !== 1) throw new Error(`${file}: ${String(find)} stands there ${found} times, not once`);
   return typeof find === "string" ? source.replace(find, () => replace) : source.replace(find, replace);
 }

@@ -51,7 +51,9 @@ export class Clients {
     if (!node.isUp) return;
     const envelope = envelopeOf(step, this.#suite);
     const shard = shardOf(envelope.topicKey, node.shards.length);
-    const answer = node.called((platform) => node.shards[shard]?.seenBy(platform).publish([envelope]) ?? refuse());
+    const answer = node.called(
+      (platform) => node.shards[shard]?.seenBy(platform).publish([envelope]) ?? refuse(),
+    );
     answer.then(
       ([receipt]) => {
         if (!receipt) return;

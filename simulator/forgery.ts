@@ -1,7 +1,7 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { type Bytes, compareBytes, concatBytes, uint64Bytes, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
-import { encodeBlock, type EventFields, signedBytes, type WireEvent } from "../protocol/event.ts";
+import { type EventFields, encodeBlock, signedBytes, type WireEvent } from "../protocol/event.ts";
 import { eventId } from "../protocol/event-id.ts";
 import type { Network } from "../protocol/genesis.ts";
 import { EPHEMERAL_TOPICS, GENESIS_MS, TOPICS } from "./genesis.ts";
@@ -45,7 +45,13 @@ export class Forger {
   }
 
   /** All rules hold but, perhaps, those of time. */
-  event({ timeMs, links = [], topic = this.#random.pick(KEPT_TOPICS), counter = 0, words }: ForgeInput): Forged {
+  event({
+    timeMs,
+    links = [],
+    topic = this.#random.pick(KEPT_TOPICS),
+    counter = 0,
+    words,
+  }: ForgeInput): Forged {
     const message = utf8(words ?? `forged ${this.#random.next()}`);
     return this.#signed(this.#fields(topic, message, seqAt(timeMs, counter), links), message);
   }
@@ -82,14 +88,18 @@ export class Forger {
     const link = madeUpId(timeMs - 5, random);
     const breaches: readonly (() => Forged)[] = [
       () => ({ ...good, wire: { ...good.wire, signature: random.bytes(64) } }),
-      () => ({ ...good, wire: { ...good.wire, message: utf8(`forgot ${message.length}`).slice(0, message.length) } }),
+      () => ({
+        ...good,
+        wire: { ...good.wire, message: utf8(`forgot ${message.length}`).slice(0, message.length) },
+      }),
       () => ({ ...good, wire: { ...good.wire, message: concatBytes(message, utf8("!")) } }),
       () => ({ ...good, wire: { ...good.wire, block: flipped(good.wire.block, random) } }),
       () => this.#signed(fields, message, notCanonical(fields)),
       () => this.#signed(fields, message, random.bytes(random.between(0, 300))),
       () => again({ links: [madeUpId(timeMs + 1, random)] }),
       () => again({ links: [concatBytes(uint64Bytes(fields.seq), random.bytes(32))] }),
-      () => again({ links: Array.from({ length: 17 }, () => madeUpId(timeMs - 5, random)).sort(compareBytes) }),
+      () =>
+        again({ links: Array.from({ length: 17 }, () => madeUpId(timeMs - 5, random)).sort(compareBytes) }),
       () => again({ links: [link, link] }),
       () => again({ links: [madeUpId(timeMs - 4, random), madeUpId(timeMs - 5, random)] }),
       () => again({ class: random.pick([0, 1, 2, 7, 9].filter((id) => id !== fields.class)) }),
@@ -117,7 +127,8 @@ function notCanonical(fields: EventFields): Bytes {
   const block = encodeBlock(fields);
   const value = dagCbor.decode<Record<string, unknown>>(block);
   const head = utf8("topic");
-  const at = block.findIndex((_, i) => compareBytes(block.subarray(i, i + head.length), head) === 0) + head.length;
+  const at =
+    block.findIndex((_, i) => compareBytes(block.subarray(i, i + head.length), head) === 0) + head.length;
   const length = (block[at] as number) & 31;
   if (typeof value.topic !== "string" || length >= 24) return block.slice(1);
   return concatBytes(block.subarray(0, at), Uint8Array.of(0x78, length), block.subarray(at + 1));

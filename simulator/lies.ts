@@ -89,7 +89,10 @@ const OF_PATH: Readonly<Partial<Record<PeerPath, readonly Lie[]>>> = {
     (_, question) => cbor([[], dagCbor.decode<unknown[]>(question)[2]]),
     ({ random }) => cbor([[[random.below(4_096), 1, 1, random.bytes(36)]], null]),
     ({ random, nowMs }) =>
-      cbor([[[random.below(4_096), 7, 0, [[random.bytes(32), madeUpId(nowMs - 1e7, random)]]]], [4_095, 255]]),
+      cbor([
+        [[random.below(4_096), 7, 0, [[random.bytes(32), madeUpId(nowMs - 1e7, random)]]]],
+        [4_095, 255],
+      ]),
   ],
   "/peer/v1/sync/slots": [() => cbor([[], null]), () => cbor([[], [0, [0, null]]])],
   "/peer/v1/sync/range": [

@@ -12,7 +12,7 @@ export interface PlanOptions {
   /** Hostile ones among them. */
   readonly hostile?: number;
   readonly hasRealSignatures?: boolean;
-  /** Whether files may be restored to an older state. */
+  /** Whether files may be restored to an older state; they may by default. */
   readonly mayRollBack?: boolean;
 }
 
@@ -52,11 +52,12 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     hasSmallLimits: !isBig && random.chance(65),
     hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
     ways,
+    hasPairs: random.chance(50),
     hasScrubs: seed % 10 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
     nodes,
-    busy: phases.map(({ fromMs, toMs }) => [fromMs, toMs + 2 * MINUTE_MS]),
+    busy: phases.map(({ fromMs, toMs }) => [fromMs, toMs + MINUTE_MS]),
     endMs: last.toMs + random.below(5 * MINUTE_MS),
     steps: steps.sort((a, b) => a.atMs - b.atMs),
   };
@@ -69,10 +70,10 @@ const makeWays = (random: Random, { hostile }: PlanOptions): Ways =>
 function makePhases(random: Random, startMs: number): Phase[] {
   const phases: Phase[] = [];
   let atMs = 0;
-  const count = random.between(2, 4);
+  const count = random.pick([2, 2, 3, 3, 4]);
   for (let i = 0; i < count; i++) {
     const fromMs = random.chance(50) ? atMs : nearBoundary(random, startMs, atMs);
-    const toMs = fromMs + random.between(1, 6) * MINUTE_MS;
+    const toMs = fromMs + random.between(1, 4) * MINUTE_MS;
     phases.push({ fromMs, toMs });
     const kind = random.below(10);
     if (kind < 2) atMs = toMs;
@@ -90,7 +91,7 @@ function nearBoundary(random: Random, startMs: number, atMs: number): number {
 }
 
 function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: PlanOptions): Plan["nodes"] {
-  const count = asked ?? random.pick([2, 2, 3, 3, 3, 4, 5]);
+  const count = asked ?? random.pick([2, 2, 2, 3, 3, 3, 3, 4, 5]);
   const hostile = Math.min(count - 1, hostileAsked ?? (random.chance(25) ? random.between(1, count - 1) : 0));
   const isChain = count > 2 && hostile === 0 && random.chance(20);
   return Array.from({ length: count }, (_, index) => {
@@ -120,7 +121,7 @@ const within = (random: Random, { fromMs, toMs }: Phase): number => random.betwe
 function makePublishes(random: Random, phases: readonly Phase[], honest: readonly number[]): Step[] {
   const steps: Step[] = [];
   const topics = random.shuffled([...TOPICS.keys()]).slice(0, random.between(3, 8));
-  const count = random.between(25, 75);
+  const count = random.between(18, 54);
   const isBig = random.chance(8);
   for (let i = 0; i < count; i++) {
     const phase = random.pick(phases);
@@ -149,7 +150,13 @@ function makeReaders(random: Random, phases: readonly Phase[], honest: readonly 
   const steps: Step[] = [];
   const all = [...TOPICS.keys()];
   for (const node of honest) {
-    steps.push({ kind: "subscribe", atMs: random.below(5 * SECOND_MS), node, topics: all, isSlow: random.chance(40) });
+    steps.push({
+      kind: "subscribe",
+      atMs: random.below(5 * SECOND_MS),
+      node,
+      topics: all,
+      isSlow: random.chance(40),
+    });
     if (random.chance(40))
       steps.push({
         kind: "subscribe",
@@ -198,7 +205,7 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways 
   const part = () => random.pick([`shard-${random.below(shards)}`, `shard-${random.below(shards)}`, "sync"]);
   const isLong = random.chance(20);
   const someMs = isLong ? random.between(1, 60) * MINUTE_MS : random.between(1, 90) * SECOND_MS;
-  switch (random.below(options.mayRollBack ? 12 : 11)) {
+  switch (random.below(options.mayRollBack === false ? 11 : 12)) {
     case 0:
     case 1:
       return { kind: "cut", atMs, from: node, to: other, both: random.chance(50), forMs: someMs };
@@ -212,7 +219,7 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways 
       return { kind: "crash", atMs, node, downMs: someMs, point, passing: random.below(12) };
     }
     case 7:
-      return { kind: "crashPart", atMs, node, part: random.chance(30) ? "hub-0" : part() };
+      return makePartCrash(random, { atMs, node, part: part() });
     case 8:
       return { kind: "writeFails", atMs, node, part: part(), count: random.between(1, 6) };
     case 9:
@@ -220,12 +227,23 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways 
     case 10:
       return { kind: "sync", atMs, node, peer: other };
     default:
-      return { kind: "rollback", atMs, node, agoMs: random.between(1, 900) * SECOND_MS, downMs: someMs };
+      // Mostly by less than a busy stretch, so that what comes after takes the places of what was lost.
+      return { kind: "rollback", atMs, node, agoMs: random.between(1, 120) * SECOND_MS, downMs: someMs };
   }
+}
+
+/** One object of a node ends by itself: a hub with its connections, or without; others most often at a storage step. */
+function makePartCrash(random: Random, common: { atMs: number; node: number; part: string }): Step {
+  const { atMs, node } = common;
+  if (random.chance(15)) return { kind: "hibernate", atMs, node };
+  if (random.chance(15)) return { kind: "crashPart", atMs, node, part: "hub-0", point: null, passing: 0 };
+  const point = random.chance(70) ? random.pick(CRASH_POINTS) : null;
+  return { kind: "crashPart", ...common, point, passing: random.below(8) };
 }
 
 /** Mostly within a minute; now and then so far ahead that peers hold or drop what the node issues. */
 function makeOffset(random: Random, ways: Ways): number {
-  if (ways === "only pulls" || random.chance(80)) return random.between(-MAX_USUAL_OFFSET_MS, MAX_USUAL_OFFSET_MS);
+  if (ways === "only pulls" || random.chance(80))
+    return random.between(-MAX_USUAL_OFFSET_MS, MAX_USUAL_OFFSET_MS);
   return random.between(-9 * MINUTE_MS, 9 * MINUTE_MS);
 }

@@ -31,7 +31,7 @@ export async function judge(mutant: Mutant, seeds: number): Promise<Verdict> {
   let caught: RunResult | undefined;
   let count = 0;
   try {
-    const jobs = Array.from({ length: seeds }, (_, i) => ({ seed: 1 + i, options: { mayRollBack: true } }));
+    const jobs = Array.from({ length: seeds }, (_, i) => ({ seed: 1 + i, options: {} }));
     await pool.runAll(jobs, (result) => {
       count++;
       if (result.failure && (!caught || result.seed < caught.seed)) caught = result;
@@ -73,7 +73,8 @@ export async function runMutants({ seeds, only }: MutantOptions): Promise<boolea
 
 function seedCount(text: string): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("A whole number from 1 on is needed.");
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError("A whole number from 1 on is needed.");
   return value;
 }
 

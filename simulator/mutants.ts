@@ -60,7 +60,13 @@ const VALIDITY_MUTANTS: readonly Mutant[] = [
     "value.length > MAX_LINKS)",
     "value.length > MAX_LINKS + 1)",
   ),
-  of("validity", VALIDITY, "class-of-longer-life", "fields.class !== retention.id", "fields.class < retention.id"),
+  of(
+    "validity",
+    VALIDITY,
+    "class-of-longer-life",
+    "fields.class !== retention.id",
+    "fields.class < retention.id",
+  ),
   of(
     "validity",
     VALIDITY,
@@ -306,7 +312,13 @@ const PAGING_MUTANTS: readonly Mutant[] = [
     "      return { events, more: true };",
     "      return { events, more: want.ancestors };",
   ),
-  of("paging", BODIES, "settled-one-too-many", "  return at + 1;", "  return Math.min(at + 2, wanted.length);"),
+  of(
+    "paging",
+    BODIES,
+    "settled-one-too-many",
+    "  return at + 1;",
+    "  return Math.min(at + 2, wanted.length);",
+  ),
   of(
     "paging",
     "workers/peer-api/merge-shares.ts",
@@ -318,13 +330,19 @@ const PAGING_MUTANTS: readonly Mutant[] = [
     "paging",
     LISTINGS,
     "range-page-skips-one",
-    "        place = { topicKey: event.topicKey, id: event.id };\n      }\n      if (rows.length === 0)",
-    "        place = { topicKey: event.topicKey, id: rows.at(-1)?.id ?? event.id };\n      }\n      if (rows.length === 0)",
+    "if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };",
+    "if (page.length > 0 && isFull) return { events: page.map(toWire), next: event };",
   ),
 ];
 
 const HOLDING_MUTANTS: readonly Mutant[] = [
-  of("holding and limits", HELD, "one-more-is-held", "count.events >= this.#maxEvents", "count.events > this.#maxEvents"),
+  of(
+    "holding and limits",
+    HELD,
+    "one-more-is-held",
+    "count.events >= this.#maxEvents",
+    "count.events > this.#maxEvents",
+  ),
   of(
     "holding and limits",
     INTAKE,

@@ -24,11 +24,17 @@ import type { Disk } from "./disk.ts";
 import { GuardedStore, type StorageGuard, type Write } from "./guarded-store.ts";
 import { type Life, never } from "./life.ts";
 import type { Random } from "./random.ts";
-import { SimHub } from "./sim-hub.ts";
+import { type Listener, SimHub } from "./sim-hub.ts";
 import type { NodeSettings, NodeWorld } from "./sim-node.ts";
 import type { Opened, SimObject } from "./sim-object.ts";
 import { type LinkState, type NodeStateState, type ShardState, shardStorage } from "./states.ts";
-import { CONDUCT_METHODS, CURSOR_METHODS, EVIDENCE_METHODS, HISTORY_METHODS, SYNC_METHODS } from "./store-methods.ts";
+import {
+  CONDUCT_METHODS,
+  CURSOR_METHODS,
+  EVIDENCE_METHODS,
+  HISTORY_METHODS,
+  SYNC_METHODS,
+} from "./store-methods.ts";
 
 export type ShardObject = ShardApi & { wake(): Promise<void> };
 export type StateApi = ConductApi & EvidenceApi;
@@ -44,6 +50,7 @@ export interface NodeObjects {
   readonly sync: SimObject<SyncApi>;
   readonly state: SimObject<StateApi>;
   readonly hub: SimObject<SimHub>;
+  readonly sockets: Set<Listener>;
   link(url: string): SimObject<LinkApi>;
 }
 
@@ -88,7 +95,12 @@ function conductOf(parts: OpenParts, caller: Caller): ConductPort {
   };
 }
 
-export function openShard(parts: OpenParts, shard: number, disk: Disk<ShardState>, life: Life): Opened<ShardObject> {
+export function openShard(
+  parts: OpenParts,
+  shard: number,
+  disk: Disk<ShardState>,
+  life: Life,
+): Opened<ShardObject> {
   const { settings, world, objects } = parts;
   const guard = parts.guard(life, (writes) => world.committed(settings.index, shard, writes));
   const { store, names, setAlarm } = shardStorage(disk, guard);
@@ -179,7 +191,13 @@ export function openState(parts: OpenParts, disk: Disk<NodeStateState>, life: Li
 export function openHub(parts: OpenParts, life: Life): Opened<SimHub> {
   const { shardCount } = parts.settings.config;
   const shards = shardsSeenBy(parts, { life, object: undefined });
-  return { api: new SimHub(shards, parts.random.fork("hub"), (key) => shardOf(key, shardCount)) };
+  const api = new SimHub({
+    shards,
+    random: parts.random.fork("hub"),
+    sockets: parts.objects.sockets,
+    shardOf: (topicKey) => shardOf(topicKey, shardCount),
+  });
+  return { api };
 }
 
 export function openWorker(parts: OpenParts, life: Life): Opened<WorkerApi> {

@@ -35,15 +35,37 @@ export const ATTACKS = [
 export type Attack = (typeof ATTACKS)[number];
 
 const stepSchema = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("publish"), atMs: ms, node, topic, ts: z.int(), text: z.int(), bytes: z.int() }),
+  z.strictObject({
+    kind: z.literal("publish"),
+    atMs: ms,
+    node,
+    topic,
+    ts: z.int(),
+    text: z.int(),
+    bytes: z.int(),
+  }),
   z.strictObject({ kind: z.literal("cut"), atMs: ms, from: node, to: node, both: z.boolean(), forMs: ms }),
   z.strictObject({ kind: z.literal("weather"), atMs: ms, weather, forMs: ms }),
   z.strictObject({ kind: z.literal("crash"), atMs: ms, node, downMs: ms, point, passing: z.int().min(0) }),
-  z.strictObject({ kind: z.literal("crashPart"), atMs: ms, node, part: z.string() }),
+  z.strictObject({
+    kind: z.literal("crashPart"),
+    atMs: ms,
+    node,
+    part: z.string(),
+    point,
+    passing: z.int().min(0),
+  }),
+  z.strictObject({ kind: z.literal("hibernate"), atMs: ms, node }),
   z.strictObject({ kind: z.literal("writeFails"), atMs: ms, node, part: z.string(), count: z.int().min(1) }),
   z.strictObject({ kind: z.literal("clock"), atMs: ms, node, offsetMs: z.int() }),
   z.strictObject({ kind: z.literal("rollback"), atMs: ms, node, agoMs: ms, downMs: ms }),
-  z.strictObject({ kind: z.literal("subscribe"), atMs: ms, node, topics: z.array(topic), isSlow: z.boolean() }),
+  z.strictObject({
+    kind: z.literal("subscribe"),
+    atMs: ms,
+    node,
+    topics: z.array(topic),
+    isSlow: z.boolean(),
+  }),
   z.strictObject({ kind: z.literal("read"), atMs: ms, node, topic }),
   z.strictObject({ kind: z.literal("sync"), atMs: ms, node, peer: node }),
   z.strictObject({ kind: z.literal("attack"), atMs: ms, node, to: node, attack: z.enum(ATTACKS) }),
@@ -60,6 +82,8 @@ export const planSchema = z.strictObject({
   /** Whether lists, pages and counts end early, so that few events fill them. */
   hasSmallLimits: z.boolean(),
   hasRealSignatures: z.boolean(),
+  /** Whether at the end pairs of nodes are looked at one after the other, while all else rests. */
+  hasPairs: z.boolean(),
   /** Whether the shards are scrubbed by the crons and at the end. */
   hasScrubs: z.boolean(),
   ways: z.enum(WAYS),

@@ -47,7 +47,10 @@ class Runner {
         if (isBroken) void this.stop();
         resolve(result);
       };
-      const timer = setTimeout(() => end(lostRun(job, `no end within ${HANG_MS} ms of real time`), true), HANG_MS);
+      const timer = setTimeout(
+        () => end(lostRun(job, `no end within ${HANG_MS} ms of real time`), true),
+        HANG_MS,
+      );
       const onMessage = (answer: Answer) => {
         if ("result" in answer) end(answer.result, false, answer.lines);
         else end(lostRun(job, answer.error), false);
@@ -98,7 +101,10 @@ export class Pool {
   }
 
   /** Runs jobs, and tells of each as it ends, in no order. Begins no more once `done` answers true. */
-  async runAll(jobs: Iterable<Job>, done: (result: RunResult, job: Job) => boolean | undefined): Promise<void> {
+  async runAll(
+    jobs: Iterable<Job>,
+    done: (result: RunResult, job: Job) => boolean | undefined,
+  ): Promise<void> {
     const left = jobs[Symbol.iterator]();
     let isOver = false;
     const work = async (runner: Runner) => {

@@ -144,5 +144,4 @@ export class Scheduler {
   }
 }
 
-const isBefore = (a: Entry, b: Entry): boolean =>
-  a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+const isBefore = (a: Entry, b: Entry): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);

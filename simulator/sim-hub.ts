@@ -76,34 +76,62 @@ class SimConnection implements Connection {
   }
 }
 
+export interface HubParts {
+  readonly shards: Shards;
+  readonly random: Random;
+  /** The connections that the platform keeps open. */
+  readonly sockets: Set<Listener>;
+  shardOf(topicKey: Uint8Array): number;
+}
+
 /** Where the subscriptions of a simulated node end: the production rules of who gets what, without sockets. */
 export class SimHub {
-  readonly #shards: Shards;
-  readonly #random: Random;
-  readonly #shardOf: (topicKey: Uint8Array) => number;
+  readonly #parts: HubParts;
   readonly #subscriptions = new Subscriptions((connection) => {
     this.#catchUpAll(connection).catch(() => connection.restart());
   });
   readonly #catchingUp = new Set<Connection>();
 
-  constructor(shards: Shards, random: Random, shardOf: (topicKey: Uint8Array) => number) {
-    this.#shards = shards;
-    this.#random = random;
-    this.#shardOf = shardOf;
+  /** Takes up the connections that outlived the hub's last life. */
+  constructor(parts: HubParts) {
+    this.#parts = parts;
+    for (const listener of parts.sockets) this.#wake(listener);
+  }
+
+  #wake(listener: Listener): void {
+    const { places } = listener.subscription;
+    const connection = this.#connect(listener);
+    this.#subscriptions.add(connection, this.#shards);
+    for (const shard of this.#shards) {
+      const place = places.get(shard);
+      connection.follows.set(shard, { position: place?.position ?? 0, isLive: true });
+      if (place) this.#subscriptions.recall(shard, place.generation, place.position);
+    }
+  }
+
+  get #shards(): number[] {
+    return Array.from({ length: this.#parts.shards.count }, (_, shard) => shard);
+  }
+
+  #connect(listener: Listener): SimConnection {
+    const { random, shardOf, sockets } = this.#parts;
+    return new SimConnection(listener, random, {
+      shardOf,
+      closed: (each) => {
+        sockets.delete(each.listener);
+        this.#subscriptions.remove(each);
+      },
+    });
   }
 
   /** Attaches a subscription at its places, or at the ends of the shards where it has none. */
   async subscribe(listener: Listener): Promise<null> {
-    const connection = new SimConnection(listener, this.#random, {
-      shardOf: this.#shardOf,
-      closed: (each) => this.#subscriptions.remove(each),
-    });
+    const connection = this.#connect(listener);
     const { places, began } = listener.subscription;
-    const shards = Array.from({ length: this.#shards.count }, (_, shard) => shard);
-    this.#subscriptions.add(connection, shards);
+    this.#subscriptions.add(connection, this.#shards);
     try {
-      for (const shard of shards) {
-        const { generation, position } = await this.#shards.at(shard).attachHub("hub-0");
+      for (const shard of this.#shards) {
+        const { generation, position } = await this.#parts.shards.at(shard).attachHub("hub-0");
         this.#subscriptions.attached(shard, generation, position);
         const place = places.get(shard);
         if (place && !equalBytes(place.generation, generation)) {
@@ -120,6 +148,7 @@ export class SimHub {
       this.#subscriptions.remove(connection);
       throw error;
     }
+    this.#parts.sockets.add(listener);
     void this.#catchUpAll(connection).catch(() => connection.restart());
     return null;
   }
@@ -167,7 +196,7 @@ export class SimHub {
         follow.isLive = true;
         return;
       }
-      const answer = await this.#shards.at(shard).deliveredAfter(follow.position, connection.topicKeys);
+      const answer = await this.#parts.shards.at(shard).deliveredAfter(follow.position, connection.topicKeys);
       if (answer.isTooFar || !equalBytes(answer.generation, place.generation))
         throw unavailable("subscription_over", "the subscription begins anew");
       follow.position = Math.max(follow.position, answer.position);

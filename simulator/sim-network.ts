@@ -1,10 +1,10 @@
 import * as dagCbor from "@ipld/dag-cbor";
-import { PennypostError, unavailable } from "../protocol/errors.ts";
 import type { Bytes } from "../protocol/bytes.ts";
+import { PennypostError, unavailable } from "../protocol/errors.ts";
 import { MAX_PEER_BODY_BYTES } from "../protocol/limits.ts";
 import { decodePushAnswer, type PeerPath } from "../protocol/peer-messages.ts";
-import type { Ways } from "./plan.ts";
 import { isOfDeadLife } from "./life.ts";
+import type { Ways } from "./plan.ts";
 import { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -44,7 +44,13 @@ interface NetworkParts {
 }
 
 /** What an honest node never says to another: bodies that break a rule. */
-const BODY_ERRORS = ["peer_body_invalid", "cbor_malformed", "cbor_too_large", "body_too_large", "class_unknown"];
+const BODY_ERRORS = [
+  "peer_body_invalid",
+  "cbor_malformed",
+  "cbor_too_large",
+  "body_too_large",
+  "class_unknown",
+];
 const cbor = (value: unknown): Bytes => new Uint8Array(dagCbor.encode(value));
 
 /** The answers of ways that do not work: nothing new, nothing to compare. */
@@ -133,7 +139,9 @@ export class SimNetwork {
             }),
           (error: PennypostError) =>
             this.#carry(to, from, `error ${path} ${error.code}`, new Uint8Array(), () =>
-              fail(unavailable("peer_refused", `${url} answered ${error.httpStatus}`, { url, why: error.code })),
+              fail(
+                unavailable("peer_refused", `${url} answered ${error.httpStatus}`, { url, why: error.code }),
+              ),
             ),
         );
       });

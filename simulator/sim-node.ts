@@ -25,7 +25,7 @@ import {
 import type { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { SimAlarm } from "./sim-alarm.ts";
-import type { SimHub } from "./sim-hub.ts";
+import type { Listener, SimHub } from "./sim-hub.ts";
 import { type Opened, SimObject, type Surroundings } from "./sim-object.ts";
 import { LinkState, NodeStateState, ShardState } from "./states.ts";
 import { StorageFaults } from "./storage-faults.ts";
@@ -66,6 +66,8 @@ export class SimNode implements NodeObjects {
   readonly state: SimObject<StateApi>;
   readonly links = new Map<string, SimObject<LinkApi>>();
   readonly hub: SimObject<SimHub>;
+  /** The open connections of clients. */
+  readonly sockets = new Set<Listener>();
   readonly worker: SimObject<WorkerApi>;
   readonly #alarms: readonly SimAlarm[];
   readonly #random: Random;
@@ -88,7 +90,8 @@ export class SimNode implements NodeObjects {
       isUp: () => this.#isUp,
       epoch: () => this.#epoch,
       faulted: (where, error) => {
-        if (!String(error).includes("(injected)")) world.violated("no fault", `${this.name} ${where}: ${error}`);
+        if (!String(error).includes("(injected)"))
+          world.violated("no fault", `${this.name} ${where}: ${error}`);
       },
     };
     const numbers = Array.from({ length: settings.config.shardCount }, (_, shard) => shard);
@@ -186,6 +189,7 @@ export class SimNode implements NodeObjects {
     if (!this.#isUp) return;
     this.#isUp = false;
     this.#epoch++;
+    this.sockets.clear();
     for (const alarm of this.#alarms) alarm.stop();
     for (const object of this.#objects) this.#crashed(object.crash());
   }
@@ -194,10 +198,11 @@ export class SimNode implements NodeObjects {
     if (lost > 0) this.world.struck("commits lost");
   }
 
-  /** Ends the life of one object; the next call begins another. */
-  crashObject(name: string): void {
+  /** Ends the life of one object; the next call begins another. The platform keeps the sockets of a hub that hibernates. */
+  crashObject(name: string, keepsSockets = false): void {
     const object = this.#objects.find((each) => each.name === `${this.name}/${name}`);
     if (!object?.life) return;
+    if (object === this.hub && !keepsSockets) this.sockets.clear();
     this.#crashed(object.crash());
     const alarm = this.#alarms[this.shards.findIndex((each) => each === object)];
     alarm?.stop();
@@ -263,7 +268,8 @@ export class SimNode implements NodeObjects {
         disk.state.setAlarm(null);
         disk.commit([{ apply: (state) => state.setAlarm(null) }]);
       },
-      ring: () => this.called((platform) => (this.shards[shard] as SimObject<ShardObject>).seenBy(platform).wake()),
+      ring: () =>
+        this.called((platform) => (this.shards[shard] as SimObject<ShardObject>).seenBy(platform).wake()),
     });
   }
 

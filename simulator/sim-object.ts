@@ -28,9 +28,11 @@ interface Running<T> {
   readonly started: Promise<void> | undefined;
 }
 
-/** Most calls inside a node take no time that counts. */
+/** Most calls inside a node take no time that counts, and some take long: one overtakes another. */
 const SLOW_CALL_PERCENT = 10;
 const MAX_CALL_MS = 15;
+const STUCK_CALL_PERCENT = 0.5;
+const MAX_STUCK_CALL_MS = 400;
 
 /** These wait by themselves until what they answer is durable; all else waits at the object's output gate, as on the platform. */
 const UNGATED = new Set(["publish", "ingest", "handOver", "wake"]);
@@ -43,12 +45,7 @@ export class SimObject<T extends object> {
   readonly #open: (life: Life) => Opened<T>;
   #running: Running<T> | undefined;
 
-  constructor(
-    name: string,
-    around: Surroundings,
-    open: (life: Life) => Opened<T>,
-    disk?: Disk<unknown>,
-  ) {
+  constructor(name: string, around: Surroundings, open: (life: Life) => Opened<T>, disk?: Disk<unknown>) {
     this.name = name;
     this.#around = around;
     this.#open = open;
@@ -128,6 +125,7 @@ export class SimObject<T extends object> {
 
   #wayMs(): number {
     const { random } = this.#around;
+    if (random.chance(STUCK_CALL_PERCENT)) return random.between(1, MAX_STUCK_CALL_MS);
     return random.chance(SLOW_CALL_PERCENT) ? random.between(1, MAX_CALL_MS) : 0;
   }
 

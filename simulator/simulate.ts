@@ -17,7 +17,7 @@ export interface SimulateOptions {
   readonly nodes?: number;
   readonly hostile?: number;
   readonly realSignatures?: boolean;
-  readonly rollback?: boolean;
+  readonly rollback: boolean;
   readonly trace?: boolean;
   readonly shrink: boolean;
   readonly replay?: string;
@@ -37,7 +37,9 @@ function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER) {
   return (text: string): number => {
     const value = Number(text);
     if (text.trim() === "" || !Number.isSafeInteger(value) || value < least || value > most)
-      throw new InvalidArgumentError(`A whole number from ${least} on${most < 1e9 ? ` to ${most}` : ""} is needed.`);
+      throw new InvalidArgumentError(
+        `A whole number from ${least} on${most < 1e9 ? ` to ${most}` : ""} is needed.`,
+      );
     return value;
   };
 }
@@ -46,7 +48,7 @@ const planOptions = ({ nodes, hostile, realSignatures, rollback }: SimulateOptio
   ...(nodes === undefined ? {} : { nodes }),
   ...(hostile === undefined ? {} : { hostile }),
   ...(realSignatures ? { hasRealSignatures: true } : {}),
-  ...(rollback ? { mayRollBack: true } : {}),
+  mayRollBack: rollback,
 });
 
 /** Runs the seeds, and answers whether all held. */
@@ -67,7 +69,8 @@ async function simulateSeeds(pool: Pool, options: SimulateOptions): Promise<bool
     return undefined;
   });
   failed.sort((a, b) => a.seed - b.seed);
-  for (const result of options.shrink ? failed.slice(0, MAX_SHRUNK) : []) await showShortest(pool, makePlan(result.seed, asked), result);
+  for (const result of options.shrink ? failed.slice(0, MAX_SHRUNK) : [])
+    await showShortest(pool, makePlan(result.seed, asked), result);
   for (const line of tally.lines()) print(line);
   print(tally.line());
   return failed.length === 0;
@@ -82,7 +85,9 @@ async function showShortest(pool: Pool, plan: Plan, result: RunResult): Promise<
   await writeFile(file, `${JSON.stringify(shortest.plan, null, 1)}\n`);
   const { failure, digest } = shortest.result;
   print(`seed ${plan.seed} fails: ${failure?.invariant}: ${failure?.what}`);
-  print(`the shortest plan found in ${shortest.tries} tries has ${shortest.plan.steps.length} steps; trace ${digest}`);
+  print(
+    `the shortest plan found in ${shortest.tries} tries has ${shortest.plan.steps.length} steps; trace ${digest}`,
+  );
   print(`nodes ${JSON.stringify(shortest.plan.nodes)}`);
   for (const step of shortest.plan.steps) print(stepText(step));
   print(`again: npm run simulate -- --replay ${file}`);
@@ -101,7 +106,9 @@ export async function simulate(options: SimulateOptions): Promise<boolean> {
   const pool = await Pool.open();
   pool.trace = print;
   try {
-    return options.replay ? await replay(pool, options.replay, options.trace ?? false) : await simulateSeeds(pool, options);
+    return options.replay
+      ? await replay(pool, options.replay, options.trace ?? false)
+      : await simulateSeeds(pool, options);
   } finally {
     await pool.close();
   }
@@ -109,13 +116,15 @@ export async function simulate(options: SimulateOptions): Promise<boolean> {
 
 export function makeProgram(action: (options: SimulateOptions) => Promise<boolean>): Command {
   return new Command("simulate")
-    .description("Run networks of production nodes in virtual time, with faults, and check what must always hold.")
+    .description(
+      "Run networks of production nodes in virtual time, with faults, and check what must always hold.",
+    )
     .option("--seeds <count>", "networks to simulate", wholeNumber(1), DEFAULT_SEEDS)
     .option("--from <seed>", "the first seed", wholeNumber(0), 1)
     .option("--nodes <count>", "nodes of each network (default: 2 to 5, by seed)", wholeNumber(2, MAX_NODES))
     .option("--hostile <count>", "hostile nodes among them (default: by seed)", wholeNumber(0, MAX_NODES - 1))
     .option("--real-signatures", "Ed25519 in all seeds, not in some")
-    .option("--rollback", "let files be restored to an older state, too")
+    .option("--no-rollback", "restore no files to an older state")
     .option("--no-shrink", "do not look for the shortest plans that fail")
     .option("--trace", "print all that happens")
     .option("--replay <file>", "run a saved plan")

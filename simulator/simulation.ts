@@ -20,7 +20,7 @@ import { Trace } from "./trace.ts";
 const MAX_STEPS = 3_000_000;
 const MINUTE_MS = 60_000;
 /** Between the rounds of quiet times: now and then, so that a day costs little. */
-const QUIET_CRON_MS = 13 * MINUTE_MS;
+const QUIET_CRON_MS = 23 * MINUTE_MS;
 
 export interface Failure {
   readonly invariant: string;
@@ -95,7 +95,14 @@ export class Simulation implements NodeWorld {
       shardCount: shards,
       peers: addresses,
     };
-    const settings = { index, url: urlOf(index), config, offsetMs, smallBucketEvents, hasScrubs: this.plan.hasScrubs };
+    const settings = {
+      index,
+      url: urlOf(index),
+      config,
+      offsetMs,
+      smallBucketEvents,
+      hasScrubs: this.plan.hasScrubs,
+    };
     return new SimNode(settings, this, new Random(`${seed} node ${index}`));
   }
 

@@ -2,6 +2,7 @@ import type { Timer } from "../durable-objects/clock.ts";
 import type { Plan, Step, StepOf } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Simulation } from "./simulation.ts";
+import type { CrashPoint, Trap } from "./storage-faults.ts";
 
 /** A trap that nothing has sprung by then is a crash like any other. */
 const TRAP_MS = 30_000;
@@ -82,11 +83,10 @@ export class Steps {
       case "crash":
         return this.#crash(node, step);
       case "crashPart":
-        if (!node.isUp) return;
-        node.crashObject(`${step.part}`);
-        if (step.part === "hub-0") clients.reconnect(node);
-        this.#simulation.struck("crash of a part");
-        return;
+        return this.#crashPart(node, step);
+      case "hibernate":
+        if (node.isUp) node.crashObject("hub-0", true);
+        return this.#simulation.struck("hibernation");
       case "writeFails":
         return node.faults.failWrites(`${node.name}/${step.part}`, step.count);
       case "clock":
@@ -120,18 +120,35 @@ export class Steps {
     });
   }
 
-  #crash(node: SimNode, { point, passing, downMs }: StepOf<"crash">): void {
-    const { scheduler } = this.#simulation;
-    if (!point) return this.#down(node, downMs, "crash");
-    const remove = node.faults.set(point, passing, () => this.#down(node, downMs));
-    scheduler.after(TRAP_MS, "trap ends", () => {
-      if (remove() && !this.#isOver) this.#down(node, downMs, "crash");
+  /** Crashes at a storage step when it is reached, and else after a while. */
+  #atPoint(node: SimNode, trap: Omit<Trap, "point"> & { readonly point: CrashPoint | null }): void {
+    const { point, spring } = trap;
+    if (!point) return spring();
+    const remove = node.faults.set({ ...trap, point });
+    this.#simulation.scheduler.after(TRAP_MS, "trap ends", () => {
+      if (remove() && !this.#isOver) spring();
     });
   }
 
-  #down(node: SimNode, downMs: number, fault?: string): void {
+  #crash(node: SimNode, { point, passing, downMs }: StepOf<"crash">): void {
+    const spring = () => this.#down(node, downMs, "crash");
+    this.#atPoint(node, { point, object: undefined, left: passing, spring });
+  }
+
+  #crashPart(node: SimNode, { part, point, passing }: StepOf<"crashPart">): void {
+    const { clients } = this.#simulation;
+    const spring = () => {
+      if (!node.isUp) return;
+      node.crashObject(part);
+      if (part === "hub-0") clients.reconnect(node);
+      this.#simulation.struck("crash of a part");
+    };
+    this.#atPoint(node, { point, object: `${node.name}/${part}`, left: passing, spring });
+  }
+
+  #down(node: SimNode, downMs: number, fault: string): void {
     if (!node.isUp) return;
-    if (fault) this.#simulation.struck(fault);
+    this.#simulation.struck(fault);
     node.crash();
     this.#upLater(node, downMs);
   }

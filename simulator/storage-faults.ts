@@ -9,6 +9,8 @@ export type CrashPoint = (typeof CRASH_POINTS)[number];
 
 export interface Trap {
   readonly point: CrashPoint;
+  /** The object whose steps count; undefined for all of the node. */
+  readonly object: string | undefined;
   /** Steps of this kind that pass before. */
   left: number;
   spring(): void;
@@ -26,8 +28,7 @@ export class StorageFaults {
   }
 
   /** Answers how to take the trap away, which tells whether it was still there. */
-  set(point: CrashPoint, passing: number, spring: () => void): () => boolean {
-    const trap: Trap = { point, left: passing, spring };
+  set(trap: Trap): () => boolean {
     this.#traps.add(trap);
     return () => this.#traps.delete(trap);
   }
@@ -44,7 +45,8 @@ export class StorageFaults {
   /** @throws LifeIsOver when the node crashed here, or Error when the write is to fail. */
   step(object: string, point: CrashPoint): void {
     for (const trap of this.#traps) {
-      if (trap.point !== point || trap.left-- > 0) continue;
+      const isIts = trap.point === point && (trap.object === undefined || trap.object === object);
+      if (!isIts || trap.left-- > 0) continue;
       this.#traps.delete(trap);
       this.#struck(`crash at ${point}`);
       trap.spring();

@@ -12,7 +12,9 @@ export interface Bundles {
   readonly small: string;
 }
 
-export type Answer = { readonly result: RunResult; readonly lines: readonly string[] } | { readonly error: string };
+export type Answer =
+  | { readonly result: RunResult; readonly lines: readonly string[] }
+  | { readonly error: string };
 
 const { real, small } = workerData as Bundles;
 type Loaded = typeof import("./bundle-entry.ts");
@@ -36,6 +38,8 @@ parentPort?.on("message", (job: Job) => {
   run(job).then(
     (answer) => parentPort?.postMessage(answer),
     (error) =>
-      parentPort?.postMessage({ error: error instanceof Error ? (error.stack ?? "") : String(error) } satisfies Answer),
+      parentPort?.postMessage({
+        error: error instanceof Error ? (error.stack ?? "") : String(error),
+      } satisfies Answer),
   );
 });

@@ -119,13 +119,28 @@ describe("questions", () => {
 
   test("that are large, and many at once, are bounded in bytes", async () => {
     const body = new Uint8Array(2_000_000).fill(0x81);
-    await besieged.now.expectBounded(() =>
-      eachOf(Array.from({ length: 64 }), 32, async () => {
-        const response = await sender().send("/peer/v1/push", body);
-        expect([400, 429]).toContain(response.status);
-        await response.arrayBuffer();
-      }),
-    );
+    const headers = { ...signed(sender(), "/peer/v1/push", body), "content-length": body.length };
+    const requests = Array.from({ length: 128 }, () => begin(headers));
+    const statuses = requests.map((each) => {
+      const status = Promise.withResolvers<number | undefined>();
+      each.once("response", (response) => status.resolve(response.resume().statusCode));
+      each.once("close", () => status.resolve(undefined));
+      return status.promise;
+    });
+    await besieged.now.expectBounded(async () => {
+      // All of them are there but for their last bytes.
+      const written = requests.map((each) => {
+        const flushed = Promise.withResolvers<void>();
+        each.write(body.subarray(1), () => flushed.resolve());
+        return flushed.promise;
+      });
+      await within("128 bodies", Promise.all(written));
+      await expectHealthy(besieged.now.node);
+      for (const each of requests) each.end(body.subarray(0, 1));
+      const answers = await within("128 answers", Promise.all(statuses));
+      expect(answers).toContain(429);
+      for (const status of answers) expect([400, 403, 429]).toContain(status);
+    });
   });
 
   test("that never end are cut off", async () => {

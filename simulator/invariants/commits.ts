@@ -9,8 +9,8 @@ import {
 import { compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
 import type { Write } from "../guarded-store.ts";
 import type { SimNode } from "../sim-node.ts";
-import { eventsOfShard } from "./stored.ts";
 import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
+import { eventsOfShard } from "./stored.ts";
 
 const MAX_STORED_AHEAD_MS = 120_000;
 const MAX_OWN_AHEAD_MS = 60_000;
@@ -31,14 +31,17 @@ export class CommitInspector {
   wrongIn(node: SimNode, shard: number, writes: readonly Write[]): string | undefined {
     const store = node.disks[shard]?.state.store;
     if (!store) return undefined;
-    const inserted = writes.flatMap(({ method, args }) => (method === "insert" ? [args[0] as StoredEvent] : []));
+    const inserted = writes.flatMap(({ method, args }) =>
+      method === "insert" ? [args[0] as StoredEvent] : [],
+    );
     for (const { method, args } of writes) {
       let wrong: string | undefined;
       let event: StoredEvent | undefined;
       if (method === "insert") {
         event = args[0] as StoredEvent;
         const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
-        wrong = this.#wrongInInsert(node, shard, event, later) ?? wrongInDelivery(node, store, store.get(event));
+        wrong =
+          this.#wrongInInsert(node, shard, event, later) ?? wrongInDelivery(node, store, store.get(event));
       } else if (method === "deliver") {
         event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
         wrong = wrongInDelivery(node, store, event);
@@ -69,7 +72,9 @@ export class CommitInspector {
     // The counter may carry into the next millisecond.
     if (timeMs - mostMs > MAX_OWN_AHEAD_MS + 1) return `issued ${timeMs - mostMs} ms ahead of the clock`;
     if (timeMs < leastMs) return `issued ${leastMs - timeMs} ms behind the clock`;
-    const before = eventsOfShard(node, shard).filter(({ id }) => compareBytes(id, event.id) !== 0 && !later.has(toHex(id)));
+    const before = eventsOfShard(node, shard).filter(
+      ({ id }) => compareBytes(id, event.id) !== 0 && !later.has(toHex(id)),
+    );
     return wrongInOwn(node, before, event);
   }
 }
@@ -77,7 +82,8 @@ export class CommitInspector {
 /** An own event that was made just now has a seq above all before it, and links to the delivered heads. */
 function wrongInOwn(node: SimNode, others: readonly StoredEvent[], event: StoredEvent): string | undefined {
   const own = others.filter(({ flags }) => (flags & OWN) !== 0);
-  if (own.some(({ id }) => readUint64(id) >= readUint64(event.id))) return "issued with a seq that is not above the last";
+  if (own.some(({ id }) => readUint64(id) >= readUint64(event.id)))
+    return "issued with a seq that is not above the last";
   const topic = others.filter(({ topicKey }) => compareBytes(topicKey, event.topicKey) === 0);
   const linked = new Set(topic.flatMap(({ block }) => linkIds(readBlock(block)).map(toHex)));
   const lastMs = node.nowMs + MAX_OWN_AHEAD_MS;

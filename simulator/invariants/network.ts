@@ -16,7 +16,9 @@ import { eventsOf, eventsOfShard, liveNames, nameOf, shardCalled } from "./store
 function dueNames({ network, scheduler }: Simulation, node: SimNode): Set<string> {
   if (network.ways !== "only sync") return liveNames(node, scheduler.nowMs);
   const asOf = newestAsOf(scheduler.nowMs);
-  const due = eventsOf(node).filter((event) => isCompared(event.class, event.id, asOf) || slotOf(event.id) >= asOf);
+  const due = eventsOf(node).filter(
+    (event) => isCompared(event.class, event.id, asOf) || slotOf(event.id) >= asOf,
+  );
   return new Set(due.map(nameOf));
 }
 
@@ -26,12 +28,19 @@ export function difference(simulation: Simulation): string | undefined {
   const sets = honest.map((node) => dueNames(simulation, node));
   for (const [i, has] of sets.entries())
     for (const [j, lacks] of sets.entries())
-      for (const name of has) if (!lacks.has(name)) return `${honest[i]?.name} has ${name}, ${honest[j]?.name} lacks it`;
+      for (const name of has)
+        if (!lacks.has(name)) return `${honest[i]?.name} has ${name}, ${honest[j]?.name} lacks it`;
   return undefined;
 }
 
 /** Every acknowledged envelope that has not expired is on every honest node. */
-export function lostEnvelope({ honest, clients, scheduler, rolledBack, network }: Simulation): string | undefined {
+export function lostEnvelope({
+  honest,
+  clients,
+  scheduler,
+  rolledBack,
+  network,
+}: Simulation): string | undefined {
   if (network.ways === "only sync") return undefined;
   const sets = honest.map((node) => liveNames(node, scheduler.nowMs));
   for (const { node, topicKey, id, isEphemeral, envelope } of clients.acknowledged) {
@@ -57,7 +66,10 @@ export async function checkViews(simulation: Simulation): Promise<void> {
     const texts = views.map((view) => JSON.stringify(view));
     const other = texts.findIndex((text) => text !== texts[0]);
     if (other > 0)
-      simulation.violated("1 same", `${name} on ${honest[0]?.name} and ${honest[other]?.name}: ${texts[0]} ${texts[other]}`);
+      simulation.violated(
+        "1 same",
+        `${name} on ${honest[0]?.name} and ${honest[other]?.name}: ${texts[0]} ${texts[other]}`,
+      );
   }
   simulation.check();
 }
@@ -82,7 +94,8 @@ export async function checkRound(simulation: Simulation): Promise<void> {
       const link = node.links.get(peer.url);
       if (!link) continue;
       const report = await simulation.ask(node.called((platform) => link.seenBy(platform).sync()));
-      const isSame = report.outcome === "same" && report.requests === 1 && report.received + report.sent === 0;
+      const isSame =
+        report.outcome === "same" && report.requests === 1 && report.received + report.sent === 0;
       if (!isSame)
         simulation.violated("6 in sync", `${node.name} with ${peer.name}: ${JSON.stringify(report)}`);
     }
@@ -105,7 +118,10 @@ export async function checkTwice(simulation: Simulation): Promise<void> {
         shardCalled(node, shard).ingest(before.map(toWire), "again", []),
       );
       if (stored > 0 || known !== live || stateOf(eventsOfShard(node, shard)) !== stateOf(before))
-        simulation.violated("5 twice", `${node.name}/${shard} stored ${stored}, and knew ${known} of ${live}`);
+        simulation.violated(
+          "5 twice",
+          `${node.name}/${shard} stored ${stored}, and knew ${known} of ${live}`,
+        );
     }
   }
   for (const { node, id, envelope, isEphemeral } of clients.acknowledged) {

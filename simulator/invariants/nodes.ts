@@ -76,7 +76,10 @@ async function checkTree(simulation: Simulation, node: SimNode, shard: number): 
 async function checkRoot(simulation: Simulation, node: SimNode): Promise<void> {
   const state = await simulation.ask(node.called((platform) => node.sync.seenBy(platform).state()));
   if (state.asOf !== newestAsOf(node.nowMs))
-    simulation.violated("derived", `${node.name} compares as of ${state.asOf}, not of the newest settled slot`);
+    simulation.violated(
+      "derived",
+      `${node.name} compares as of ${state.asOf}, not of the newest settled slot`,
+    );
   const events = eventsOf(node);
   for (const [told, asOf] of [
     [state.newest, state.asOf],

@@ -1,5 +1,5 @@
-import { type Bytes, compareBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
+import { type Bytes, compareBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";

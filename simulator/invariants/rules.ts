@@ -1,7 +1,15 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { CID } from "multiformats/cid";
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import { type Bytes, compareBytes, concatBytes, equalBytes, readUint64, toHex, utf8 } from "../../protocol/bytes.ts";
+import {
+  type Bytes,
+  compareBytes,
+  concatBytes,
+  equalBytes,
+  readUint64,
+  toHex,
+  utf8,
+} from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { CLASSES, GENESIS_MS } from "../genesis.ts";
 
@@ -100,7 +108,11 @@ export function brokenRule(event: StoredEvent, { networkId, members, suite }: Ju
     ["size", fields.size === message.length && message.length <= 1_048_214],
     ["class", fields.class === classOfTopic(fields.topic) && fields.class === event.class],
     ["stored class", fields.class !== 0],
-    ["links", links.length <= 16 && links.every((link, i) => i === 0 || compareBytes(links[i - 1] as Bytes, link) < 0)],
+    [
+      "links",
+      links.length <= 16 &&
+        links.every((link, i) => i === 0 || compareBytes(links[i - 1] as Bytes, link) < 0),
+    ],
     ["seq", links.every((link) => readUint64(link) < BigInt(fields.seq))],
     ["genesis", timeOf(id) >= GENESIS_MS],
     ["member", members.has(toHex(fields.origin))],

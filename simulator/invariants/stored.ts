@@ -7,7 +7,12 @@ const MANY = 1_000_000;
 
 /** All that a shard has stored, in the order of topic and id. */
 export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
-  node.disks[shard]?.state.store.tree.eventsOfTopics({ from: new Uint8Array(), to: null }, null, MANY, 2 ** 40) ?? [];
+  node.disks[shard]?.state.store.tree.eventsOfTopics(
+    { from: new Uint8Array(), to: null },
+    null,
+    MANY,
+    2 ** 40,
+  ) ?? [];
 
 export const eventsOf = (node: SimNode): StoredEvent[] =>
   node.shards.flatMap((_, shard) => eventsOfShard(node, shard));

@@ -24,7 +24,8 @@ interface Root {
 }
 
 function rootOf(events: readonly StoredEvent[], suite: CryptoSuite): Bytes {
-  const hash = (tag: number, parts: readonly Bytes[]) => suite.sha256(concatBytes(Uint8Array.of(tag), ...parts));
+  const hash = (tag: number, parts: readonly Bytes[]) =>
+    suite.sha256(concatBytes(Uint8Array.of(tag), ...parts));
   const slots = [...Map.groupBy(events, ({ id }) => slotOf(id))].sort(([a], [b]) => a - b);
   const leaves = slots.map(([slot, members]) => ({
     slot,
@@ -81,7 +82,9 @@ export function wrongInHandOver(
       const root = record[which];
       return root ? [`${record.bucket} ${record.class} ${toHex(root)}`] : [];
     });
-    const due = rootsOf(events, when, suite).map((each) => `${each.bucket} ${each.class} ${toHex(each.root)}`);
+    const due = rootsOf(events, when, suite).map(
+      (each) => `${each.bucket} ${each.class} ${toHex(each.root)}`,
+    );
     if (told.sort().join() !== due.sort().join()) return `the ${which} roots as of ${when}`;
     const sketch = new Sketch();
     for (const event of events)
