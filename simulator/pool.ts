@@ -11,6 +11,9 @@ import type { Answer, Bundles, Job } from "./worker.ts";
 /** A run that takes longer hangs: no virtual time passes in it any more. */
 const HANG_MS = 60_000;
 
+/** A run makes much that lives for a moment only: with room for it, collecting takes a fraction of the time. */
+const YOUNG_MB = 96;
+
 const seedOf = (job: Job): number => ("plan" in job ? job.plan.seed : job.seed);
 
 /** What a run that never came back counts as. */
@@ -36,7 +39,10 @@ class Runner {
   }
 
   run(job: Job, trace: (line: string) => void): Promise<RunResult> {
-    this.#worker ??= new Worker(new URL("./worker.ts", import.meta.url), { workerData: this.#bundles });
+    this.#worker ??= new Worker(new URL("./worker.ts", import.meta.url), {
+      workerData: this.#bundles,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+    });
     const worker = this.#worker;
     return new Promise((resolve) => {
       const end = (result: RunResult, isBroken: boolean, lines: readonly string[] = []) => {

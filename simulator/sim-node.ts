@@ -204,7 +204,7 @@ export class SimNode implements NodeObjects {
     if (!object?.life) return;
     if (object === this.hub && !keepsSockets) this.sockets.clear();
     this.#crashed(object.crash());
-    const alarm = this.#alarms[this.shards.findIndex((each) => each === object)];
+    const alarm = this.#alarms[this.shards.indexOf(object)];
     alarm?.stop();
     alarm?.arm();
   }

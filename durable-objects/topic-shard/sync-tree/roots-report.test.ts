@@ -120,3 +120,18 @@ describe("a shard tells the sync object", () => {
     expect(scene.heard).toEqual([80, 70]);
   });
 });
+
+test("a call while a report of the same is on its way ends when that one has arrived", async () => {
+  const scene = new Scene();
+  scene.isHolding = true;
+  const first = scene.send(0);
+  let isKnown = false;
+  const second = scene.send(0).then(() => {
+    isKnown = true;
+  });
+  for (let turn = 0; turn < 9; turn++) await null;
+  expect([isKnown, scene.tries]).toEqual([false, 1]);
+  scene.held[0]?.arrive();
+  await Promise.all([first, second]);
+  expect([isKnown, scene.heard]).toEqual([true, [0]]);
+});

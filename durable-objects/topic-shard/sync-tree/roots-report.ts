@@ -20,6 +20,7 @@ export interface RootsReportParts {
 export class RootsReport {
   readonly #parts: RootsReportParts;
   #reported = Number.POSITIVE_INFINITY;
+  #underWay: Promise<void> = Promise.resolve();
   #isRetrying = false;
 
   constructor(parts: RootsReportParts) {
@@ -33,9 +34,14 @@ export class RootsReport {
 
   /** Resolves when the sync object knows, or when it does not answer: then it is told later. */
   async send(): Promise<void> {
-    const { shard, clock, roots } = this.#parts;
     const dueAsOf = this.#parts.dueAsOf();
-    if (dueAsOf >= this.#reported) return;
+    // What is on its way already is waited for all the same.
+    if (dueAsOf < this.#reported) this.#underWay = this.#report(dueAsOf);
+    await this.#underWay;
+  }
+
+  async #report(dueAsOf: number): Promise<void> {
+    const { shard, clock, roots } = this.#parts;
     const before = this.#reported;
     this.#reported = dueAsOf;
     try {
