@@ -64,35 +64,44 @@ export class Attacker implements Tamper {
     this.#simulation.struck(`attack ${attack}`);
     switch (attack) {
       case "broken events":
-        return this.#push(
+        this.#push(
           target,
           this.#many(4, () => this.#forger.broken(this.#nowMs)),
         );
+        break;
       case "future events":
-        return this.#pushOwn(
+        this.#pushOwn(
           target,
           this.#many(3, () => this.#forger.event({ timeMs: this.#future() })),
         );
+        break;
       case "past events":
-        return this.#pushOwn(
+        this.#pushOwn(
           target,
           this.#many(3, () => this.#past()),
         );
+        break;
       case "withheld parent":
-        return this.#withheld(target);
+        this.#withheld(target);
+        break;
       case "made-up parents":
-        return this.#madeUp(target);
+        this.#madeUp(target);
+        break;
       case "equivocation":
-        return this.#equivocate(target);
+        this.#equivocate(target);
+        break;
       case "unheard-of requests":
-        return this.#unheardOf(target);
+        this.#unheardOf(target);
+        break;
       case "random bytes":
         for (const path of PEER_PATHS) this.#send(target, path, this.#random.bytes(this.#random.below(99)));
-        return;
+        break;
       case "flood of held events":
-        return this.#flood(target);
+        this.#flood(target);
+        break;
       case "other shard's events":
-        return this.#repeated(target);
+        this.#repeated(target);
+        break;
     }
   }
 

@@ -2,7 +2,7 @@ import { utf8 } from "../protocol/bytes.ts";
 import { Attacker } from "./attacker.ts";
 import { TOPICS } from "./genesis.ts";
 import { checkRound, checkTwice, checkViews, difference, lostEnvelope } from "./invariants/network.ts";
-import { checkNode } from "./invariants/nodes.ts";
+import { checkNode, Judge } from "./invariants/nodes.ts";
 import { checkPairs } from "./invariants/pairs.ts";
 import { readTopic } from "./invariants/reads.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
@@ -87,7 +87,8 @@ async function play(simulation: Simulation): Promise<void> {
   simulation.stopCrons();
   steps.end();
   await converge(simulation);
-  for (const node of simulation.honest) await checkNode(simulation, node);
+  const judge = new Judge(simulation);
+  for (const node of simulation.honest) await checkNode(simulation, node, judge);
   await checkRound(simulation);
   await checkViews(simulation);
   checkSubscriptions(simulation);

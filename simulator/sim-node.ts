@@ -204,7 +204,7 @@ export class SimNode implements NodeObjects {
     if (!object?.life) return;
     if (object === this.hub && !keepsSockets) this.sockets.clear();
     this.#crashed(object.crash());
-    const alarm = this.#alarms[this.shards.indexOf(object)];
+    const alarm = this.#alarms[this.shards.findIndex(({ name: shard }) => shard === object.name)];
     alarm?.stop();
     alarm?.arm();
   }

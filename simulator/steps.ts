@@ -67,11 +67,14 @@ export class Steps {
     if (!node) return;
     switch (step.kind) {
       case "publish":
-        return clients.publish(node, step);
+        clients.publish(node, step);
+        break;
       case "subscribe":
-        return clients.subscribe(node, step);
+        clients.subscribe(node, step);
+        break;
       case "cut":
-        return this.#cut(step);
+        this.#cut(step);
+        break;
       case "weather":
         network.weather = step.weather;
         this.#weatherEnds?.cancel();
@@ -79,27 +82,36 @@ export class Steps {
           network.weather = this.#plan.weather;
         });
         this.#simulation.struck("weather");
-        return;
+        break;
       case "crash":
-        return this.#crash(node, step);
+        this.#crash(node, step);
+        break;
       case "crashPart":
-        return this.#crashPart(node, step);
+        this.#crashPart(node, step);
+        break;
       case "hibernate":
         if (node.isUp) node.crashObject("hub-0", true);
-        return this.#simulation.struck("hibernation");
+        this.#simulation.struck("hibernation");
+        break;
       case "writeFails":
-        return node.faults.failWrites(`${node.name}/${step.part}`, step.count);
+        node.faults.failWrites(`${node.name}/${step.part}`, step.count);
+        break;
       case "clock":
         this.#simulation.struck("clock jumps");
-        return node.setClock(step.offsetMs);
+        node.setClock(step.offsetMs);
+        break;
       case "rollback":
-        return this.#rollback(node, step);
+        this.#rollback(node, step);
+        break;
       case "sync":
-        return this.#sync(node, step);
+        this.#sync(node, step);
+        break;
       case "read":
-        return this.#others.read(node, step);
+        this.#others.read(node, step);
+        break;
       case "attack":
-        return this.#others.attack(node, step);
+        this.#others.attack(node, step);
+        break;
     }
   }
 
@@ -123,7 +135,10 @@ export class Steps {
   /** Crashes at a storage step when it is reached, and else after a while. */
   #atPoint(node: SimNode, trap: Omit<Trap, "point"> & { readonly point: CrashPoint | null }): void {
     const { point, spring } = trap;
-    if (!point) return spring();
+    if (!point) {
+      spring();
+      return;
+    }
     const remove = node.faults.set({ ...trap, point });
     this.#simulation.scheduler.after(TRAP_MS, "trap ends", () => {
       if (remove() && !this.#isOver) spring();

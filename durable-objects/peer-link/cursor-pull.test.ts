@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
+import type { Cursor } from "../../protocol/peer-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { platformClock } from "../clock.ts";
 import { suite } from "../platform-suite.ts";
@@ -110,6 +111,24 @@ describe("an honest peer", () => {
       expect(peer.log).toEqual(["pull", "want"]);
     }));
 
+  test("whose store was rolled back, and which begins anew twice in one run, is read to its end", () =>
+    scene(async (peer, run, storage) => {
+      peer.events.push(...make(30));
+      peer.page = 10;
+      await run();
+      let pulls = 0;
+      const { pull } = peer;
+      // It restarts the reader, and then learns of its loss.
+      peer.pull = (position) => {
+        peer.generation = new Uint8Array(8).fill(pulls++ < 1 ? 5 : 9);
+        return pull.call(peer, pulls === 1 ? 0 : position);
+      };
+      peer.events.splice(20);
+      peer.events.push(...make(5, 30));
+      expect(await run()).toBe(5);
+      expect(cursors(storage)).toEqual([{ shard: 0, position: 25 }]);
+    }));
+
   test("that is asked again while it is being read is read once more, after that", () =>
     scene(async (peer, run) => {
       peer.events.push(...make(3));
@@ -172,6 +191,52 @@ describe("a peer that lies", () => {
       expect(await run()).toBe(0);
       expect(peer.log).toEqual(["pull"]);
     }));
+
+  test("about what it has, for ever, is left after a few pulls of which nothing came", () =>
+    scene(async (peer, run) => {
+      peer.pull = (position) => [
+        {
+          cursor: { shard: 0, generation: peer.generation, position: position + 1 },
+          names: [{ topicKey: keyOf("plain"), id: madeUpId(Date.now() - 9_000, position) }],
+          more: true,
+          restart: false,
+        },
+      ];
+      expect(await run()).toBe(0);
+      expect(peer.log.filter((call) => call === "pull")).toHaveLength(8);
+    }));
+
+  /** Says each time that its shards are at other places, and has more. */
+  const going = (placesOf: (pulls: number) => readonly Pick<Cursor, "generation" | "position">[]) => {
+    let pulls = 0;
+    return (peer: FakePeer) => {
+      peer.events.push(...honest);
+      const names = honest.map(peer.name);
+      peer.pull = () =>
+        placesOf(pulls++).map((place) => ({
+          cursor: { shard: 0, ...place },
+          names,
+          more: true,
+          restart: true,
+        }));
+    };
+  };
+  const generation = (n: number) => new Uint8Array(8).fill(n);
+
+  test.each<[string, number, (peer: FakePeer) => void]>([
+    ["begins anew at each pull", 4, going((n) => [{ generation: generation(n), position: 1 }])],
+    ["goes back and forth", 7, going((n) => [{ generation: generation(0), position: 1 + (n % 2) }])],
+    ["names a shard twice", 1, going(() => [1, 2].map((n) => ({ generation: generation(0), position: n })))],
+  ])("that %s is refused, and its cursor is written once a run", (_, pulls, lie) =>
+    scene(async (peer, run, storage) => {
+      lie(peer);
+      const changes = () => storage.sql.exec<{ n: number }>("SELECT total_changes() AS n").one().n;
+      const before = changes();
+      await expect(run()).rejects.toMatchObject({ code: "peer_answer_invalid" });
+      expect(peer.log.filter((call) => call === "pull")).toHaveLength(pulls);
+      expect(changes() - before).toBeLessThanOrEqual(1);
+    }),
+  );
 
   test("about what it has is asked for it once a run, and nothing is stored", () =>
     scene(async (peer, run) => {

@@ -67,6 +67,14 @@ describe("the peer's key", () => {
     }),
   );
 
+  test("of another configured peer is not taken from who tells it: what came then would be held against that peer", () => {
+    const other = (url: string) => `${toHex(PEER)}@http://other.test,${url}`;
+    return withLink(other, async (link, remote, url) => {
+      expect(await codeOf(link.want(url, want))).toBe("peer_key_taken");
+      expect([remote.paths, await knownPeerKey(env, url)]).toEqual([["/v1/info"], undefined]);
+    });
+  });
+
   test("is not read while D1 is away, and that is not the peer's fault", () =>
     withLink(
       bare,

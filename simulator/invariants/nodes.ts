@@ -1,28 +1,56 @@
 import { OWN, PENDING_BASE, type StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import { toHex, utf8 } from "../../protocol/bytes.ts";
+import { equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
 import { wrongEcho } from "./commits.ts";
-import { brokenRule, isExpired, linkIds, newestAsOf, readBlock, shardBitsOf } from "./rules.ts";
+import {
+  brokenRule,
+  isExpired,
+  type Judgement,
+  linkIds,
+  newestAsOf,
+  readBlock,
+  shardBitsOf,
+} from "./rules.ts";
 import { eventsOf, eventsOfShard, shardCalled } from "./stored.ts";
 import { nodeRootOf, wrongInHandOver } from "./tree.ts";
 
 /** An event is delivered within 30 s; the alarm and the transaction take a moment more. */
 const MAX_PENDING_MS = 45_000;
+const MAX_PROOFS = 1_000;
+
+/** Judges stored events; one that another node has with the same bytes is judged once. */
+export class Judge {
+  readonly #judgement: Judgement;
+  readonly #judged = new Map<string, { readonly event: StoredEvent; readonly rule: string | undefined }>();
+
+  constructor({ genesis, suite, signers }: Simulation) {
+    const members = new Set(signers.map(({ publicKey }) => toHex(publicKey)));
+    this.#judgement = { networkId: genesis.id, members, suite };
+  }
+
+  /** The rule that an event breaks, if any. */
+  brokenRule(event: StoredEvent): string | undefined {
+    const known = this.#judged.get(toHex(event.id));
+    const names = ["topicKey", "timeKey", "block", "signature", "message"] as const;
+    if (
+      known?.event.class === event.class &&
+      names.every((name) => equalBytes(known.event[name], event[name]))
+    )
+      return known.rule;
+    const rule = brokenRule(event, this.#judgement);
+    this.#judged.set(toHex(event.id), { event, rule });
+    return rule;
+  }
+}
 
 /** What one node has stored is valid, delivered, and what derives from it follows from it. */
-export async function checkNode(simulation: Simulation, node: SimNode): Promise<void> {
-  const { genesis, suite, signers } = simulation;
-  const judgement = {
-    networkId: genesis.id,
-    members: new Set(signers.map(({ publicKey }) => toHex(publicKey))),
-    suite,
-  };
+export async function checkNode(simulation: Simulation, node: SimNode, judge: Judge): Promise<void> {
   for (const shard of node.shards.keys()) {
     const where = `${node.name}/${shard}`;
     const events = eventsOfShard(node, shard);
     for (const event of events) {
-      const rule = brokenRule(event, judgement);
+      const rule = judge.brokenRule(event);
       if (rule) simulation.violated("7 valid", `${where} has ${toHex(event.id)}, which breaks ${rule}`);
       const isLate = event.position >= PENDING_BASE && node.nowMs - event.storedMs > MAX_PENDING_MS;
       if (isLate) simulation.violated("3 delivered", `${where} never delivered ${toHex(event.id)}`);
@@ -34,6 +62,7 @@ export async function checkNode(simulation: Simulation, node: SimNode): Promise<
     await checkTree(simulation, node, shard);
   }
   checkEquivocation(simulation, node);
+  await checkEvidence(simulation, node);
   simulation.check();
   await checkRoot(simulation, node);
 }
@@ -106,5 +135,23 @@ function checkEquivocation(simulation: Simulation, node: SimNode): void {
       if (shardBitsOf(id) >= node.shards.length)
         simulation.violated("clock", `${node.name} issued ${toHex(id)} with the bits of no shard of its own`);
     }
+  }
+}
+
+/** Of two events of one topic under one origin and seq the node keeps a proof. */
+async function checkEvidence(simulation: Simulation, node: SimNode): Promise<void> {
+  if (simulation.rolledBack.has(node)) return;
+  const groups = Map.groupBy(eventsOf(node), ({ topicKey, id, block }) => {
+    const { origin } = readBlock(block);
+    return `${toHex(origin)} ${toHex(id.subarray(0, 8))} ${toHex(topicKey)}`;
+  });
+  const shared = [...groups].filter(([, { length }]) => length > 1).map(([name]) => name);
+  if (shared.length === 0) return;
+  const state = node.state.seenBy({ life: node.worker.running.life, object: undefined });
+  const { proofs } = await simulation.ask(state.proofs(null, null, MAX_PROOFS));
+  const proven = new Set(proofs.map(({ origin, seq }) => `${toHex(origin)} ${toHex(seq)}`));
+  for (const name of shared) {
+    const place = name.slice(0, name.lastIndexOf(" "));
+    if (!proven.has(place)) simulation.violated("evidence", `${node.name} has no proof of ${place}`);
   }
 }
