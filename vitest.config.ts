@@ -29,8 +29,19 @@ export default defineConfig({
       {
         test: {
           name: "node",
-          include: ["protocol/**/*.test.ts", "cli/**/*.test.ts"],
+          include: ["protocol/**/*.test.ts", "cli/**/*.test.ts", "simulator/**/*.test.ts"],
+          exclude: ["simulator/**/*.simulation.test.ts"],
           testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: "simulation",
+          include: ["simulator/**/*.simulation.test.ts"],
+          // Its seeds run in as many threads as there are processors.
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 60_000,
         },
       },
       {
