@@ -14,8 +14,7 @@ beforeEach(() => {
   scheduler = new Scheduler(0, 10_000, () => {});
 });
 
-const diskOf = (name: string) =>
-  new Disk<State>(() => ({ list: [], value: 0 }), scheduler, new Random(name));
+const diskOf = (name: string) => new Disk<State>(() => ({ list: [], value: 0 }), scheduler, new Random(name));
 
 function write(disk: Disk<State>, number: number): void {
   const push = { apply: ({ list }: State) => void list.push(number) };

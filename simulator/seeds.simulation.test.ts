@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { makePlan } from "./make-plan.ts";
+import { judge } from "./mutant-runner.ts";
+import { MUTANTS } from "./mutants.ts";
+import { ATTACKS } from "./plan.ts";
+import { Pool } from "./pool.ts";
+import { runPlan } from "./run.ts";
+import { CRASH_POINTS } from "./storage-faults.ts";
+import { Tally } from "./tally.ts";
+
+const SEEDS = 2_000;
+const SEEDS_PER_TEST = 100;
+/** Kinds of faults that must strike in all these seeds. */
+const FAULTS = [
+  ...ATTACKS.map((attack) => `attack ${attack}`),
+  ...CRASH_POINTS.map((point) => `crash at ${point}`),
+  "answer lost",
+  "clock jumps",
+  "commits lost",
+  "crash",
+  "crash of a part",
+  "cut off",
+  "duplicate",
+  "hibernation",
+  "late",
+  "lie /peer/v1/sync/compare",
+  "one-way partition",
+  "partition",
+  "request lost",
+  "request to a node that is down",
+  "rollback",
+  "timeout",
+  "write fails",
+];
+
+let pool: Pool;
+beforeAll(async () => {
+  pool = await Pool.open();
+});
+afterAll(() => pool.close());
+
+describe("networks of production nodes", () => {
+  const tally = new Tally();
+
+  test.each(Array.from({ length: SEEDS / SEEDS_PER_TEST }, (_, i) => 1 + i * SEEDS_PER_TEST))(
+    "keep what must always hold: 100 seeds from %i",
+    async (from) => {
+      const failures: string[] = [];
+      const jobs = Array.from({ length: SEEDS_PER_TEST }, (_, i) => ({ seed: from + i, options: {} }));
+      await pool.runAll(jobs, ({ seed, failure, ...result }) => {
+        tally.add({ seed, failure, ...result });
+        if (failure) failures.push(`seed ${seed}: ${failure.invariant}: ${failure.what}`);
+        return undefined;
+      });
+      expect(failures).toEqual([]);
+    },
+  );
+
+  test("were struck by every kind of fault", () => {
+    expect(FAULTS.filter((fault) => tally.strikes(fault) === 0)).toEqual([]);
+    for (const line of [...tally.lines(), tally.line()]) console.log(line);
+  });
+
+  test("do the same in a thread, from a bundle, as here", async () => {
+    const plan = { ...makePlan(3), hasSmallLimits: false };
+    expect((await pool.run({ plan })).digest).toBe((await runPlan(plan)).digest);
+  });
+});
+
+describe("a seeded bug", () => {
+  test.each(["linked-head-stays", "answers-before-it-is-durable"])("is caught: %s", async (name) => {
+    const mutant = MUTANTS.find((each) => each.name === name);
+    expect(mutant && (await judge(mutant, 200)).caught?.failure).toBeDefined();
+  });
+});
