@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Bytes } from "./bytes.ts";
+import { type Bytes, compareBytes } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
 import { SIGNATURE_BYTES } from "./crypto.ts";
 import { invalidArgument } from "./errors.ts";
@@ -45,6 +45,10 @@ export interface EventName {
   readonly topicKey: Bytes;
   readonly id: Bytes;
 }
+
+/** The order of names in anti-entropy: by topic, then by id. */
+export const byName = (a: EventName, b: EventName): number =>
+  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
 
 /** Where a reader stands in one shard's order of arrival. A generation is 8 random bytes. */
 export interface Cursor {

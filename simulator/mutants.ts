@@ -223,8 +223,8 @@ const SLOT_MUTANTS: readonly Mutant[] = [
     "slot boundary and dirty mark",
     TREE,
     "late-leaf-stays",
-    "if (slot < this.#asOf) this.#store.tree.dropSlotGroup(",
-    "if (slot >= this.#asOf) this.#store.tree.dropSlotGroup(",
+    "if (slot < this.#asOf) this.#store.tree.markLate(",
+    "if (slot >= this.#asOf) this.#store.tree.markLate(",
   ),
   of(
     "slot boundary and dirty mark",

@@ -54,7 +54,7 @@ export const TREE_METHODS: StoreMethods = {
   writes: {
     saveTreeValue: (name: string) => name,
     saveSlotGroup: null,
-    dropSlotGroup: null,
+    markLate: null,
     dropSlotGroups: null,
   },
 };

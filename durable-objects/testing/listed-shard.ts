@@ -1,5 +1,4 @@
 import { uint64Bytes } from "../../protocol/bytes.ts";
-import { slotGroupOf } from "../../protocol/sync-tree.ts";
 import { suite } from "../platform-suite.ts";
 import { ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore, StoredEvent } from "../topic-shard/shard-store.ts";
@@ -40,7 +39,7 @@ export class ListedShard {
   /** More events in slots that had settled. */
   insertLate(events: readonly RawEvent[]): void {
     insertRaw(this.store, events);
-    for (const { bucket, slot } of events) this.store.tree.dropSlotGroup(bucket, slotGroupOf(slot));
+    for (const { bucket, slot } of events) this.store.tree.markLate(bucket, slot);
   }
 
   get listings(): Listings {

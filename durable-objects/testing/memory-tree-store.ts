@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, readUint64 } from "../../protocol/bytes.ts";
-import type { EventName } from "../../protocol/peer-messages.ts";
+import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import { slotGroupOf } from "../../protocol/sync-tree.ts";
 import { topicKeysOf } from "../../protocol/topic.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
 import type {
@@ -14,9 +15,6 @@ interface Whole {
   events(): readonly StoredEvent[];
   do(step: () => void, undo: () => void): void;
 }
-
-const byName = (a: EventName, b: EventName) =>
-  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
 
 /** What `SqlTreeStore` must agree with, by the plainest means. */
 export class MemoryTreeStore implements TreeStore {
@@ -34,10 +32,17 @@ export class MemoryTreeStore implements TreeStore {
     return this.#whole.events().filter(isIn).sort(byName);
   }
 
-  *idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes): Iterable<ListedEvent> {
-    for (const { topicKey, id, class: retention } of this.#of(topicKeysOf(bucket, bucket + 1)))
+  *idsOfBucket(
+    bucket: number,
+    fromId: Bytes,
+    toId: Bytes,
+    after: EventName | null = null,
+  ): Iterable<ListedEvent> {
+    for (const { topicKey, id, class: retention } of this.#of(topicKeysOf(bucket, bucket + 1))) {
+      if (after && byName({ topicKey, id }, after) <= 0) continue;
       if (compareBytes(id, fromId) >= 0 && compareBytes(id, toId) < 0)
         yield { topicKey, id, class: retention };
+    }
   }
 
   leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined {
@@ -102,20 +107,22 @@ export class MemoryTreeStore implements TreeStore {
 
   savedSlotGroups(bucket: number): SavedSlotGroup[] {
     const saved = [...this.#groups.values()].filter((each) => each.bucket === bucket);
-    return saved
-      .map(({ group, covered, leaves }) => ({ group, covered, leaves }))
-      .sort((a, b) => a.group - b.group);
+    return saved.map(({ bucket: _, ...group }) => group).sort((a, b) => a.group - b.group);
   }
 
-  saveSlotGroup(bucket: number, saved: SavedSlotGroup): void {
-    this.#set(this.#groups, `${bucket} ${saved.group}`, { ...saved, bucket });
+  saveSlotGroup(bucket: number, saved: Omit<SavedSlotGroup, "late">): void {
+    this.#set(this.#groups, `${bucket} ${saved.group}`, { ...saved, bucket, late: [] });
   }
 
   dropSlotGroups(bucket: number): void {
-    for (const { group } of this.savedSlotGroups(bucket)) this.dropSlotGroup(bucket, group);
+    for (const { group } of this.savedSlotGroups(bucket))
+      this.#set(this.#groups, `${bucket} ${group}`, undefined);
   }
 
-  dropSlotGroup(bucket: number, group: number): void {
-    if (this.#groups.has(`${bucket} ${group}`)) this.#set(this.#groups, `${bucket} ${group}`, undefined);
+  markLate(bucket: number, slot: number): void {
+    const name = `${bucket} ${slotGroupOf(slot)}`;
+    const saved = this.#groups.get(name);
+    if (!saved || saved.late.includes(slot)) return;
+    this.#set(this.#groups, name, { ...saved, late: [...saved.late, slot].sort((a, b) => a - b) });
   }
 }

@@ -41,8 +41,8 @@ const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
     "CREATE UNIQUE INDEX events_by_id ON events (topic_key, id, class)",
     "CREATE TABLE tree (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     `CREATE TABLE slot_groups (
-       bucket INTEGER NOT NULL, slot_group INTEGER NOT NULL, covered INTEGER NOT NULL, leaves BLOB NOT NULL,
-       PRIMARY KEY (bucket, slot_group)
+       bucket INTEGER NOT NULL, slot_group INTEGER NOT NULL, covered INTEGER NOT NULL, late INTEGER NOT NULL,
+       leaves BLOB NOT NULL, PRIMARY KEY (bucket, slot_group)
      ) WITHOUT ROWID`,
   ],
 ];

@@ -36,7 +36,7 @@ interface ClassLeaf extends SlotLeaf {
 
 /**
  * Reads the leaves of a bucket from its events. Those of a large bucket are written down a slot group at a time (64
- * slots), so that a change costs what is new; a late event drops its group's row, in the transaction that stores it.
+ * slots), so that a change costs what is new; a late event marks its slot there, in the transaction that stores it.
  */
 export class BucketLeaves {
   readonly #store: TreeStore;
@@ -65,8 +65,7 @@ export class BucketLeaves {
       const group = slotGroupOf(slot);
       const end = Math.min((group + 1) * SLOTS_PER_GROUP, asOf);
       const row = saved.get(group);
-      // As of an earlier slot than when they were written down, there may be some too many.
-      const known = row ? unpackLeaves(row.leaves).filter((leaf) => leaf.slot < end) : [];
+      const known = this.#known(bucket, row, end);
       const from = Math.max(slot, row?.covered ?? 0);
       const fresh = this.#scan(bucket, from, end, GROUP_IDS_AT_ONCE) ?? this.#scanSlots(bucket, from, end);
       leaves.push(...known, ...fresh);
@@ -74,6 +73,21 @@ export class BucketLeaves {
       slot = this.#nextSlot(bucket, end);
     }
     return leaves;
+  }
+
+  /** The leaves that are written down of a group's slots below `end`, those of its late slots read anew. */
+  #known(bucket: number, row: SavedSlotGroup | undefined, end: number): ClassLeaf[] {
+    if (!row) return [];
+    // As of an earlier slot than when they were written down, there may be some too many.
+    const late = new Set(row.late.filter((slot) => slot < Math.min(row.covered, end)));
+    const saved = unpackLeaves(row.leaves).filter(({ slot }) => slot < end && !late.has(slot));
+    if (late.size === 0) return saved;
+    const again = [...late].flatMap((slot) => this.#scanSlot(bucket, slot));
+    return [...saved, ...again].sort((a, b) => a.slot - b.slot);
+  }
+
+  #scanSlot(bucket: number, slot: number): ClassLeaf[] {
+    return this.#scan(bucket, slot, slot + 1, Number.POSITIVE_INFINITY) ?? [];
   }
 
   /** The next slot with events, from a slot on. */
@@ -85,7 +99,7 @@ export class BucketLeaves {
   #scanSlots(bucket: number, from: number, to: number): ClassLeaf[] {
     const leaves: ClassLeaf[] = [];
     for (let slot = this.#nextSlot(bucket, from); slot < to; slot = this.#nextSlot(bucket, slot + 1))
-      leaves.push(...(this.#scan(bucket, slot, slot + 1, Number.POSITIVE_INFINITY) ?? []));
+      leaves.push(...this.#scanSlot(bucket, slot));
     return leaves;
   }
 
@@ -128,8 +142,9 @@ export class BucketLeaves {
   ): void {
     const isClosed = group.end === (group.group + 1) * SLOTS_PER_GROUP;
     const ids = group.fresh.reduce((sum, { count }) => sum + count, 0);
-    const isNew = group.row?.covered !== group.end;
-    if (!isNew || !(isClosed || ids > OPEN_GROUP_IDS)) return;
+    const isNew = group.row?.covered !== group.end && (isClosed || ids > OPEN_GROUP_IDS);
+    const isLate = (group.row?.late.length ?? 0) > 0;
+    if (!isNew && !isLate) return;
     this.#store.saveSlotGroup(bucket, {
       group: group.group,
       covered: group.end,

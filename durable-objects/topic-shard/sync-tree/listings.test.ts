@@ -11,12 +11,12 @@ import { bucketOf } from "../../../protocol/topic.ts";
 import { suite } from "../../platform-suite.ts";
 import { ListedShard } from "../../testing/listed-shard.ts";
 import { MemoryShardStore } from "../../testing/memory-shard-store.ts";
-import type { RawEvent } from "../../testing/raw-events.ts";
+import { idOfRaw, type RawEvent, topicKeyIn } from "../../testing/raw-events.ts";
 import { onStorage, wipe } from "../../testing/shard-world.ts";
 import { treeNetwork } from "../../testing/tree-node.ts";
 import type { ShardStore, StoredEvent } from "../shard-store.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
-import { slotOfId } from "./bucket-leaves.ts";
+import { firstIdOfSlot, slotOfId } from "./bucket-leaves.ts";
 
 const AS_OF = 6_500;
 /** Three events are a small bucket here. */
@@ -90,6 +90,25 @@ function bothStores<T extends [RawEvent[], ...unknown[]]>(
     });
   });
 }
+
+describe("the ids of a bucket", () => {
+  const slots = fc.integer({ min: AS_OF - 90, max: AS_OF + 1 });
+  bothStores(
+    "from a slot on and below another come after any name, whether it is there or not",
+    fc.tuple(events, event, slots, slots),
+    (shard, after, from, to) => {
+      const name = { topicKey: topicKeyIn(after.bucket, after.topic), id: idOfRaw(after) };
+      for (const bucket of BUCKETS) {
+        const expected = shard.stored
+          .filter((each) => bucketOf(each.topicKey) === bucket && byName(each, name) > 0)
+          .filter(({ id }) => slotOfId(id) >= from && slotOfId(id) < to)
+          .sort(byName);
+        const found = shard.store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to), name);
+        expect([...found].map(textOf)).toEqual(expected.map(textOf));
+      }
+    },
+  );
+});
 
 describe("a bucket is listed", () => {
   bothStores(

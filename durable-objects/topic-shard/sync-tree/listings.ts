@@ -3,7 +3,7 @@ import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import { toWire } from "../../../protocol/event.ts";
 import type { Network } from "../../../protocol/genesis.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
-import type { EventName } from "../../../protocol/peer-messages.ts";
+import { byName, type EventName } from "../../../protocol/peer-messages.ts";
 import { placeOfSymbol, symbolOf } from "../../../protocol/sketch-symbol.ts";
 import {
   type AskedSlots,
@@ -142,11 +142,11 @@ export class Listings {
     { after, upTo }: NameSpan,
     limit: number,
   ): { readonly topics: TopicIds[]; readonly isCut: boolean } {
-    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1));
+    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1), after);
     const within: EventName[] = [];
     let isCut = false;
     for (const event of events) {
-      if (event.class !== id || (after && byName(event, after) <= 0)) continue;
+      if (event.class !== id) continue;
       if (upTo && byName(event, upTo) > 0) break;
       isCut = within.length === limit;
       if (isCut) break;
@@ -160,8 +160,8 @@ export class Listings {
     const { from, to } = this.#rangeOf(id, asOf);
     const names: EventName[] = [];
     if (from >= to) return { names, next: null };
-    for (const event of this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to))) {
-      if (event.class !== id || (after && byName(event, after) <= 0)) continue;
+    for (const event of this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to), after)) {
+      if (event.class !== id) continue;
       if (names.length === MAX_LISTED_IDS) return { names, next: names.at(-1) ?? null };
       names.push({ topicKey: event.topicKey, id: event.id });
     }
@@ -212,9 +212,6 @@ export class Listings {
     return [...found.values()];
   }
 }
-
-const byName = (a: EventName, b: EventName): number =>
-  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
 
 /** Names that are sorted by topic and id. */
 function groupByTopic(names: readonly EventName[]): TopicIds[] {

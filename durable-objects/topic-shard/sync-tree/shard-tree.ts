@@ -1,7 +1,6 @@
 import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
 import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
-import { slotGroupOf } from "../../../protocol/sync-tree.ts";
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
 import { firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
@@ -119,7 +118,7 @@ export class ShardTree {
   /** An event is stored, in the transaction under way. */
   noteStored(event: ListedEvent): void {
     const slot = this.#note(event);
-    if (slot < this.#asOf) this.#store.tree.dropSlotGroup(bucketOf(event.topicKey), slotGroupOf(slot));
+    if (slot < this.#asOf) this.#store.tree.markLate(bucketOf(event.topicKey), slot);
   }
 
   #note({ topicKey, id, class: retention }: ListedEvent): number {

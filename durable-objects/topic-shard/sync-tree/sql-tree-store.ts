@@ -1,5 +1,6 @@
-import type { Bytes } from "../../../protocol/bytes.ts";
-import type { EventName } from "../../../protocol/peer-messages.ts";
+import { type Bytes, compareBytes } from "../../../protocol/bytes.ts";
+import { byName, type EventName } from "../../../protocol/peer-messages.ts";
+import { SLOTS_PER_GROUP, slotGroupOf } from "../../../protocol/sync-tree.ts";
 import { topicKeysOf } from "../../../protocol/topic.ts";
 import type { DigestIndex } from "../digest-index.ts";
 import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage } from "../event-rows.ts";
@@ -10,6 +11,14 @@ interface ListedRow extends Record<string, SqlStorageValue> {
   topic_key: ArrayBuffer;
   id: ArrayBuffer;
   class: number;
+}
+
+interface SlotGroupRow extends Record<string, SqlStorageValue> {
+  slot_group: number;
+  covered: number;
+  leaves: ArrayBuffer;
+  /** In hexadecimal digits: a JavaScript number does not hold 64 bits. */
+  late: string;
 }
 
 /** Above every topic key. */
@@ -32,12 +41,24 @@ export class SqlTreeStore implements TreeStore {
     this.#digests = digests;
   }
 
-  *idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes): Iterable<ListedEvent> {
+  *idsOfBucket(
+    bucket: number,
+    fromId: Bytes,
+    toId: Bytes,
+    after: EventName | null = null,
+  ): Iterable<ListedEvent> {
+    // A page begins where the one before ended, however long the topic is.
     const query = `${TOPICS} SELECT e.topic_key, e.id, e.class FROM topics
-      JOIN events AS e ON e.topic_key = topics.key AND e.id >= ?3 AND e.id < ?4`;
+      JOIN events AS e ON e.topic_key = topics.key AND e.id < ?4
+        AND e.id >= CASE topics.key WHEN ?5 THEN max(?3, ?6) ELSE ?3 END`;
     const { from, to } = topicKeysOf(bucket, bucket + 1);
-    for (const row of this.#sql.exec<ListedRow>(query, from, to ?? END_OF_KEYS, fromId, toId))
-      yield { topicKey: bytes(row.topic_key), id: bytes(row.id), class: row.class };
+    const { topicKey, id } =
+      after && compareBytes(after.topicKey, from) >= 0 ? after : { topicKey: from, id: fromId };
+    const keys = [topicKey, to ?? END_OF_KEYS];
+    for (const row of this.#sql.exec<ListedRow>(query, ...keys, fromId, toId, topicKey, id)) {
+      const listed = { topicKey: bytes(row.topic_key), id: bytes(row.id), class: row.class };
+      if (!after || byName(listed, after) > 0) yield listed;
+    }
   }
 
   leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined {
@@ -101,16 +122,20 @@ export class SqlTreeStore implements TreeStore {
   }
 
   savedSlotGroups(bucket: number): SavedSlotGroup[] {
-    const query = "SELECT slot_group, covered, leaves FROM slot_groups WHERE bucket = ? ORDER BY slot_group";
-    const rows = this.#sql.exec<{ slot_group: number; covered: number; leaves: ArrayBuffer }>(query, bucket);
-    return rows
-      .toArray()
-      .map((row) => ({ group: row.slot_group, covered: row.covered, leaves: bytes(row.leaves) }));
+    const query = `SELECT slot_group, covered, leaves, format('%016x', late) AS late FROM slot_groups
+      WHERE bucket = ? ORDER BY slot_group`;
+    const rows = this.#sql.exec<SlotGroupRow>(query, bucket).toArray();
+    return rows.map(({ slot_group: group, covered, leaves, late }) => ({
+      group,
+      covered,
+      leaves: bytes(leaves),
+      late: slotsOfBits(group, BigInt(`0x${late}`)),
+    }));
   }
 
-  saveSlotGroup(bucket: number, { group, covered, leaves }: SavedSlotGroup): void {
+  saveSlotGroup(bucket: number, { group, covered, leaves }: Omit<SavedSlotGroup, "late">): void {
     this.#sql.exec(
-      "INSERT OR REPLACE INTO slot_groups (bucket, slot_group, covered, leaves) VALUES (?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO slot_groups (bucket, slot_group, covered, late, leaves) VALUES (?, ?, ?, 0, ?)",
       bucket,
       group,
       covered,
@@ -122,7 +147,15 @@ export class SqlTreeStore implements TreeStore {
     this.#sql.exec("DELETE FROM slot_groups WHERE bucket = ?", bucket);
   }
 
-  dropSlotGroup(bucket: number, group: number): void {
-    this.#sql.exec("DELETE FROM slot_groups WHERE bucket = ? AND slot_group = ?", bucket, group);
+  markLate(bucket: number, slot: number): void {
+    const query = `UPDATE slot_groups SET late = late | (1 << ?3)
+      WHERE bucket = ?1 AND slot_group = ?2 AND late & (1 << ?3) = 0`;
+    this.#sql.exec(query, bucket, slotGroupOf(slot), slot % SLOTS_PER_GROUP);
   }
+}
+
+/** The slots of a group whose bits are set. */
+function slotsOfBits(group: number, bits: bigint): number[] {
+  const slots = Array.from({ length: SLOTS_PER_GROUP }, (_, i) => i).filter((i) => (bits >> BigInt(i)) & 1n);
+  return slots.map((i) => group * SLOTS_PER_GROUP + i);
 }

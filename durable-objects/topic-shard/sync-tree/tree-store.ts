@@ -14,6 +14,8 @@ export interface SavedSlotGroup {
   /** The leaves are those of all slots of the group below this one. */
   readonly covered: number;
   readonly leaves: Bytes;
+  /** Slots of which events were stored since, so that their leaves are others. */
+  readonly late: readonly number[];
 }
 
 /** Topic keys from `from` on and below `to`; all from `from` on when `to` is null. */
@@ -24,8 +26,8 @@ export interface TopicKeyRange {
 
 /** A shard's events in the order of anti-entropy, and what derives from them for it. Every method is synchronous. */
 export interface TreeStore {
-  /** A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id. */
-  idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes): Iterable<ListedEvent>;
+  /** A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id, after a given one. */
+  idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes, after?: EventName | null): Iterable<ListedEvent>;
   /** The least id of a bucket's events, from `fromId` on. */
   leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined;
   /** Events of the topics from one key (inclusive) to another (exclusive), in the order of topic and id, after a given one. */
@@ -46,7 +48,9 @@ export interface TreeStore {
   treeValue(name: string): Bytes | undefined;
   saveTreeValue(name: string, value: Bytes): void;
   savedSlotGroups(bucket: number): SavedSlotGroup[];
-  saveSlotGroup(bucket: number, saved: SavedSlotGroup): void;
-  dropSlotGroup(bucket: number, group: number): void;
+  /** Replaces what is written down of the group; none of its slots is late then. */
+  saveSlotGroup(bucket: number, saved: Omit<SavedSlotGroup, "late">): void;
+  /** A slot has a late event; does nothing where its group is not written down. */
+  markLate(bucket: number, slot: number): void;
   dropSlotGroups(bucket: number): void;
 }
