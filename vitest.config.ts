@@ -1,7 +1,10 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
-/** Tests of `durable-objects/` and `workers/` run in workerd; all others in Node, where `test/` starts real nodes. */
+/**
+ * Tests of `durable-objects/` and `workers/` run in workerd; all others in Node, where `test/` starts real nodes. What takes all
+ * processors has them for itself: the groups run one after the other.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -37,6 +40,7 @@ export default defineConfig({
       {
         test: {
           name: "simulation",
+          sequence: { groupOrder: 1 },
           include: ["simulator/**/*.simulation.test.ts"],
           // Its seeds run in as many threads as there are processors.
           fileParallelism: false,
@@ -47,6 +51,7 @@ export default defineConfig({
       {
         test: {
           name: "network",
+          sequence: { groupOrder: 2 },
           include: ["test/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 60_000,
