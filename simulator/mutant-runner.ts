@@ -51,9 +51,7 @@ function line({ mutant: { name, category }, caught, seeds }: Verdict): string {
 }
 
 function chosen(only: string | undefined): readonly Mutant[] {
-  const found = only === undefined ? MUTANTS : MUTANTS.filter(({ name }) => name === only);
-  if (found.length === 0) throw new InvalidArgumentError(`There is no mutant ${only}.`);
-  return found;
+  return only === undefined ? MUTANTS : MUTANTS.filter(({ name }) => name === only);
 }
 
 /** Answers whether enough were caught. */
@@ -78,10 +76,17 @@ function seedCount(text: string): number {
   return value;
 }
 
+function mutantName(name: string): string {
+  if (MUTANTS.some((mutant) => mutant.name === name)) return name;
+  throw new InvalidArgumentError(
+    `There is none of that name; there are ${MUTANTS.map((each) => each.name).join(", ")}.`,
+  );
+}
+
 if (import.meta.main) {
   await new Command("mutants")
     .description("Seed bugs into the production rules, one at a time, and tell which the simulation catches.")
-    .option("--only <name>", "one mutant")
+    .option("--only <name>", "one mutant", mutantName)
     .option("--seeds <count>", "seeds that a mutant has to survive", seedCount, DEFAULT_SEEDS)
     .showHelpAfterError("(--help shows the options)")
     .action(async (options: MutantOptions) => {

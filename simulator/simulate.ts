@@ -1,6 +1,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
+import { z } from "zod";
+import { CommandError, describeError } from "../cli/command-error.ts";
 import { ROOT } from "./bundle.ts";
 import { makePlan, type PlanOptions } from "./make-plan.ts";
 import { type Plan, planSchema, stepText } from "./plan.ts";
@@ -93,8 +95,21 @@ async function showShortest(pool: Pool, plan: Plan, result: RunResult): Promise<
   print(`again: npm run simulate -- --replay ${file}`);
 }
 
-async function replay(pool: Pool, file: string, hasTrace: boolean): Promise<boolean> {
-  const plan = planSchema.parse(JSON.parse(await readFile(file, "utf8")));
+/** @throws CommandError when the file is not there, or is no plan. */
+async function readPlan(file: string): Promise<Plan> {
+  const mend = "name a file that a failure was saved to: its output says which";
+  const text = await readFile(file, "utf8").catch((error: Error) => {
+    throw new CommandError(`${file} cannot be read: ${error.message}`, mend);
+  });
+  try {
+    return planSchema.parse(JSON.parse(text));
+  } catch (error) {
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
+    throw new CommandError(`${file} is no plan of a simulation: ${why}`, mend);
+  }
+}
+
+async function replay(pool: Pool, plan: Plan, hasTrace: boolean): Promise<boolean> {
   const result = await pool.run({ plan, hasTrace });
   for (const step of plan.steps) print(stepText(step));
   print(`trace ${result.digest}`);
@@ -102,13 +117,16 @@ async function replay(pool: Pool, file: string, hasTrace: boolean): Promise<bool
   return result.failure === undefined;
 }
 
+/** @throws CommandError */
 export async function simulate(options: SimulateOptions): Promise<boolean> {
+  const { nodes, hostile, replay: file } = options;
+  if (hostile !== undefined && hostile >= (nodes ?? MAX_NODES))
+    throw new CommandError(`${hostile} hostile nodes of ${nodes}: one must be honest`, "lower --hostile");
+  const plan = file === undefined ? undefined : await readPlan(file);
   const pool = await Pool.open();
   pool.trace = print;
   try {
-    return options.replay
-      ? await replay(pool, options.replay, options.trace ?? false)
-      : await simulateSeeds(pool, options);
+    return plan ? await replay(pool, plan, options.trace ?? false) : await simulateSeeds(pool, options);
   } finally {
     await pool.close();
   }
@@ -134,4 +152,11 @@ export function makeProgram(action: (options: SimulateOptions) => Promise<boolea
     });
 }
 
-if (import.meta.main) await makeProgram(simulate).parseAsync();
+if (import.meta.main) {
+  try {
+    await makeProgram(simulate).parseAsync();
+  } catch (error) {
+    say(describeError(error));
+    process.exitCode = 1;
+  }
+}
