@@ -5,7 +5,7 @@ import { unavailable } from "../../protocol/errors.ts";
 import { Sketch } from "../../protocol/sketch.ts";
 import { type BucketClass, MAX_LISTED_IDS } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
-import { BUCKET_GROUPS, bucketGroupOf, byBucketAndClass } from "../../protocol/sync-tree.ts";
+import { BUCKET_GROUPS, bucketGroupOf, byBucketAndClass, SLOTS_PER_GROUP } from "../../protocol/sync-tree.ts";
 import { BUCKETS, shardOfBucket } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
 import { MemorySyncStore } from "../testing/memory-sync-store.ts";
@@ -15,12 +15,13 @@ import { BUCKETS_PER_PART, packRecords, type RootRecord } from "./root-records.t
 import { SyncRoots } from "./sync-roots.ts";
 
 const SHARDS = 4;
+const NEWEST_SLOT = newestAsOf(new LooseClock().now) - 1;
 const EMPTY_SKETCH = new Sketch().prefix();
 const ALL_GROUPS = Array.from({ length: BUCKET_GROUPS }, (_, group) => group);
 const START = { bucket: 0, class: 0 };
 const NOTHING_MENDED: ScrubReport = { roots: 0, heads: 0, wants: 0, isWhole: true };
 
-type Root = BucketClass & { readonly root: Bytes; readonly count: number };
+type Root = BucketClass & { readonly root: Bytes; readonly count: number; readonly oldest?: number };
 
 /** A sync object whose shards have some roots, the same as of each slot. */
 function rootsOf(
@@ -28,8 +29,8 @@ function rootsOf(
   scrub: (shard: number) => Promise<ScrubReport> = async () => NOTHING_MENDED,
 ) {
   const records: RootRecord[] = roots.map(({ root, ...each }) => ({
+    oldest: NEWEST_SLOT,
     ...each,
-    oldest: 0,
     newest: root,
     previous: root,
   }));
@@ -124,6 +125,17 @@ describe("the roots that differ", () => {
       expect(answer.targets).toHaveLength(most);
       expect(answer.next).toEqual(most < BUCKETS ? { bucket: most, class: 1 } : null);
       if (count <= 512) expect(most * (count + 1)).toBeLessThanOrEqual(MAX_LISTED_IDS);
+    }
+    // Old ones list a hash for each slot group that there may be, at most one for each event.
+    for (const [count, groups, most] of [
+      [9_000, 63, 126],
+      [9_000, 1_000, 8],
+      [600, 1_000, 13],
+    ] as const) {
+      const oldest = NEWEST_SLOT - groups * SLOTS_PER_GROUP;
+      const { sync, asOf } = rootsOf(bucketsWith(count).map((each) => ({ ...each, oldest })));
+      const answer = await sync.differing({ asOf, groups: ALL_GROUPS, from: START, to: null, roots: [] });
+      expect(answer.targets).toHaveLength(most);
     }
     // 15 of them cost 513 each, and the last what is left, or one more.
     for (const [last, most] of [

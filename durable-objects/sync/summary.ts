@@ -31,9 +31,10 @@ export interface Summary {
   readonly previous: RangeSummary;
 }
 
-/** A root with the number of events under it; the number is that of the newest range. */
+/** A root with the number of events under it and the oldest slot of them, both of the newest range. */
 export interface CountedRoot extends BucketRoot {
   readonly count: number;
+  readonly oldest: number;
 }
 
 type Side = "newest" | "previous";
@@ -49,7 +50,8 @@ function* rootsOf({ parts }: StoredHandOver, side: Side): Iterable<CountedRoot> 
   for (const { records } of parts) {
     for (const record of unpackRecords(records)) {
       const root = record[side];
-      if (root) yield { bucket: record.bucket, class: record.class, count: record.count, root };
+      const { bucket, class: id, count, oldest } = record;
+      if (root) yield { bucket, class: id, count, oldest, root };
     }
   }
 }

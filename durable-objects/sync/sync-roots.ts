@@ -13,7 +13,13 @@ import {
   type RootsQuestion,
 } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
-import { BUCKET_GROUPS, bucketGroupOf, byBucketAndClass, HASH_BYTES } from "../../protocol/sync-tree.ts";
+import {
+  BUCKET_GROUPS,
+  bucketGroupOf,
+  byBucketAndClass,
+  HASH_BYTES,
+  slotGroupOf,
+} from "../../protocol/sync-tree.ts";
 import type { Clock } from "../clock.ts";
 import type { ScrubReport } from "../topic-shard/scrub/shard-scrub.ts";
 import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
@@ -35,7 +41,7 @@ const SHARDS_AT_A_TIME = 16;
 /** A shard may be further than this object: then the others are asked again, so many times. */
 const MAX_REFRESHES = 3;
 const SCRUB_EVERY_MS = 86_400_000;
-/** What the list of slot groups of a large bucket counts as: a month has 40 of them. */
+/** What the list of slot groups of a large bucket counts as at least: a month has 40 of them. */
 const LARGE_BUCKET_COST = 64;
 
 export interface SyncPorts {
@@ -226,13 +232,20 @@ export class SyncRoots implements SyncApi {
     const theirs = [...new Map(roots.filter(isAsked).map((each) => [keyOf(each), each])).values()];
     const targets: BucketClass[] = [];
     let cost = 0;
-    for (const { bucket, class: id, count } of differences(mine, theirs.sort(byBucketAndClass))) {
-      cost += 1 + (count > SMALL_BUCKET_EVENTS ? LARGE_BUCKET_COST : count);
+    for (const { bucket, class: id, mine: own } of differences(mine, theirs.sort(byBucketAndClass))) {
+      cost += 1 + (own ? costOf(own, asOf) : 0);
       if (targets.length > 0 && cost > MAX_LISTED_IDS) return { targets, next: { bucket, class: id } };
       targets.push({ bucket, class: id });
     }
     return { targets, next: null };
   }
+}
+
+/** Of listing a bucket and class, in ids; a hash of a slot group takes the room of one. */
+function costOf({ count, oldest }: CountedRoot, asOf: number): number {
+  if (count <= SMALL_BUCKET_EVENTS) return count;
+  const groups = Math.max(0, slotGroupOf(asOf) - slotGroupOf(oldest)) + 1;
+  return Math.max(LARGE_BUCKET_COST, Math.min(count, groups));
 }
 
 const keyOf = ({ bucket, class: id }: BucketClass): number => bucket * 256 + id;
@@ -241,14 +254,14 @@ const keyOf = ({ bucket, class: id }: BucketClass): number => bucket * 256 + id;
 function* differences(
   mine: readonly CountedRoot[],
   theirs: readonly (BucketClass & { readonly root: Bytes })[],
-): Iterable<BucketClass & { readonly count: number }> {
+): Iterable<BucketClass & { readonly mine: CountedRoot | undefined }> {
   let [i, j] = [0, 0];
   while (i < mine.length || j < theirs.length) {
     const [a, b] = [mine[i], theirs[j]];
     const order = !a ? 1 : !b ? -1 : byBucketAndClass(a, b);
-    if (a && order < 0) yield a;
-    else if (b && order > 0) yield { ...b, count: 0 };
-    else if (a && b && compareBytes(a.root, b.root) !== 0) yield a;
+    if (a && order < 0) yield { ...a, mine: a };
+    else if (b && order > 0) yield { ...b, mine: undefined };
+    else if (a && b && compareBytes(a.root, b.root) !== 0) yield { ...a, mine: a };
     if (order <= 0) i++;
     if (order >= 0) j++;
   }

@@ -221,6 +221,8 @@ describe("the leaves of a bucket", () => {
 });
 
 test("the first id of a slot is below all of its events, and above those of the slots before", () => {
+  const last = idOfRaw({ bucket: 0, topic: 0, class: 0, slot: 2 ** 22 - 1, n: 99 });
+  expect(compareBytes(firstIdOfSlot(2 ** 22), last)).toBeGreaterThan(0);
   const slots = fc.integer({ min: 1, max: 2 ** 22 - 1 });
   fc.assert(
     fc.property(slots, fc.nat({ max: 99 }), (slot, n) => {

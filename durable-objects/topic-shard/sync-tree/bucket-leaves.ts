@@ -1,7 +1,8 @@
 import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
-import { seqOfId } from "../../../protocol/event-id.ts";
-import { slotOfSeq } from "../../../protocol/retention.ts";
+import { DIGEST_BYTES, EVENT_ID_BYTES, seqOfId } from "../../../protocol/event-id.ts";
+import { MAX_TIME_MS } from "../../../protocol/hybrid-clock.ts";
+import { SLOT_MS, slotOfSeq } from "../../../protocol/retention.ts";
 import { firstSeqOfSlot } from "../../../protocol/sync-range.ts";
 import {
   HASH_BYTES,
@@ -21,12 +22,17 @@ const OPEN_GROUP_IDS = 1_024;
 /** Class (1), slot (4), count (4), hash. */
 const LEAF_BYTES = 9 + HASH_BYTES;
 
+/** That a seq can be in. */
+const SLOTS = (MAX_TIME_MS + 1) / SLOT_MS;
+
 /** The leaves of each class, sorted by slot. */
 export type LeavesByClass = ReadonlyMap<number, readonly SlotLeaf[]>;
 
-/** An id that is below every event of a slot and above those of the slots before. */
+/** An id that is below every event of a slot and above those of the slots before; behind the last slot, above all. */
 export const firstIdOfSlot = (slot: number): Bytes =>
-  concatBytes(uint64Bytes(firstSeqOfSlot(slot)), new Uint8Array(32));
+  slot < SLOTS
+    ? concatBytes(uint64Bytes(firstSeqOfSlot(slot)), new Uint8Array(DIGEST_BYTES))
+    : new Uint8Array(EVENT_ID_BYTES).fill(255);
 
 export const slotOfId = (id: Bytes): number => slotOfSeq(seqOfId(id));
 

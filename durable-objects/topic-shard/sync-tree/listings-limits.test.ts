@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { compareBytes, toHex } from "../../../protocol/bytes.ts";
 import type { EventName } from "../../../protocol/peer-messages.ts";
-import { symbolOf } from "../../../protocol/sketch-symbol.ts";
+import { placeOfSymbol, SYMBOL_BYTES, symbolOf } from "../../../protocol/sketch-symbol.ts";
 import { decodeSlotsAnswer, encodeSlotsAnswer } from "../../../protocol/sync-codec.ts";
 import { type AskedSlots, MAX_LISTED_IDS } from "../../../protocol/sync-messages.ts";
 import { slotGroupOf } from "../../../protocol/sync-tree.ts";
@@ -88,6 +88,13 @@ test("the names of a large bucket come 8,192 at a time, each read once, nothing 
     expect(counts).toEqual([8_192, 8_192, 3_616]);
     expect(found).toEqual(sorted(shard));
     expect(rows).toBeLessThan(20_100);
+  }));
+
+test("a symbol of the last slot that there is stands for nothing", () =>
+  onShard(dense(1), (shard) => {
+    const symbol = new Uint8Array(SYMBOL_BYTES).fill(255);
+    expect(placeOfSymbol(symbol).slot).toBe(2 ** 22 - 1);
+    expect(shard.listings.bySymbols([symbol])).toEqual([]);
   }));
 
 describe("a page of a range", () => {
