@@ -72,8 +72,13 @@ async function measureAll(pair: Pair): Promise<Measured[]> {
 const largest = (loaded: ReadonlyMap<number, number>): [number, number] =>
   [...loaded].reduce((most, each) => (each[1] > most[1] ? each : most), [0, 0]);
 
+/** The figures alone, without the result of the work that they are of. */
 const plain = ({ wallMs, cpuMs, rowsRead, rowsWritten, shardCalls }: Cost): Cost => ({
-  ...{ wallMs, cpuMs, rowsRead, rowsWritten, shardCalls },
+  wallMs,
+  cpuMs,
+  rowsRead,
+  rowsWritten,
+  shardCalls,
 });
 
 async function benchSet(name: SetName, events: number): Promise<{ runs: Measured[]; figures: SetFigures }> {
@@ -99,7 +104,9 @@ async function benchSet(name: SetName, events: number): Promise<{ runs: Measured
     const wakeUps = await measureWakeUps(responder, shard);
     const settling = await measureSettling(responder, set, random);
     const figures = {
-      ...{ set: name, events, firstHandOver: plain(firstHandOver) },
+      set: name,
+      events,
+      firstHandOver: plain(firstHandOver),
       shardWakeUp: { ...plain(wakeUps.shard), events: shardEvents },
       syncWakeUp: plain(wakeUps.sync),
       settling: { ...plain(settling), events: settling.events },

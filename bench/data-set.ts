@@ -6,7 +6,7 @@ import { DEVELOPMENT_GENESIS, Network } from "../protocol/genesis.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { SLOT_MS } from "../protocol/retention.ts";
 import { newestAsOf } from "../protocol/sync-range.ts";
-import { bucketOf, shardOf, topicKey } from "../protocol/topic.ts";
+import { shardOf, topicKey } from "../protocol/topic.ts";
 import { asVerified, type VerifiedEvent } from "../protocol/validity.ts";
 import { randomNumbers } from "../test/support/random.ts";
 
@@ -107,7 +107,3 @@ export function differences(
     return eventOf(topic, seq, 2 ** 40 + Math.floor(random() * 2 ** 40), [], signer);
   });
 }
-
-/** How many (bucket, slot) leaves the set fills, and slots and buckets with events. */
-export const bucketsOfSet = (set: DataSet): number =>
-  new Set(set.topics.map(({ key }) => bucketOf(key))).size;

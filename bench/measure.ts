@@ -131,7 +131,11 @@ export async function measure(pair: Pair, count: number, spread: Spread, way: Wa
   if (outcome !== "same" || requests !== 1 || bytesSent + bytesReceived > 100 || after.shardCalls > 0)
     throw new Error(`in sync, and yet: ${JSON.stringify(after)}`);
   return {
-    ...{ set: set.name, events: set.events, differences: count, spread, way },
+    set: set.name,
+    events: set.events,
+    differences: count,
+    spread,
+    way,
     ...metered,
     upkeep: phaseOf(upkeep),
     after: { report: after.result, shardCalls: after.shardCalls },

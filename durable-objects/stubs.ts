@@ -17,7 +17,7 @@ export const shardStub = (env: Env, shard: number) =>
 export const hubStub = (env: Env, hub: number) => env.HUB.get(env.HUB.idFromName(`hub-${hub}`));
 export const syncStub = (env: Env) => env.SYNC.get(env.SYNC.idFromName("sync"));
 export const nodeStateStub = (env: Env) => env.NODE_STATE.get(env.NODE_STATE.idFromName("node"));
-export const peerLinkStub = (env: Env, url: string) => env.PEER_LINK.get(env.PEER_LINK.idFromName(url));
+const peerLinkStub = (env: Env, url: string) => env.PEER_LINK.get(env.PEER_LINK.idFromName(url));
 
 /** The node's shards, each behind its Durable Object. @throws PennypostError `misconfigured`. */
 export function shardsOf(env: Env): Shards {

@@ -2,7 +2,7 @@ import { CID } from "multiformats/cid";
 import { type Bytes, compareBytes, concatBytes, equalBytes, fromUtf8, utf8 } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, PUBLIC_KEY_BYTES, type Signer } from "./crypto.ts";
-import { invalidArgument } from "./errors.ts";
+import { invalidArgument, PennypostError } from "./errors.ts";
 import {
   digestOfEventCid,
   digestOfId,
@@ -219,8 +219,9 @@ export function nameOfWire(
   try {
     const { topic, seq } = decodeBlock(block);
     return { topicKey: topicKey(topic, suite), id: eventId(seq, suite.sha256(block)) };
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof PennypostError) return undefined;
+    throw error;
   }
 }
 

@@ -20,7 +20,7 @@ import {
 /** The bodies that nodes exchange: dag-cbor, lists in place of maps where they repeat. */
 
 /** What nodes ask of each other. */
-export const SYNC_PATHS = [
+const SYNC_PATHS = [
   "/peer/v1/sync/compare",
   "/peer/v1/sync/cells",
   "/peer/v1/sync/roots",

@@ -8,7 +8,7 @@ import { SLOTS_PER_GROUP } from "./sync-tree.ts";
  * none.
  */
 
-/** The cells that a first answer brings along: enough for about twenty differences. */
+/** The cells that a first answer brings along: enough for about fifteen differences. */
 export const FIRST_CELLS = 32;
 /** The first bytes of a bucket group's hash: they tell where to look, not whether. */
 export const GROUP_TAG_BYTES = 4;
@@ -20,7 +20,9 @@ export const MAX_ASKED_SLOTS = 8_192;
 export const MAX_ASKED_GROUPS = MAX_ASKED_SLOTS / SLOTS_PER_GROUP;
 /** An answer of lists ends when it has this many ids, or hashes of slot groups. */
 export const MAX_LISTED_IDS = 8_192;
+/** Names (72 bytes each) of one answer to `newest`. */
 export const MAX_OFFERED_NAMES = 4_096;
+/** Symbols (12 bytes each) of one question to `symbols` or `lacking`. */
 export const MAX_ASKED_SYMBOLS = 2_048;
 
 /** A bucket and class. */

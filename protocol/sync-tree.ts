@@ -79,6 +79,10 @@ export const byBucketAndClass = (
   b: Pick<BucketRoot, "bucket" | "class">,
 ) => a.bucket - b.bucket || a.class - b.class;
 
+/** One number for a bucket and class: these numbers are in their order. */
+export const bucketClassKey = ({ bucket, class: classId }: Pick<BucketRoot, "bucket" | "class">): number =>
+  bucket * 256 + classId;
+
 /** The hash of a group of buckets from its roots, in order of bucket and class; 32 zero bytes when there are none. */
 export function bucketGroupHash(roots: readonly BucketRoot[], suite: CryptoSuite): Bytes {
   if (roots.length === 0) return new Uint8Array(HASH_BYTES);

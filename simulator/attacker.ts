@@ -1,15 +1,15 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { groupByShard } from "../durable-objects/topic-shard/shard-api.ts";
-import { type Bytes, toHex } from "../protocol/bytes.ts";
+import type { Bytes } from "../protocol/bytes.ts";
 import { toWire } from "../protocol/event.ts";
 import { MAX_HELD_EVENTS_PER_PEER } from "../protocol/limits.ts";
 import { encodePush, encodeWant, PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
 import { shardOf } from "../protocol/topic.ts";
 import { type Forged, Forger, KEPT_TOPICS, madeUpId } from "./forgery.ts";
+import { garbled } from "./garble.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
 import { eventsOfShard, nameOf, shardCalled } from "./invariants/stored.ts";
 import { lie } from "./lies.ts";
-import { mutated } from "./mutate.ts";
 import type { Attack } from "./plan.ts";
 import { Random } from "./random.ts";
 import type { Tamper } from "./sim-network.ts";
@@ -99,7 +99,7 @@ export class Attacker implements Tamper {
       case "flood of held events":
         this.#flood(target);
         break;
-      case "other shard's events":
+      case "repeated events":
         this.#repeated(target);
         break;
     }
@@ -211,7 +211,7 @@ export class Attacker implements Tamper {
     ];
     for (const [path, value] of this.#random.shuffled(bodies).slice(0, 4)) {
       const body = new Uint8Array(dagCbor.encode(value));
-      this.#send(target, path, this.#random.chance(30) ? mutated(body, this.#random) : body);
+      this.#send(target, path, this.#random.chance(30) ? garbled(body, this.#random) : body);
     }
   }
 
@@ -251,13 +251,6 @@ export class Attacker implements Tamper {
   #repeated(target: SimNode): void {
     const event = this.#forger.event({ timeMs: this.#nowMs });
     const others = this.#many(2, () => this.#forger.broken(this.#nowMs));
-    this.#pushOwn(
-      target,
-      this.#random.shuffled([event, event, event, ...others]).filter((each) => this.#isNamed(each)),
-    );
-  }
-
-  #isNamed({ id }: Forged): boolean {
-    return toHex(id).length === 80;
+    this.#pushOwn(target, this.#random.shuffled([event, event, event, ...others]));
   }
 }

@@ -4,8 +4,8 @@ import { unavailable } from "../protocol/errors.ts";
 import type { WireEvent } from "../protocol/event.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
 import { madeUpId } from "./forgery.ts";
+import { garbled } from "./garble.ts";
 import { never } from "./life.ts";
-import { mutated } from "./mutate.ts";
 import type { Random } from "./random.ts";
 
 /** What a lie is made of. */
@@ -30,8 +30,8 @@ const asOfIn = (question: Bytes): number => {
 };
 
 const ANY: readonly Lie[] = [
-  async ({ honest, random }) => mutated(await honest(), random),
-  async ({ honest, random }) => mutated(await honest(), random),
+  async ({ honest, random }) => garbled(await honest(), random),
+  async ({ honest, random }) => garbled(await honest(), random),
   ({ random }) => random.bytes(random.below(200)),
   () => new Uint8Array(),
   () => {

@@ -55,7 +55,7 @@ function chosen(only: string | undefined): readonly Mutant[] {
 }
 
 /** Answers whether enough were caught. */
-export async function runMutants({ seeds, only }: MutantOptions): Promise<boolean> {
+async function runMutants({ seeds, only }: MutantOptions): Promise<boolean> {
   const verdicts: Verdict[] = [];
   for (const mutant of chosen(only)) {
     const verdict = await judge(mutant, seeds);

@@ -15,19 +15,24 @@ import type { SyncStore } from "../durable-objects/sync/sync-store.ts";
 import type { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
 import { Shard } from "../durable-objects/topic-shard/shard.ts";
 import type { ShardApi, Shards } from "../durable-objects/topic-shard/shard-api.ts";
-import { type Bytes, toHex } from "../protocol/bytes.ts";
+import type { Bytes } from "../protocol/bytes.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
 import { shardOf } from "../protocol/topic.ts";
 import { PeerService } from "../workers/peer-api/peer-service.ts";
 import { LinkTeller } from "../workers/peer-api/tell-links.ts";
 import type { Disk } from "./disk.ts";
+import {
+  type LinkContents,
+  type NodeStateContents,
+  type ShardContents,
+  shardStorage,
+} from "./disk-contents.ts";
 import { GuardedStore, type StorageGuard, type Write } from "./guarded-store.ts";
 import { type Life, never } from "./life.ts";
 import type { Random } from "./random.ts";
 import { type Listener, SimHub } from "./sim-hub.ts";
 import type { NodeSettings, NodeWorld } from "./sim-node.ts";
 import type { Opened, SimObject } from "./sim-object.ts";
-import { type LinkState, type NodeStateState, type ShardState, shardStorage } from "./states.ts";
 import {
   CONDUCT_METHODS,
   CURSOR_METHODS,
@@ -98,7 +103,7 @@ function conductOf(parts: OpenParts, caller: Caller): ConductPort {
 export function openShard(
   parts: OpenParts,
   shard: number,
-  disk: Disk<ShardState>,
+  disk: Disk<ShardContents>,
   life: Life,
 ): Opened<ShardObject> {
   const { settings, world, objects } = parts;
@@ -149,7 +154,12 @@ export function openSync(parts: OpenParts, disk: Disk<MemorySyncStore>, life: Li
   return { api };
 }
 
-export function openLink(parts: OpenParts, url: string, disk: Disk<LinkState>, life: Life): Opened<LinkApi> {
+export function openLink(
+  parts: OpenParts,
+  url: string,
+  disk: Disk<LinkContents>,
+  life: Life,
+): Opened<LinkApi> {
   const { settings, world, objects } = parts;
   const here = { life, object: objects.link(url) };
   const key = settings.config.peers.find((peer) => peer.url === url)?.key as Bytes;
@@ -170,7 +180,7 @@ export function openLink(parts: OpenParts, url: string, disk: Disk<LinkState>, l
   return { api };
 }
 
-export function openState(parts: OpenParts, disk: Disk<NodeStateState>, life: Life): Opened<StateApi> {
+export function openState(parts: OpenParts, disk: Disk<NodeStateContents>, life: Life): Opened<StateApi> {
   const guarded = new GuardedStore(disk, parts.guard(life));
   const conduct = new Conduct({
     clock: clockOf(parts, life),
@@ -215,6 +225,3 @@ export function openWorker(parts: OpenParts, life: Life): Opened<WorkerApi> {
   });
   return { api };
 }
-
-/** A peer in a message to people. */
-export const keyText = (peer: Bytes): string => toHex(peer).slice(0, 8);

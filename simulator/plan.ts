@@ -30,7 +30,7 @@ export const ATTACKS = [
   "unheard-of requests",
   "random bytes",
   "flood of held events",
-  "other shard's events",
+  "repeated events",
 ] as const;
 export type Attack = (typeof ATTACKS)[number];
 

@@ -23,6 +23,8 @@ export class SimAlarm {
   readonly #parts: AlarmParts;
   #timer: Timer | undefined;
   #isRinging = false;
+  /** It rang in vain, and rings again in a moment: its time, which has passed, counts as set. */
+  #isFailed = false;
   /** Whether it was set anew while it rang, when it counts as not set. */
   #isSetAgain = false;
   #failures = 0;
@@ -34,7 +36,7 @@ export class SimAlarm {
   /** Whether a time is to be written: only the earliest is kept. */
   wants(timeMs: number): boolean {
     const setMs = this.#isRinging && !this.#isSetAgain ? null : this.#parts.setFor();
-    if (setMs !== null && timeMs >= setMs) return false;
+    if (this.#isFailed || (setMs !== null && timeMs >= setMs)) return false;
     this.#isSetAgain = this.#isRinging;
     return true;
   }
@@ -42,6 +44,7 @@ export class SimAlarm {
   /** Looks at the disk: after a write, a start, or a jump of the clock. */
   arm(): void {
     const { name, scheduler, setFor, offsetMs, isUp } = this.#parts;
+    if (this.#isFailed) return;
     this.#timer?.cancel();
     const timeMs = setFor();
     if (timeMs === null || this.#isRinging || !isUp()) return;
@@ -52,6 +55,7 @@ export class SimAlarm {
   stop(): void {
     this.#timer?.cancel();
     this.#isRinging = false;
+    this.#isFailed = false;
     this.#isSetAgain = false;
     this.#failures = 0;
   }
@@ -59,6 +63,7 @@ export class SimAlarm {
   #ring(): void {
     const { name, scheduler, ring } = this.#parts;
     this.#isRinging = true;
+    this.#isFailed = false;
     this.#isSetAgain = false;
     ring().then(
       () => this.#rang(),
@@ -66,6 +71,8 @@ export class SimAlarm {
         if (!(error instanceof PennypostError || isOfDeadLife(error))) throw error;
         if (!this.#isRinging) return;
         if (++this.#failures > MAX_RETRIES) return this.#rang();
+        this.#isRinging = false;
+        this.#isFailed = true;
         const pauseMs = FIRST_RETRY_MS * 2 ** (this.#failures - 1);
         this.#timer = scheduler.after(pauseMs, `alarm again ${name}`, () => this.#ring());
       },

@@ -6,6 +6,7 @@ import type { Bytes } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
 import { Disk } from "./disk.ts";
+import { LinkContents, NodeStateContents, ShardContents } from "./disk-contents.ts";
 import type { Write } from "./guarded-store.ts";
 import { isOfDeadLife, type Life, never } from "./life.ts";
 import {
@@ -27,7 +28,6 @@ import type { Scheduler } from "./scheduler.ts";
 import { SimAlarm } from "./sim-alarm.ts";
 import type { Listener, SimHub } from "./sim-hub.ts";
 import { type Opened, SimObject, type Surroundings } from "./sim-object.ts";
-import { LinkState, NodeStateState, ShardState } from "./states.ts";
 import { StorageFaults } from "./storage-faults.ts";
 
 /** What a node asks of the simulation. Nodes are named by their numbers. */
@@ -61,7 +61,7 @@ export class SimNode implements NodeObjects {
   readonly world: NodeWorld;
   readonly faults: StorageFaults;
   readonly shards: readonly SimObject<ShardObject>[];
-  readonly disks: readonly Disk<ShardState>[];
+  readonly disks: readonly Disk<ShardContents>[];
   readonly sync: SimObject<SyncApi>;
   readonly state: SimObject<StateApi>;
   readonly links = new Map<string, SimObject<LinkApi>>();
@@ -98,7 +98,7 @@ export class SimNode implements NodeObjects {
     const parts = this.#parts();
     this.disks = numbers.map((shard) => {
       const generation = random.fork(`generation ${shard}`).bytes(8);
-      return this.#disk(`shard-${shard}`, () => new ShardState(generation));
+      return this.#disk(`shard-${shard}`, () => new ShardContents(generation));
     });
     this.shards = this.disks.map((disk, shard) =>
       this.#object(`shard-${shard}`, (life) => openShard(parts, shard, disk, life), disk),
@@ -106,10 +106,10 @@ export class SimNode implements NodeObjects {
     this.#alarms = numbers.map((shard) => this.#alarm(shard));
     const syncDisk = this.#disk("sync", () => new MemorySyncStore());
     this.sync = this.#object("sync", (life) => openSync(parts, syncDisk, life), syncDisk);
-    const stateDisk = this.#disk("state", () => new NodeStateState());
+    const stateDisk = this.#disk("state", () => new NodeStateContents());
     this.state = this.#object("state", (life) => openState(parts, stateDisk, life), stateDisk);
     for (const { url } of settings.config.peers) {
-      const disk = this.#disk(`link ${url}`, () => new LinkState());
+      const disk = this.#disk(`link ${url}`, () => new LinkContents());
       const link = this.#object(`link ${url}`, (life) => openLink(parts, url, disk, life), disk);
       this.links.set(url, link);
     }
@@ -257,7 +257,7 @@ export class SimNode implements NodeObjects {
   }
 
   #alarm(shard: number): SimAlarm {
-    const disk = this.disks[shard] as Disk<ShardState>;
+    const disk = this.disks[shard] as Disk<ShardContents>;
     return new SimAlarm({
       name: `${this.name}/shard-${shard}`,
       scheduler: this.world.scheduler,

@@ -13,10 +13,9 @@ export interface Counters {
   rowsRead: number;
   rowsWritten: number;
   shardCalls: number;
-  shardStarts: number;
 }
 
-const counters: Counters = { rowsRead: 0, rowsWritten: 0, shardCalls: 0, shardStarts: 0 };
+const counters: Counters = { rowsRead: 0, rowsWritten: 0, shardCalls: 0 };
 /** A cursor's figures are known once it was read. */
 let cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = [];
 const MAX_CURSORS = 4_096;
@@ -58,7 +57,6 @@ function countRows({ sql }: DurableObjectStorage): void {
 export class TopicShard extends PlainShard {
   constructor(ctx: DurableObjectState, env: Env) {
     countRows(ctx.storage);
-    counters.shardStarts++;
     super(ctx, env);
   }
 

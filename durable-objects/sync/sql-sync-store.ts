@@ -1,7 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { StoredHandOver, SyncStore } from "./sync-store.ts";
 
-/** A step is never edited once released. */
+/** Created where they are not there yet: a released table keeps its columns, and what comes is a table of its own. */
 const SCHEMA = [
   "CREATE TABLE IF NOT EXISTS shards (shard INTEGER PRIMARY KEY, due_as_of INTEGER NOT NULL)",
   `CREATE TABLE IF NOT EXISTS hand_overs (

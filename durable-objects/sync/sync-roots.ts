@@ -15,6 +15,7 @@ import {
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import {
   BUCKET_GROUPS,
+  bucketClassKey,
   bucketGroupOf,
   byBucketAndClass,
   HASH_BYTES,
@@ -176,12 +177,12 @@ export class SyncRoots implements SyncApi {
   }
 
   /** The side of the summary that is as of a slot. @throws PennypostError `sync_apart` when there is none. */
-  async #rangeAsOf(
+  async #sideAsOf(
     asOf: number,
-  ): Promise<{ readonly which: "newest" | "previous"; readonly range: RangeSummary }> {
+  ): Promise<{ readonly summary: Summary; readonly side: "newest" | "previous" }> {
     const summary = await this.#current();
-    if (asOf === summary.asOf) return { which: "newest", range: summary.newest };
-    if (asOf === summary.asOf - 1) return { which: "previous", range: summary.previous };
+    if (asOf === summary.asOf) return { summary, side: "newest" };
+    if (asOf === summary.asOf - 1) return { summary, side: "previous" };
     throw unavailable("sync_apart", "this node keeps no roots as of that slot", {
       asOf,
       newest: summary.asOf,
@@ -206,18 +207,19 @@ export class SyncRoots implements SyncApi {
   }
 
   async cells({ asOf, cells }: CellsQuestion): Promise<Bytes> {
-    const { range } = await this.#rangeAsOf(asOf);
-    return range.sketch.slice(0, cells * CELL_BYTES);
+    const { sketch } = await this.range(asOf);
+    return sketch.slice(0, cells * CELL_BYTES);
   }
 
   async range(asOf: number): Promise<RangeSummary> {
-    return (await this.#rangeAsOf(asOf)).range;
+    const { summary, side } = await this.#sideAsOf(asOf);
+    return summary[side];
   }
 
   /** This node's own roots, in order of bucket and class. */
   async roots(asOf: number): Promise<CountedRoot[]> {
-    const { which } = await this.#rangeAsOf(asOf);
-    return rootsAsOf(this.#ports.store.handOvers(), this.#summary?.asOf ?? asOf, which);
+    const { summary, side } = await this.#sideAsOf(asOf);
+    return rootsAsOf(this.#ports.store.handOvers(), summary.asOf, side);
   }
 
   /** Where a peer's roots differ from this node's: as much as one answer lists. */
@@ -229,7 +231,7 @@ export class SyncRoots implements SyncApi {
       (to === null || byBucketAndClass(each, to) < 0);
     const mine = (await this.roots(asOf)).filter(isAsked);
     // A root that is asked twice would be answered twice, as often as the question has room for.
-    const theirs = [...new Map(roots.filter(isAsked).map((each) => [keyOf(each), each])).values()];
+    const theirs = [...new Map(roots.filter(isAsked).map((each) => [bucketClassKey(each), each])).values()];
     const targets: BucketClass[] = [];
     let cost = 0;
     for (const { bucket, class: id, mine: own } of differences(mine, theirs.sort(byBucketAndClass))) {
@@ -247,8 +249,6 @@ function costOf({ count, oldest }: CountedRoot, asOf: number): number {
   const groups = Math.max(0, slotGroupOf(asOf) - slotGroupOf(oldest)) + 1;
   return Math.max(LARGE_BUCKET_COST, Math.min(count, groups));
 }
-
-const keyOf = ({ bucket, class: id }: BucketClass): number => bucket * 256 + id;
 
 /** Merges two sorted lists of roots: what is in one only, or differs. */
 function* differences(

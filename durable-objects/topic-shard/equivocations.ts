@@ -16,7 +16,7 @@ import type { ShardStore } from "./shard-store.ts";
 /** Proofs that wait to be handed over; they leave within seconds. What comes beyond is one more of many, and left. */
 export const MAX_PENDING_PROOFS = 64;
 /** Seqs that two or more ids share, looked into when a slot settles: nodes that are busy share some by chance. */
-export const MAX_SHARED_SEQS = 2_048;
+const MAX_SHARED_SEQS = 2_048;
 /** Events of one seq and topic that are compared. */
 const MAX_IDS_OF_SEQ = 16;
 

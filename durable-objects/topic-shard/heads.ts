@@ -6,7 +6,7 @@ import type { ShardStore } from "./shard-store.ts";
  * link's seq is below its event's; it needs no row. Rows are kept for the others only.
  */
 
-export const MAX_HEADS_READ = 1_000;
+const MAX_HEADS_READ = 1_000;
 
 /** Brings the heads up to date with an event that is about to be inserted. Depends on the set alone, not its order. */
 export function recordHeads(store: ShardStore, topicKey: Bytes, id: Bytes, links: readonly Bytes[]): void {

@@ -4,6 +4,7 @@ import { decodeBlock } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { shardOfSeq } from "../../protocol/hybrid-clock.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import { namesBehind } from "./names-behind.ts";
 import type { ShardStore } from "./shard-store.ts";
 
 /** Origins and their shards that are remembered; beyond, those whose newest event is oldest are forgotten. */
@@ -58,18 +59,12 @@ export class NewestOfOrigins {
 
   #readRest(): void {
     if (this.#unreadFrom === undefined) return;
-    for (let from = this.#unreadFrom; ; ) {
-      const names = this.#store.namesAfter(from, NAMES_PER_READ);
-      this.#noteAll(names);
-      const last = names.at(-1);
-      if (!last) break;
-      from = last.position;
-    }
+    this.#noteAll(namesBehind(this.#store, this.#unreadFrom, NAMES_PER_READ));
     this.#noteAll(this.#store.pendingStoredUntil(Number.MAX_SAFE_INTEGER, MAX_PENDING_READ));
     this.#unreadFrom = undefined;
   }
 
-  #noteAll(names: readonly EventName[]): void {
+  #noteAll(names: Iterable<EventName>): void {
     for (const { topicKey, id } of names) {
       const event = this.#store.outline({ topicKey, id });
       if (event) this.note(decodeBlock(event.block).origin, { topicKey, id });

@@ -12,6 +12,7 @@ import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
 import { recordHeads } from "./heads.ts";
+import { namesBehind } from "./names-behind.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
@@ -109,16 +110,11 @@ export class ShardCore {
     this.#checkpointed = checkpoint.position;
     this.#lastOwn = checkpoint.lastOwn;
     let lastSeq = checkpoint.lastSeq;
-    for (let from = checkpoint.position; ; ) {
-      const names = this.#store.namesAfter(from, CHECKPOINT_POSITIONS);
-      for (const { flags, id, topicKey } of names) {
-        if ((flags & OWN) === 0) continue;
-        this.#lastOwn = { topicKey, id };
-        if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);
-      }
-      const last = names.at(-1);
-      if (!last) break;
-      from = last.position;
+    const names = namesBehind(this.#store, checkpoint.position, CHECKPOINT_POSITIONS);
+    for (const { flags, id, topicKey } of names) {
+      if ((flags & OWN) === 0) continue;
+      this.#lastOwn = { topicKey, id };
+      if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);
     }
     if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
     this.#tree.reload();

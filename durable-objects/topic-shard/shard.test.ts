@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
@@ -109,6 +109,23 @@ test("asks to be woken while an event waits for its parents, also in its next li
   disk.clock.step(START_MS + GAP_DELIVERY_MS);
   await shard.wake();
   expect(disk.wakes).toHaveLength(3);
+  const event = disk.store.get({ topicKey: keyOf(TOPIC), id: orphan.id });
+  expect((event?.flags ?? 0) & GAP).toBe(GAP);
+});
+
+test("asks to be woken again when its store fails while it delivers what is overdue", async () => {
+  const disk = new Disk();
+  const shard = disk.start();
+  const orphan = forgeEvent({ topic: TOPIC, links: [madeUpId(START_MS - 9)] });
+  await shard.ingest([orphan], "peer", []);
+  disk.clock.step(START_MS + GAP_DELIVERY_MS);
+  const failing = vi.spyOn(disk.store, "deliver").mockImplementation(() => {
+    throw new Error("disk I/O error");
+  });
+  await shard.wake();
+  expect(disk.wakes.at(-1)).toBe(GAP_DELIVERY_MS + 5_000);
+  failing.mockRestore();
+  await shard.wake();
   const event = disk.store.get({ topicKey: keyOf(TOPIC), id: orphan.id });
   expect((event?.flags ?? 0) & GAP).toBe(GAP);
 });

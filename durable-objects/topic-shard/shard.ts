@@ -21,6 +21,8 @@ import { EVENT_OVERHEAD_BYTES, WriterLoop } from "./writer-loop.ts";
 const MAX_OVERDUE = 256;
 /** Between two transactions that deliver what is overdue. */
 const MIN_WAKE_PAUSE_MS = 100;
+/** After one that failed. */
+const FAILED_WAKE_PAUSE_MS = 5_000;
 
 /**
  * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
@@ -134,11 +136,21 @@ export class Shard extends ShardReads implements ShardApi {
     await this.ports.wakeAt(this.nowMs + GAP_DELIVERY_MS);
   }
 
-  /** Delivers what is overdue. @throws PennypostError when the store cannot: to be called again. */
+  /** Delivers what is overdue, and asks to be woken again for what is left, also when the store could not. */
   async wake(): Promise<void> {
-    const againMs = await this.#writer.write(0, () => this.core.deliverOverdue(this.nowMs, MAX_OVERDUE));
+    const againMs = await this.#deliverOverdue();
     if (againMs !== undefined) await this.ports.wakeAt(Math.max(againMs, this.nowMs + MIN_WAKE_PAUSE_MS));
     this.#parents.seekSoon();
+  }
+
+  /** When to go on. The platform gives an alarm up that has failed seven times: no event must hang on that. */
+  async #deliverOverdue(): Promise<number | undefined> {
+    try {
+      return await this.#writer.write(0, () => this.core.deliverOverdue(this.nowMs, MAX_OVERDUE));
+    } catch (error) {
+      logWarning("overdue_not_delivered", { shard: this.ports.shard, why: String(error) });
+      return this.nowMs + FAILED_WAKE_PAUSE_MS;
+    }
   }
 
   async publish(envelopes: readonly Envelope[]): Promise<Receipt[]> {

@@ -157,7 +157,7 @@ test("a settle writes a row for each 256 buckets and three more, a late event no
     const many = Array.from({ length: 600 }, (_, n) => pastEvent(10 + n, LARGE_TOPIC, 70 + 64 * (n % 2)));
     await ingest(...many);
     expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS + 2);
-    // One that comes late into such a group takes its row away, and the next settle brings it back.
+    // One that comes late into such a group marks its slot in that row, and the next settle writes the row anew.
     expect(await rowsOf(() => ingest(pastEvent(9, LARGE_TOPIC, 70)))).toBe(3 + 1 + 1);
     expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS + 1);
     const rows = await rowsOf(async () => {

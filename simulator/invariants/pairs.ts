@@ -24,7 +24,7 @@ const countOfOther = (names: ReadonlySet<string>, others: ReadonlySet<string>): 
  * Two nodes between which nothing else happens: a run finds and moves what the one has and the other has not, and nothing else;
  * a second run right after it finds nothing.
  */
-export async function checkPair(simulation: Simulation, node: SimNode, peer: SimNode): Promise<void> {
+async function checkPair(simulation: Simulation, node: SimNode, peer: SimNode): Promise<void> {
   const link = node.links.get(peer.url);
   if (!link) return;
   const sync = (): Promise<SyncReport> =>

@@ -41,7 +41,7 @@ function rootOf(events: readonly StoredEvent[], suite: CryptoSuite): Bytes {
 
 /** The roots of all buckets and classes as of a slot, in order. */
 function rootsOf(events: readonly StoredEvent[], asOf: number, suite: CryptoSuite): Root[] {
-  const compared = events.filter(({ class: id, id: name }) => isCompared(id, name, asOf));
+  const compared = events.filter((event) => isCompared(event.class, event.id, asOf));
   const groups = Map.groupBy(compared, (event) => bucketOf(event) * 256 + event.class);
   return [...groups]
     .sort(([a], [b]) => a - b)

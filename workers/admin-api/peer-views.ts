@@ -54,7 +54,7 @@ export async function findPeer(env: Env, text: string | undefined): Promise<Know
   throw peerUnknown(known);
 }
 
-export function peerUnknown(known: readonly KnownPeer[]): PennypostError {
+function peerUnknown(known: readonly KnownPeer[]): PennypostError {
   const names = known.slice(0, MAX_NAMED).map(({ url, key }) => (key ? `${toDidKey(key)}@${url}` : url));
   const rest = known.length > MAX_NAMED ? ` and ${known.length - MAX_NAMED} more` : "";
   const there = names.length > 0 ? `there are ${names.join(", ")}${rest}` : "it has none";

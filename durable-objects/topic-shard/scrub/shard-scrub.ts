@@ -47,8 +47,8 @@ export class ShardScrub {
   }
 
   /** An event was stored, by another's hand. */
-  noteStored({ topicKey, id, class: retention }: ListedEvent): void {
-    if (!this.#isTreeRead) this.#treeScrub.noteStored(bucketOf(topicKey), retention, id);
+  noteStored({ topicKey, id, class: classId }: ListedEvent): void {
+    if (!this.#isTreeRead) this.#treeScrub.noteStored(bucketOf(topicKey), classId, id);
     if (this.#topic?.concerns(topicKey)) this.#isTopicStale = true;
   }
 

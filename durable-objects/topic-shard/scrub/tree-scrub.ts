@@ -51,10 +51,10 @@ export class TreeScrub {
   }
 
   /** An event was stored. */
-  noteStored(bucket: number, retention: number, id: Bytes): void {
+  noteStored(bucket: number, classId: number, id: Bytes): void {
     const slot = slotOfId(id);
     if (slot >= this.asOf) return;
-    if (bucket < this.#bucket) this.#toggle(this.#newest, this.#previous, bucket, retention, id);
+    if (bucket < this.#bucket) this.#toggle(this.#newest, this.#previous, bucket, classId, id);
     else if (bucket === this.#bucket && slot < this.#slot) this.#beginBucket(bucket);
   }
 
@@ -64,10 +64,10 @@ export class TreeScrub {
     this.#open = freshBucket();
   }
 
-  #toggle(newest: Sketch, previous: Sketch, bucket: number, retention: number, id: Bytes): void {
+  #toggle(newest: Sketch, previous: Sketch, bucket: number, classId: number, id: Bytes): void {
     const slot = slotOfId(id);
-    if (isInRange(this.#tree.rangeOf(retention, this.asOf), slot)) newest.toggle(bucket, id);
-    if (isInRange(this.#tree.rangeOf(retention, this.asOf - 1), slot)) previous.toggle(bucket, id);
+    if (isInRange(this.#tree.rangeOf(classId, this.asOf), slot)) newest.toggle(bucket, id);
+    if (isInRange(this.#tree.rangeOf(classId, this.asOf - 1), slot)) previous.toggle(bucket, id);
   }
 
   /** Reads on; answers whether there is more to read. Writes nothing. */
@@ -85,19 +85,19 @@ export class TreeScrub {
     const classes = new Map<number, Bytes[]>();
     let count = 0;
     const [from, to] = [firstIdOfSlot(slot), firstIdOfSlot(slot + 1)];
-    for (const { id, class: retention } of this.#store.idsOfBucket(this.#bucket, from, to)) {
+    for (const { id, class: classId } of this.#store.idsOfBucket(this.#bucket, from, to)) {
       this.#open.sketches ??= { newest: new Sketch(), previous: new Sketch() };
-      this.#toggle(this.#open.sketches.newest, this.#open.sketches.previous, this.#bucket, retention, id);
-      const ids = classes.get(retention);
+      this.#toggle(this.#open.sketches.newest, this.#open.sketches.previous, this.#bucket, classId, id);
+      const ids = classes.get(classId);
       if (ids) ids.push(id);
-      else classes.set(retention, [id]);
+      else classes.set(classId, [id]);
       count++;
     }
-    for (const [retention, ids] of classes) {
+    for (const [classId, ids] of classes) {
       const leaf = { slot, count: ids.length, hash: slotHash(ids.sort(compareBytes), this.#suite) };
-      const leaves = this.#open.leaves.get(retention);
+      const leaves = this.#open.leaves.get(classId);
       if (leaves) leaves.push(leaf);
-      else this.#open.leaves.set(retention, [leaf]);
+      else this.#open.leaves.set(classId, [leaf]);
     }
     this.#slot = slot + 1;
     return count;

@@ -113,7 +113,7 @@ export class BucketLeaves {
   #scan(bucket: number, from: number, to: number, limit: number): ClassLeaf[] | undefined {
     const slots = new Map<number, Map<number, Bytes[]>>();
     let count = 0;
-    for (const { id, class: retention } of this.#store.idsOfBucket(
+    for (const { id, class: classId } of this.#store.idsOfBucket(
       bucket,
       firstIdOfSlot(from),
       firstIdOfSlot(to),
@@ -122,15 +122,15 @@ export class BucketLeaves {
       const slot = slotOfId(id);
       const classes = slots.get(slot) ?? new Map<number, Bytes[]>();
       slots.set(slot, classes);
-      const ids = classes.get(retention);
+      const ids = classes.get(classId);
       if (ids) ids.push(id);
-      else classes.set(retention, [id]);
+      else classes.set(classId, [id]);
     }
     const leaves: ClassLeaf[] = [];
     for (const [slot, classes] of [...slots].sort(([a], [b]) => a - b)) {
-      for (const [retention, ids] of classes) {
+      for (const [classId, ids] of classes) {
         ids.sort(compareBytes);
-        leaves.push({ class: retention, slot, count: ids.length, hash: slotHash(ids, this.#suite) });
+        leaves.push({ class: classId, slot, count: ids.length, hash: slotHash(ids, this.#suite) });
       }
     }
     return leaves;

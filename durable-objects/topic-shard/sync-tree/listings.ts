@@ -1,7 +1,6 @@
 import { type Bytes, compareBytes, equalBytes, readUint64, toHex } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import { toWire } from "../../../protocol/event.ts";
-import type { Network } from "../../../protocol/genesis.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
 import { byName, type EventName } from "../../../protocol/peer-messages.ts";
 import { placeOfSymbol, symbolOf } from "../../../protocol/sketch-symbol.ts";
@@ -16,7 +15,7 @@ import {
   type SlotsAnswer,
   type TopicIds,
 } from "../../../protocol/sync-messages.ts";
-import { comparedRange, isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
+import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
 import { type SlotLeaf, slotGroupOf, slotGroups } from "../../../protocol/sync-tree.ts";
 import { bucketOf, topicKeysOf } from "../../../protocol/topic.ts";
 import type { ShardStore, StoredEvent } from "../shard-store.ts";
@@ -29,7 +28,6 @@ const ROWS_PER_READ = 512;
 const READS_PER_PAGE = 16;
 
 interface ListingContext {
-  readonly network: Network;
   readonly suite: CryptoSuite;
   readonly smallBucketEvents?: number;
 }
@@ -72,35 +70,36 @@ export class Listings {
     this.#leaves = new BucketLeaves(store.tree, context.suite);
   }
 
-  #rangeOf(id: number, asOf: number): SlotRange {
-    return comparedRange(this.#context.network.retentionOf(id), asOf);
-  }
-
-  #leavesOf({ bucket, class: id }: BucketClass, asOf: number): SlotLeaf[] {
+  #leavesOf({ bucket, class: classId }: BucketClass, asOf: number): SlotLeaf[] {
     const isLarge = this.#tree.isLarge(bucket);
-    const leaves = this.#leaves.read(bucket, asOf, { isLarge, mayWrite: false }).get(id) ?? [];
-    const range = this.#rangeOf(id, asOf);
+    const leaves = this.#leaves.read(bucket, asOf, { isLarge, mayWrite: false }).get(classId) ?? [];
+    const range = this.#tree.rangeOf(classId, asOf);
     return leaves.filter(({ slot }) => isInRange(range, slot));
   }
 
-  #topicsOf({ bucket, class: id }: BucketClass, range: SlotRange): TopicIds[] {
+  #topicsOf({ bucket, class: classId }: BucketClass, range: SlotRange): TopicIds[] {
     if (range.from >= range.to) return [];
     const [from, to] = [firstIdOfSlot(range.from), firstIdOfSlot(range.to)];
     const events = [...this.#store.tree.idsOfBucket(bucket, from, to)];
-    return groupByTopic(events.filter((event) => event.class === id));
+    return groupByTopic(events.filter((event) => event.class === classId));
   }
 
   /** All ids of a bucket and class, or the hashes of its slot groups when they are many. */
   bucket(target: BucketClass, asOf: number, form: ListingForm): BucketListing {
-    const { bucket, class: id } = target;
-    const range = this.#rangeOf(id, asOf);
+    const { bucket, class: classId } = target;
+    const range = this.#tree.rangeOf(classId, asOf);
     if (form === "groups" || this.#tree.isLarge(bucket)) {
       const leaves = this.#leavesOf(target, asOf);
       const count = leaves.reduce((sum, leaf) => sum + leaf.count, 0);
       if (form === "groups" || count > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS))
-        return { bucket, class: id, kind: "groups", groups: slotGroups(leaves, range, this.#context.suite) };
+        return {
+          bucket,
+          class: classId,
+          kind: "groups",
+          groups: slotGroups(leaves, range, this.#context.suite),
+        };
     }
-    return { bucket, class: id, kind: "ids", topics: this.#topicsOf(target, range) };
+    return { bucket, class: classId, kind: "ids", topics: this.#topicsOf(target, range) };
   }
 
   /** The hashes of all slots of some slot groups, in order of slots. */
@@ -111,11 +110,11 @@ export class Listings {
 
   /** What is here in the slots that differ from those asked, up to `limit` ids. */
   differingSlots(part: AskedSlots, asOf: number, limit: number): DifferingSlots {
-    const { bucket, class: id, place } = part;
+    const { bucket, class: classId, place } = part;
     const mine = new Map(this.slots(part, new Set(part.groups), asOf).map(({ slot, hash }) => [slot, hash]));
     const theirs = new Map(part.slots.map(({ slot, hash }) => [slot, hash]));
     const all = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
-    const range = this.#rangeOf(id, asOf);
+    const range = this.#tree.rangeOf(classId, asOf);
     const slots: SlotsAnswer["slots"][number][] = [];
     let left = limit;
     for (const slot of all) {
@@ -125,7 +124,7 @@ export class Listings {
       if (left <= 0) return { slots, next: { slot, after: null }, left };
       const after = slot === place?.slot ? place.after : null;
       const { topics, isCut } = this.idsOfSlot(part, slot, { after, upTo: null }, left);
-      slots.push({ bucket, class: id, slot, topics });
+      slots.push({ bucket, class: classId, slot, topics });
       left -= 1 + topics.reduce((sum, { ids }) => sum + ids.length, 0);
       const last = topics.at(-1);
       const lastId = last?.ids.at(-1);
@@ -137,7 +136,7 @@ export class Listings {
 
   /** The ids of a slot, after one event and up to another, in the order of topic and id. */
   idsOfSlot(
-    { bucket, class: id }: BucketClass,
+    { bucket, class: classId }: BucketClass,
     slot: number,
     { after, upTo }: NameSpan,
     limit: number,
@@ -146,7 +145,7 @@ export class Listings {
     const within: EventName[] = [];
     let isCut = false;
     for (const event of events) {
-      if (event.class !== id) continue;
+      if (event.class !== classId) continue;
       if (upTo && byName(event, upTo) > 0) break;
       isCut = within.length === limit;
       if (isCut) break;
@@ -156,12 +155,12 @@ export class Listings {
   }
 
   /** The names of a bucket and class in range, after one, in the order of topic and id. */
-  names({ bucket, class: id }: BucketClass, asOf: number, after: EventName | null): NamePage {
-    const { from, to } = this.#rangeOf(id, asOf);
+  names({ bucket, class: classId }: BucketClass, asOf: number, after: EventName | null): NamePage {
+    const { from, to } = this.#tree.rangeOf(classId, asOf);
     const names: EventName[] = [];
     if (from >= to) return { names, next: null };
     for (const event of this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to), after)) {
-      if (event.class !== id) continue;
+      if (event.class !== classId) continue;
       if (names.length === MAX_LISTED_IDS) return { names, next: names.at(-1) ?? null };
       names.push({ topicKey: event.topicKey, id: event.id });
     }
@@ -169,7 +168,7 @@ export class Listings {
   }
 
   /** A page of all events in range of some buckets, in the order of topic and id. */
-  range({ asOf, class: id, fromBucket, toBucket, after }: RangeQuestion): RangeAnswer {
+  range({ asOf, class: classId, fromBucket, toBucket, after }: RangeQuestion): RangeAnswer {
     const page: StoredEvent[] = [];
     const keys = topicKeysOf(fromBucket, toBucket);
     let place = after && compareBytes(after.topicKey, keys.from) >= 0 ? after : null;
@@ -177,8 +176,8 @@ export class Listings {
     for (let reads = 0; reads < READS_PER_PAGE; reads++) {
       const rows = this.#store.tree.eventsOfTopics(keys, place, ROWS_PER_READ, MAX_PEER_PAGE_BYTES);
       for (const event of rows) {
-        const isAsked = id === null || event.class === id;
-        if (isAsked && isInRange(this.#rangeOf(event.class, asOf), slotOfId(event.id))) {
+        const isAsked = classId === null || event.class === classId;
+        if (isAsked && isInRange(this.#tree.rangeOf(event.class, asOf), slotOfId(event.id))) {
           bytes += event.block.length + event.message.length;
           const isFull = bytes > MAX_PEER_PAGE_BYTES || page.length === MAX_PEER_EVENTS;
           if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };

@@ -2,10 +2,11 @@ import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
 import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
+import { namesBehind } from "../names-behind.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
 import { firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
 import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
-import { type TreeContext, TreeRoots } from "./tree-roots.ts";
+import { type RootsPart, type TreeContext, TreeRoots } from "./tree-roots.ts";
 import type { ListedEvent } from "./tree-store.ts";
 
 const EPOCHS = 256;
@@ -19,8 +20,7 @@ const MAX_PENDING_READ = 1_000_000;
 /** What a shard hands over to the sync object: as of `asOf` and of the slot before. */
 export interface HandOver {
   readonly asOf: number;
-  /** Packed `RootRecord`s of each 256 buckets. */
-  readonly parts: readonly { readonly part: number; readonly records: Bytes }[];
+  readonly parts: readonly RootsPart[];
   readonly sketches: { readonly newest: Bytes; readonly previous: Bytes };
   /** The least `asOf` at which all this is another, as far as it is known now; 0 for at once. */
   readonly dueAsOf: number;
@@ -102,16 +102,10 @@ export class ShardTree {
 
   #noteAgain(position: number): void {
     const epoch = this.#epoch % EPOCHS;
-    const note = (names: readonly PlacedName[]) => {
+    const note = (names: Iterable<PlacedName>) => {
       for (const name of names) if (name.flags >> EPOCH_SHIFT === epoch) this.#note(name);
     };
-    for (let from = position; ; ) {
-      const names = this.#store.namesAfter(from, NAMES_PER_READ);
-      note(names);
-      const last = names.at(-1);
-      if (!last) break;
-      from = last.position;
-    }
+    note(namesBehind(this.#store, position, NAMES_PER_READ));
     note(this.#store.pendingStoredUntil(Number.MAX_SAFE_INTEGER, MAX_PENDING_READ));
   }
 
@@ -121,12 +115,12 @@ export class ShardTree {
     if (slot < this.#asOf) this.#store.tree.markLate(bucketOf(event.topicKey), slot);
   }
 
-  #note({ topicKey, id, class: retention }: ListedEvent): number {
+  #note({ topicKey, id, class: classId }: ListedEvent): number {
     const bucket = bucketOf(topicKey);
     const slot = slotOfId(id);
     this.#noted++;
     if (slot < this.#asOf) {
-      this.#late.push({ bucket, class: retention, id });
+      this.#late.push({ bucket, class: classId, id });
       this.#dirty.add(bucket);
     } else {
       const buckets = this.#open.get(slot);
@@ -145,8 +139,8 @@ export class ShardTree {
   }
 
   /** The compared range of a class. */
-  rangeOf(id: number, asOf: number): SlotRange {
-    return this.#roots.rangeOf(id, asOf);
+  rangeOf(classId: number, asOf: number): SlotRange {
+    return this.#roots.rangeOf(classId, asOf);
   }
 
   /** Writes down what is known up to a position, as the last step of a transaction. */
@@ -173,10 +167,10 @@ export class ShardTree {
 
   /** Puts late events into the sketches. Answers whether there were any. */
   #fold(): boolean {
-    for (const { bucket, class: retention, id } of this.#late) {
+    for (const { bucket, class: classId, id } of this.#late) {
       const slot = slotOfId(id);
-      if (isInRange(this.rangeOf(retention, this.#asOf), slot)) this.#newest.toggle(bucket, id);
-      if (isInRange(this.rangeOf(retention, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
+      if (isInRange(this.rangeOf(classId, this.#asOf), slot)) this.#newest.toggle(bucket, id);
+      if (isInRange(this.rangeOf(classId, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
     }
     const isChanged = this.#late.length > 0;
     this.#late = [];
@@ -243,10 +237,10 @@ export class ShardTree {
   ): Sketch {
     const moved = sketch.clone();
     const toggle = (bucket: number, ids: Iterable<ListedEvent>) => {
-      for (const { id, class: retention } of ids) {
+      for (const { id, class: classId } of ids) {
         const slot = slotOfId(id);
-        const was = isInRange(this.rangeOf(retention, from), slot);
-        const is = isInRange(this.rangeOf(retention, to), slot);
+        const was = isInRange(this.rangeOf(classId, from), slot);
+        const is = isInRange(this.rangeOf(classId, to), slot);
         if (was !== is) moved.toggle(bucket, id);
         if (is && !was) entered(bucket, id);
       }

@@ -2,7 +2,7 @@ import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import type { Network } from "../../../protocol/genesis.ts";
 import { comparedRange, isInRange, leavesAt, type SlotRange } from "../../../protocol/sync-range.ts";
-import { rootOf, type SlotLeaf, slotGroups } from "../../../protocol/sync-tree.ts";
+import { bucketClassKey, rootOf, type SlotLeaf, slotGroups } from "../../../protocol/sync-tree.ts";
 import { bucketsOf } from "../../../protocol/topic.ts";
 import {
   BUCKETS_PER_PART,
@@ -28,8 +28,6 @@ export interface RootsPart {
   readonly part: number;
   readonly records: Bytes;
 }
-
-const keyOf = ({ bucket, class: id }: { bucket: number; class: number }): number => bucket * 256 + id;
 
 /** The roots of a shard's buckets and classes, as of the tree's `asOf` and of the slot before. */
 export class TreeRoots {
@@ -64,7 +62,7 @@ export class TreeRoots {
       const packed = this.#store.treeValue(`roots-${part}`);
       return packed ? unpackRecords(packed).filter((record) => classes.has(record.class)) : [];
     });
-    this.#records = new Map(records.map((record) => [keyOf(record), record]));
+    this.#records = new Map(records.map((record) => [bucketClassKey(record), record]));
     this.#nextLeaveAsOf = undefined;
   }
 
@@ -78,13 +76,13 @@ export class TreeRoots {
   #packPart(part: number): Bytes {
     const records = [...this.#records.values()]
       .filter(({ bucket }) => Math.floor(bucket / BUCKETS_PER_PART) === part)
-      .sort((a, b) => keyOf(a) - keyOf(b));
+      .sort((a, b) => bucketClassKey(a) - bucketClassKey(b));
     return packRecords(records);
   }
 
   /** The compared range of a class. */
-  rangeOf(id: number, asOf: number): SlotRange {
-    return comparedRange(this.#context.network.retentionOf(id), asOf);
+  rangeOf(classId: number, asOf: number): SlotRange {
+    return comparedRange(this.#context.network.retentionOf(classId), asOf);
   }
 
   /** The least `asOf` at which a slot leaves the range. */
@@ -112,7 +110,7 @@ export class TreeRoots {
   leaving(bucket: number, from: number, to: number): SlotRange | undefined {
     let range: SlotRange | undefined;
     for (const { id } of this.#classes) {
-      const record = this.#records.get(keyOf({ bucket, class: id }));
+      const record = this.#records.get(bucketClassKey({ bucket, class: id }));
       const end = Math.min(this.rangeOf(id, to).from, from);
       if (!record || record.oldest >= end) continue;
       range = {
@@ -126,8 +124,8 @@ export class TreeRoots {
   /** What was the newest becomes the previous; the buckets that change are to be computed then. */
   advance(): void {
     for (const record of this.#records.values()) {
-      if (record.newest) this.#records.set(keyOf(record), { ...record, previous: record.newest });
-      else this.#records.delete(keyOf(record));
+      if (record.newest) this.#records.set(bucketClassKey(record), { ...record, previous: record.newest });
+      else this.#records.delete(bucketClassKey(record));
     }
     this.#nextLeaveAsOf = undefined;
   }
@@ -137,8 +135,8 @@ export class TreeRoots {
     const leaves = this.#leaves.read(bucket, asOf, { isLarge: this.isLarge(bucket), mayWrite: true });
     for (const { id } of this.#classes) {
       const record = this.#recordOf(bucket, id, leaves.get(id) ?? [], asOf);
-      if (record.newest || record.previous) this.#records.set(keyOf(record), record);
-      else this.#records.delete(keyOf(record));
+      if (record.newest || record.previous) this.#records.set(bucketClassKey(record), record);
+      else this.#records.delete(bucketClassKey(record));
     }
     this.#nextLeaveAsOf = undefined;
   }
@@ -161,7 +159,7 @@ export class TreeRoots {
   /** Whether a bucket's roots are those of some leaves. */
   areOf(bucket: number, leaves: LeavesByClass, asOf: number): boolean {
     return this.#classes.every(({ id }) => {
-      const kept = this.#records.get(keyOf({ bucket, class: id }));
+      const kept = this.#records.get(bucketClassKey({ bucket, class: id }));
       const right = this.#recordOf(bucket, id, leaves.get(id) ?? [], asOf);
       return isSame(kept?.newest, right.newest) && isSame(kept?.previous, right.previous);
     });
@@ -170,7 +168,8 @@ export class TreeRoots {
   /** Whether a bucket holds more than is listed at once. */
   isLarge(bucket: number): boolean {
     let count = 0;
-    for (const { id } of this.#classes) count += this.#records.get(keyOf({ bucket, class: id }))?.count ?? 0;
+    for (const { id } of this.#classes)
+      count += this.#records.get(bucketClassKey({ bucket, class: id }))?.count ?? 0;
     return count > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS);
   }
 }

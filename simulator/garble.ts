@@ -4,7 +4,7 @@ import type { Bytes } from "../protocol/bytes.ts";
 import type { Random } from "./random.ts";
 
 /** Another body of nearly the same form: one place of it is changed. */
-export function mutated(body: Uint8Array, random: Random): Bytes {
+export function garbled(body: Uint8Array, random: Random): Bytes {
   let value: unknown;
   try {
     value = dagCbor.decode(body);

@@ -13,7 +13,7 @@ import { NAME_METHODS, SHARD_METHODS, TREE_METHODS } from "./store-methods.ts";
 
 /** What the objects of a node have on their disks. */
 
-export class ShardState {
+export class ShardContents {
   readonly store: MemoryShardStore;
   readonly names = new MemoryHubNames();
   /** When the platform is to wake the shard. */
@@ -28,12 +28,12 @@ export class ShardState {
   }
 }
 
-export class LinkState {
+export class LinkContents {
   readonly cursors = new MemoryCursorStore();
   readonly history = new MemoryHistoryStore();
 }
 
-export class NodeStateState {
+export class NodeStateContents {
   readonly conduct = new MemoryConductStore();
   readonly evidence = new MemoryEvidenceStore();
 }
@@ -45,10 +45,10 @@ export interface ShardStorage {
 }
 
 /** A shard's storage as one of its lives sees it. */
-export function shardStorage(disk: Disk<ShardState>, guard: StorageGuard): ShardStorage {
+export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): ShardStorage {
   const guarded = new GuardedStore(disk, guard);
   const tree = guarded.view((state) => state.store.tree, TREE_METHODS);
-  const alarm = guarded.view<Pick<ShardState, "setAlarm">>((state) => state, {
+  const alarm = guarded.view<Pick<ShardContents, "setAlarm">>((state) => state, {
     reads: [],
     writes: { setAlarm: () => "" },
   });
