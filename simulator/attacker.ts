@@ -217,7 +217,7 @@ export class Attacker implements Tamper {
 
   /** More events that cannot be judged yet than a node may hold for a peer. */
   #flood(target: SimNode): void {
-    const count = this.#simulation.plan.hasSmallLimits ? 30 : 12;
+    const count = this.#simulation.plan.limits === "real" ? 12 : 30;
     const events = Array.from({ length: count }, (_, counter) =>
       this.#forger.event({ timeMs: this.#nowMs + 9 * MINUTE_MS, counter }),
     );

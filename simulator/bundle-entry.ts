@@ -2,3 +2,4 @@
 export { makePlan, type PlanOptions } from "./make-plan.ts";
 export type { Plan } from "./plan.ts";
 export { type RunResult, runPlan } from "./run.ts";
+export type { Limits } from "./small-limits.ts";

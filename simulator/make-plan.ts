@@ -36,10 +36,16 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const phases = makePhases(random.fork("phases"), startMs);
   const ways = makeWays(random.fork("ways"), options);
   // What a clock far ahead issues is not stored when it is pulled first, and comes by anti-entropy alone.
-  const nodes = makeNodes(random.fork("nodes"), ways === "only pulls" ? { ...options, hostile: 0 } : options);
+  const isHonest = ways === "only pulls" || ways === "none";
+  const nodes = makeNodes(random.fork("nodes"), isHonest ? { ...options, hostile: 0 } : options);
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
   const steps = [
-    ...makePublishes(random.fork("publishes"), phases, honest),
+    // Where no way works, one node may have it all in the end.
+    ...makePublishes(
+      random.fork("publishes"),
+      phases,
+      ways === "none" && random.chance(40) ? honest.slice(0, 1) : honest,
+    ),
     ...makeReaders(random.fork("readers"), phases, honest),
     ...makeFaults(random.fork("faults"), phases, { nodes, honest, options, ways }),
     ...makeAttacks(random.fork("attacks"), phases, nodes),
@@ -49,10 +55,10 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const last = phases.at(-1) as Phase;
   return {
     seed,
-    hasSmallLimits: !isBig && random.chance(65),
+    limits: isBig ? "real" : random.pick(["real", "small", "tree"]),
     hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
     ways,
-    hasPairs: random.chance(50),
+    hasPairs: ways === "none" || random.chance(50),
     hasScrubs: seed % 10 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
@@ -64,7 +70,9 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
 }
 
 const makeWays = (random: Random, { hostile }: PlanOptions): Ways =>
-  random.chance(70) ? "all" : random.pick(WAYS.filter((ways) => ways !== "only pulls" || !hostile));
+  random.chance(60)
+    ? "all"
+    : random.pick(WAYS.filter((ways) => !hostile || (ways !== "only pulls" && ways !== "none")));
 
 /** Busy minutes, and between them nothing, some slots, or so long that the short class expires, and rarely the middle one. */
 function makePhases(random: Random, startMs: number): Phase[] {
@@ -100,7 +108,6 @@ function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: Plan
     return {
       shards: random.pick([1, 2, 4]),
       offsetMs: random.chance(60) ? random.between(-MAX_USUAL_OFFSET_MS, MAX_USUAL_OFFSET_MS) : 0,
-      smallBucketEvents: random.pick([1, 3, 8, 512]),
       peers,
       lies: index >= count - hostile ? random.between(20, 100) : null,
     };

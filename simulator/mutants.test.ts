@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { applyPatch, type Patch, ROOT } from "./bundle.ts";
 import { CATEGORIES, MUTANTS } from "./mutants.ts";
-import { SMALL_LIMITS } from "./small-limits.ts";
+import { LIMIT_PATCHES } from "./small-limits.ts";
 
 const patched = (patch: Patch): readonly [string, string] => {
   const source = readFileSync(join(ROOT, patch.file), "utf8");
@@ -23,7 +23,7 @@ describe("mutants", () => {
     expect(after).not.toBe(before);
   });
 
-  test.each(SMALL_LIMITS)("a small limit of $file is defined once: $find", (limit) => {
+  test.each(LIMIT_PATCHES.tree)("a small limit of $file is defined once: $find", (limit) => {
     const [before, after] = patched(limit);
     expect(after).not.toBe(before);
   });

@@ -116,7 +116,6 @@ export function openShard(
     shard,
     store,
     suite: world.suite,
-    smallBucketEvents: settings.smallBucketEvents,
     clock: clockOf(parts, life),
     random: (bytes) => random.bytes(bytes),
     links: { of: (url) => linkForShard(parts, url, here) },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { TOPICS } from "./genesis.ts";
+import { LIMITS } from "./small-limits.ts";
 import { CRASH_POINTS } from "./storage-faults.ts";
 
 /** All that happens to a network from outside, with its times: what a seed makes, what a run executes, what is saved. */
@@ -73,14 +74,16 @@ const stepSchema = z.discriminatedUnion("kind", [
 export type Step = z.infer<typeof stepSchema>;
 export type StepOf<Kind extends Step["kind"]> = Extract<Step, { kind: Kind }>;
 
-/** Which ways between nodes work at all: each is enough to converge without the faster ones. */
-export const WAYS = ["all", "no push", "only pulls", "only sync"] as const;
+/**
+ * Which ways between nodes work at all: each is enough to converge without the faster ones. Where none does, the nodes take publishes
+ * alone, and anti-entropy finds all of it at the end.
+ */
+export const WAYS = ["all", "no push", "only pulls", "only sync", "none"] as const;
 export type Ways = (typeof WAYS)[number];
 
 export const planSchema = z.strictObject({
   seed: z.int().min(0),
-  /** Whether lists, pages and counts end early, so that few events fill them. */
-  hasSmallLimits: z.boolean(),
+  limits: z.enum(LIMITS),
   hasRealSignatures: z.boolean(),
   /** Whether at the end pairs of nodes are looked at one after the other, while all else rests. */
   hasPairs: z.boolean(),
@@ -93,7 +96,6 @@ export const planSchema = z.strictObject({
     z.strictObject({
       shards: z.int().min(1).max(4),
       offsetMs: z.int(),
-      smallBucketEvents: z.int().min(1),
       peers: z.array(node),
       /** How often a hostile node lies; null for an honest one. */
       lies: percent.nullable(),

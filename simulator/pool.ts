@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { bundle, type Patch, ROOT } from "./bundle.ts";
 import type { RunResult } from "./run.ts";
-import { SMALL_LIMITS } from "./small-limits.ts";
+import { LIMIT_PATCHES, LIMITS, type Limits } from "./small-limits.ts";
 import type { Answer, Bundles, Job } from "./worker.ts";
 
 /** A run that takes longer hangs: no virtual time passes in it any more. */
@@ -91,10 +91,12 @@ export class Pool {
   static async open(patches: readonly Patch[] = [], threads = availableParallelism()): Promise<Pool> {
     const folder = join(ROOT, "dist", `simulator-${randomUUID()}`);
     await mkdir(folder, { recursive: true });
-    const bundles = { real: join(folder, "real.mjs"), small: join(folder, "small.mjs") };
+    const fileOf = (limits: Limits) => join(folder, `${limits}.mjs`);
+    const bundles = { real: fileOf("real"), small: fileOf("small"), tree: fileOf("tree") };
     try {
-      await bundle(bundles.real, patches);
-      await bundle(bundles.small, [...patches, ...SMALL_LIMITS]);
+      await Promise.all(
+        LIMITS.map((limits) => bundle(bundles[limits], [...patches, ...LIMIT_PATCHES[limits]])),
+      );
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;

@@ -68,7 +68,7 @@ describe("a run", () => {
     expect(strikes.rollback).toBe(1);
   });
 
-  test.each(["no push", "only pulls", "only sync"] as const)("converges with %s", async (ways) => {
+  test.each(["no push", "only pulls", "only sync", "none"] as const)("converges with %s", async (ways) => {
     await held(planOf(3, publishes(20, 3), { ways, hasPairs: true }));
   });
 

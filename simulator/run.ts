@@ -107,6 +107,7 @@ async function converge(simulation: Simulation): Promise<void> {
   // What was stored last is compared once its slot has settled.
   await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
   const isQuiet = plan.nodes.every(({ lies }) => lies === null);
+  if (network.ways === "none") network.ways = "only sync";
   if (isQuiet && plan.hasPairs && plan.ways !== "only pulls") await checkPairs(simulation);
   let missing: string | undefined;
   for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {

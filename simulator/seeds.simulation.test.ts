@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PEER_PATHS } from "../protocol/peer-messages.ts";
 import { makePlan } from "./make-plan.ts";
 import { judge } from "./mutant-runner.ts";
 import { MUTANTS } from "./mutants.ts";
-import { ATTACKS } from "./plan.ts";
+import { ATTACKS, type Plan } from "./plan.ts";
 import { Pool } from "./pool.ts";
 import { runPlan } from "./run.ts";
 import { CRASH_POINTS } from "./storage-faults.ts";
@@ -10,8 +11,9 @@ import { Tally } from "./tally.ts";
 
 const SEEDS = 2_000;
 const SEEDS_PER_TEST = 100;
-/** Kinds of faults that must strike in all these seeds. */
+/** Kinds of faults that must strike in all these seeds, and questions that honest nodes must ask each other. */
 const FAULTS = [
+  ...PEER_PATHS.map((path) => `asked ${path}`),
   ...ATTACKS.map((attack) => `attack ${attack}`),
   ...CRASH_POINTS.map((point) => `crash at ${point}`),
   "answer lost",
@@ -56,13 +58,13 @@ describe("networks of production nodes", () => {
     },
   );
 
-  test("were struck by every kind of fault", () => {
+  test("were struck by every kind of fault, and asked every question", () => {
     expect(FAULTS.filter((fault) => tally.strikes(fault) === 0)).toEqual([]);
     for (const line of [...tally.lines(), tally.line()]) console.log(line);
   });
 
   test("do the same in a thread, from a bundle, as here", async () => {
-    const plan = { ...makePlan(3), hasSmallLimits: false };
+    const plan: Plan = { ...makePlan(3), limits: "real" };
     expect((await pool.run({ plan })).digest).toBe((await runPlan(plan)).digest);
   });
 });

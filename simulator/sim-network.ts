@@ -55,8 +55,10 @@ const cbor = (value: unknown): Bytes => new Uint8Array(dagCbor.encode(value));
 
 /** The answers of ways that do not work: nothing new, nothing to compare. */
 function idleAnswer(ways: Ways, path: PeerPath): Bytes | undefined {
-  if (path === "/peer/v1/pull" && ways === "only sync") return cbor([]);
-  return path === "/peer/v1/sync/compare" && ways === "only pulls" ? cbor([1, 0]) : undefined;
+  const hasPulls = ways !== "only sync" && ways !== "none";
+  const hasSync = ways !== "only pulls" && ways !== "none";
+  if (path === "/peer/v1/pull" && !hasPulls) return cbor([]);
+  return path === "/peer/v1/sync/compare" && !hasSync ? cbor([1, 0]) : undefined;
 }
 
 /** Requests and answers between nodes, each of which may be lost, doubled, late, or cut off. */
@@ -150,14 +152,16 @@ export class SimNetwork {
 
   /** Never fails but with a PennypostError: all else is a fault of the node. */
   async #handle(from: SimNode, to: SimNode, path: PeerPath, body: Bytes): Promise<Bytes> {
-    const { violated, tamperOf, isHonest } = this.#parts;
+    const { violated, tamperOf, isHonest, struck } = this.#parts;
     const { publicKey } = from.settings.config.signer;
     const honest = () => to.worker.running.api.handle(path, body, publicKey);
     try {
       if (body.length > MAX_PEER_BODY_BYTES) throw unavailable("body_too_large", "the body is too large");
       const tamper = tamperOf(to);
       if (tamper) return await tamper.answer(path, body, from, honest);
-      const answer = idleAnswer(this.ways, path) ?? (await honest());
+      const idle = idleAnswer(this.ways, path);
+      const answer = idle ?? (await honest());
+      if (!idle && isHonest(from)) struck(`asked ${path}`);
       if (path === "/peer/v1/push" && isHonest(from)) this.#checkPushAnswer(from, to, answer);
       return answer;
     } catch (error) {

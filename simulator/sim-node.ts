@@ -48,7 +48,6 @@ export interface NodeSettings {
   readonly url: string;
   readonly config: NodeIdentity;
   readonly offsetMs: number;
-  readonly smallBucketEvents: number;
   readonly hasScrubs: boolean;
 }
 
@@ -201,8 +200,9 @@ export class SimNode implements NodeObjects {
   /** Ends the life of one object; the next call begins another. The platform keeps the sockets of a hub that hibernates. */
   crashObject(name: string, keepsSockets = false): void {
     const object = this.#objects.find((each) => each.name === `${this.name}/${name}`);
-    if (!object?.life) return;
+    // A hub that hibernates has sockets and no life.
     if (object === this.hub && !keepsSockets) this.sockets.clear();
+    if (!object?.life) return;
     this.#crashed(object.crash());
     const alarm = this.#alarms[this.shards.findIndex(({ name: shard }) => shard === object.name)];
     alarm?.stop();

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { makePlan } from "./make-plan.ts";
+import type { Plan } from "./plan.ts";
 import { runPlan } from "./run.ts";
 import { makeProgram, type SimulateOptions, simulate } from "./simulate.ts";
 
@@ -72,7 +73,7 @@ describe("npm run simulate", () => {
   });
 
   test("runs a saved plan as its seed would have run", async () => {
-    const plan = { ...makePlan(3), hasSmallLimits: false };
+    const plan: Plan = { ...makePlan(3), limits: "real" };
     expect(await simulate({ ...DEFAULTS, replay: planFile(JSON.stringify(plan)) })).toBe(true);
     expect(printed.at(-1)).toBe(`trace ${(await runPlan(plan)).digest}\n`);
     expect(printed).toHaveLength(plan.steps.length + 1);

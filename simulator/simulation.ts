@@ -84,7 +84,7 @@ export class Simulation implements NodeWorld {
 
   #node(index: number): SimNode {
     const { seed, nodes } = this.plan;
-    const { shards, offsetMs, smallBucketEvents, peers } = nodes[index] as Plan["nodes"][number];
+    const { shards, offsetMs, peers } = nodes[index] as Plan["nodes"][number];
     const addresses = peers.map((peer) => ({
       url: urlOf(peer),
       key: (this.signers[peer] as Signer).publicKey,
@@ -100,7 +100,6 @@ export class Simulation implements NodeWorld {
       url: urlOf(index),
       config,
       offsetMs,
-      smallBucketEvents,
       hasScrubs: this.plan.hasScrubs,
     };
     return new SimNode(settings, this, new Random(`${seed} node ${index}`));

@@ -48,11 +48,36 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "durable-objects/peer-link/cursor-pull.ts": { MAX_PULLS_PER_RUN: 6, MAX_PAGES_PER_RUN: 12 },
 };
 
+/** A sketch that finds hardly anything: what differs is found by descending the tree. */
+const TREE: typeof SMALL = {
+  ...SMALL,
+  "protocol/sync-messages.ts": { ...SMALL["protocol/sync-messages.ts"], MAX_LISTED_IDS: 12 },
+  "durable-objects/peer-link/reconciliation.ts": {
+    ...SMALL["durable-objects/peer-link/reconciliation.ts"],
+    MIDDLE_CELLS: 5,
+    MOST_CELLS: 6,
+    MIDDLE_DIFFERENCES: 2,
+    MOST_DIFFERENCES: 3,
+  },
+};
+
 /** Each replaces one definition, which has to be there once. */
-export const SMALL_LIMITS: readonly Patch[] = Object.entries(SMALL).flatMap(([file, numbers]) =>
-  Object.entries(numbers).map(([name, value]) => ({
-    file,
-    find: new RegExp(`^((?:export )?const ${name} = )[^;]+;`, "gm"),
-    replace: `$1${value};`,
-  })),
-);
+const patchesOf = (limits: typeof SMALL): Patch[] =>
+  Object.entries(limits).flatMap(([file, numbers]) =>
+    Object.entries(numbers).map(([name, value]) => ({
+      file,
+      find: new RegExp(`^((?:export )?const ${name} = )[^;]+;`, "gm"),
+      replace: `$1${value};`,
+    })),
+  );
+
+/** Which limits of lists, pages and counts a run has. */
+export const LIMITS = ["real", "small", "tree"] as const;
+export type Limits = (typeof LIMITS)[number];
+
+/** What is changed in the sources for them. */
+export const LIMIT_PATCHES: Readonly<Record<Limits, readonly Patch[]>> = {
+  real: [],
+  small: patchesOf(SMALL),
+  tree: patchesOf(TREE),
+};

@@ -15,13 +15,12 @@ export function planOf(
   const nodes = Array.from({ length: count }, (_, index) => ({
     shards: [1, 2, 4][index % 3] as number,
     offsetMs: 0,
-    smallBucketEvents: 3,
     peers: Array.from({ length: count }, (_, peer) => peer).filter((peer) => peer !== index),
     lies: null,
   }));
   return {
     seed: 1,
-    hasSmallLimits: false,
+    limits: "real",
     hasRealSignatures: false,
     ways: "all",
     hasPairs: false,

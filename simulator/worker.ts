@@ -1,22 +1,19 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { Plan, PlanOptions, RunResult } from "./bundle-entry.ts";
+import type { Limits, Plan, PlanOptions, RunResult } from "./bundle-entry.ts";
 
 /** One run: of a seed, or of a plan. `hasTrace` asks for all lines of what happened. */
 export type Job = ({ readonly seed: number; readonly options: PlanOptions } | { readonly plan: Plan }) & {
   readonly hasTrace?: boolean;
 };
 
-/** The bundles with the production limits and with small ones. */
-export interface Bundles {
-  readonly real: string;
-  readonly small: string;
-}
+/** A bundle for each set of limits. */
+export type Bundles = Readonly<Record<Limits, string>>;
 
 export type Answer =
   | { readonly result: RunResult; readonly lines: readonly string[] }
   | { readonly error: string };
 
-const { real, small } = workerData as Bundles;
+const bundles = workerData as Bundles;
 type Loaded = typeof import("./bundle-entry.ts");
 const loaded = new Map<string, Promise<Loaded>>();
 
@@ -27,8 +24,8 @@ function load(path: string): Promise<Loaded> {
 }
 
 async function run(job: Job): Promise<Answer> {
-  const plan = "plan" in job ? job.plan : (await load(real)).makePlan(job.seed, job.options);
-  const { runPlan } = await load(plan.hasSmallLimits ? small : real);
+  const plan = "plan" in job ? job.plan : (await load(bundles.real)).makePlan(job.seed, job.options);
+  const { runPlan } = await load(bundles[plan.limits]);
   const lines: string[] = [];
   const result = await runPlan(plan, job.hasTrace ? (line) => lines.push(line) : undefined);
   return { result, lines };

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { fromUtf8, toHex } from "../protocol/bytes.ts";
 import type { EncodedEvent, WireEvent } from "../protocol/event.ts";
-import { encodePage, encodePullAnswer, type PeerPath } from "../protocol/peer-messages.ts";
+import { encodePage, type PeerPath } from "../protocol/peer-messages.ts";
 import { slotOfSeq } from "../protocol/retention.ts";
 import { symbolOf } from "../protocol/sketch-symbol.ts";
 import { encodeRangeAnswer } from "../protocol/sync-codec.ts";
@@ -11,12 +11,21 @@ import { BAD_EVENTS } from "./support/bad-events.ts";
 import { besiegedNode } from "./support/besieged-node.ts";
 import { type HostilePeer, random, type Script, type Writer } from "./support/hostile-peer.ts";
 import { QUICK_ANSWERS, redirect, SLOW_ANSWERS } from "./support/hostile-transport.ts";
-import { differsBy, jammed, type Lie, type LieContext, MOST_REQUESTS, nameOf } from "./support/liar.ts";
+import {
+  differsBy,
+  jammed,
+  type Lie,
+  type LieContext,
+  MOST_REQUESTS,
+  nameOf,
+  naming,
+} from "./support/liar.ts";
 import { MALFORMED_BODIES } from "./support/malformed-bodies.ts";
 import { PAGE_LIES } from "./support/page-lies.ts";
 import { give, PastOrigin } from "./support/past-events.ts";
 import { untilEventsAre } from "./support/replicas.ts";
 import { hasMuchMore, hasOtherSlots, TREE_LIES } from "./support/tree-lies.ts";
+import { until } from "./support/until.ts";
 
 /** What a hostile peer answers to a real node that asks it, each time with a key of its own. */
 
@@ -56,9 +65,12 @@ const breachesOf = async ({ key }: HostilePeer) => {
 
 describe("an answer", () => {
   const pulled = (answer: Writer): Script => ({ "/peer/v1/pull": () => answer });
+  /** Those that answered so, and are asked otherwise later. */
+  const met: HostilePeer[] = [];
 
   test.each(QUICK_ANSWERS)("that is %s is cut off", async (_, answer) => {
-    await besieged.now.expectBounded(() => besieged.now.visit(pulled(answer)));
+    const { now } = besieged;
+    met.push(await now.expectBounded(() => now.visit(pulled(answer))));
   });
 
   test("that comes slowly, or never, is given up", async () => {
@@ -67,6 +79,22 @@ describe("an answer", () => {
     await now.expectBounded(() => now.visitAll(visits));
     // The peer failed, and broke no rule.
     for (const [peer] of visits) expect(await breachesOf(peer)).toBeUndefined();
+    met.push(...visits.map(([peer]) => peer));
+  });
+
+  test("of any such kind to a push keeps nothing from the others", async () => {
+    const { now } = besieged;
+    const answers = [...SLOW_ANSWERS, ...QUICK_ANSWERS].map(([, answer]) => answer);
+    await Promise.all(met.map((peer, i) => peer.open({ "/peer/v1/push": () => answers[i] as Writer })));
+    try {
+      await now.expectBounded(async () => {
+        await Promise.all(met.map((peer) => peer.lure(now.node)));
+        await until("a push to each", () => met.every((peer) => peer.asked("/peer/v1/push").length > 0));
+        await now.expectHonestServed();
+      });
+    } finally {
+      await Promise.all(met.map((peer) => peer.close()));
+    }
   });
 
   test("that leads elsewhere is followed nowhere", async () => {
@@ -90,7 +118,7 @@ describe("an answer", () => {
     /** How a node is brought to ask so. */
     const led: readonly (readonly [PeerPath, (context: LieContext) => Script])[] = [
       ["/peer/v1/pull", () => ({})],
-      ["/peer/v1/want", ({ fresh }) => named(fresh(1))],
+      ["/peer/v1/want", ({ fresh }) => naming(fresh(1).map(nameOf))],
       ["/peer/v1/newest", () => ({})],
       ["/peer/v1/sync/compare", () => ({})],
       ["/peer/v1/sync/cells", ({ sender }) => jammed(sender)],
@@ -114,14 +142,6 @@ describe("an answer", () => {
   });
 });
 
-/** Names some events, and has no more. */
-const named = (events: readonly EncodedEvent[]): Script => ({
-  "/peer/v1/pull": () => {
-    const cursor = { shard: 0, generation: new Uint8Array(8), position: 1 };
-    return encodePullAnswer([{ cursor, names: events.map(nameOf), more: false, restart: false }]);
-  },
-});
-
 async function expectFutile({ script, rule, mostRequests = MOST_REQUESTS }: Lie): Promise<void> {
   const { now } = besieged;
   const peer = now.stranger();
@@ -138,7 +158,7 @@ test.each<[string, (context: LieContext, good: EncodedEvent, events: WireEvent[]
   [
     "it has named",
     (_, good, events) => ({
-      ...named([good]),
+      ...naming([nameOf(good)]),
       "/peer/v1/want": () => encodePage({ events, more: false }),
     }),
   ],

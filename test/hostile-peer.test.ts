@@ -4,11 +4,12 @@ import { toDidKey } from "../protocol/did-key.ts";
 import { type EncodedEvent, toWire, type WireEvent } from "../protocol/event.ts";
 import { eventId } from "../protocol/event-id.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
-import { encodePage, encodePull, encodePush } from "../protocol/peer-messages.ts";
+import { decodeWant, encodePage, encodePull, encodePush } from "../protocol/peer-messages.ts";
 import { shardOf, topicKey } from "../protocol/topic.ts";
 import { Admin } from "./support/admin.ts";
 import { BAD_EVENTS } from "./support/bad-events.ts";
 import { besiegedNode, SHARDS } from "./support/besieged-node.ts";
+import { answererTo, type Giver, pusherTo } from "./support/givers.ts";
 import { type HostilePeer, random } from "./support/hostile-peer.ts";
 import { envelope, lineOf } from "./support/node-client.ts";
 import { network as rules, suite, TestPeer } from "./support/peer.ts";
@@ -17,11 +18,12 @@ import { topicNames } from "./support/spray.ts";
 import { Subscription } from "./support/subscription.ts";
 import { until } from "./support/until.ts";
 
-/** The events that a hostile peer makes and sends to a real node, each time with a key of its own. */
+/** The events that a hostile peer makes, each time with a key of its own, on both ways to a real node. */
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
 const besieged = besiegedNode(3);
+/** Peers that are there all the while, so that they are asked for parents, too. */
 const strangers: HostilePeer[] = [];
 
 beforeAll(async () => {
@@ -44,16 +46,21 @@ async function storedOf(events: readonly EncodedEvent[]): Promise<EncodedEvent[]
   return events.filter(({ id }) => ids.has(toHex(id)));
 }
 
-/** Sends events of which none breaks a rule, so that nothing is held against the peer. */
-async function send(peer: TestPeer, ...events: readonly EncodedEvent[]): Promise<void> {
-  expect(await peer.pushEvents(...events.map(toWire))).toEqual({ lacking: false, refused: 0 });
-  expect(await breachesOf(keyOf(peer))).toBeUndefined();
+const WAYS: readonly (readonly [string, (stranger: number) => Giver])[] = [
+  ["pushed", () => pusherTo(besieged.now.node)],
+  ["answered", (number) => answererTo(besieged.now.node, strangers[number] as HostilePeer)],
+];
+
+/** Sends events of which none is held against the peer. */
+async function send(giver: Giver, ...events: readonly EncodedEvent[]): Promise<void> {
+  await giver.give(events);
+  expect(await breachesOf(keyOf(giver.peer))).toBeUndefined();
 }
 
 /** Sends events that the node may store, sooner or later. */
-async function give(peer: TestPeer, ...events: readonly EncodedEvent[]): Promise<void> {
+async function give(giver: Giver, ...events: readonly EncodedEvent[]): Promise<void> {
   besieged.now.stored.allow(...events);
-  await send(peer, ...events);
+  await send(giver, ...events);
 }
 
 /** One topic of each shard. */
@@ -64,10 +71,10 @@ function topicsOfShards(name: string): string[] {
 }
 
 /** Later than all that is ahead was made and sent, and before the end of this file. */
-const AHEAD_MS = 120_000 + 20_000;
+const AHEAD_MS = 120_000 + 25_000;
 const ORPHANS = "/xmtp/0/m-orphans/proto";
-/** What cannot be judged or delivered yet: the last tests look at it again. */
-const held: Record<"small" | "large", EncodedEvent[]> = { small: [], large: [] };
+/** What cannot be judged or delivered yet, of one peer each: the last tests look at it again. */
+const held: { readonly limit: number; readonly events: EncodedEvent[] }[] = [];
 const orphans: EncodedEvent[] = [];
 const flood: EncodedEvent[] = [];
 let subscription: Subscription;
@@ -83,50 +90,108 @@ const madeUp = (count: number): Bytes[] =>
     eventId(firstSeqOf(Date.now() - MINUTE_MS) + BigInt(i), random(32)),
   );
 
-describe("events that are not stored, or not delivered, at once", () => {
-  const ahead = (peer: TestPeer, topics: readonly string[], count: number, bytes: number) =>
-    topics.flatMap((topic) =>
+describe.each(WAYS)("events that are %s, ahead of the clock", (way, giver) => {
+  const ahead = (peer: TestPeer, name: string, count: number, bytes: number) =>
+    topicsOfShards(`${name}-${way}`).flatMap((topic) =>
       Array.from({ length: count }, (_, i) => {
         const seq = firstSeqOf(Date.now() + AHEAD_MS) + BigInt(i);
         return peer.event(topic, { seq, message: new Uint8Array(bytes) });
       }),
     );
 
-  test("are held when they are ahead of the clock, and dropped when they are far ahead", async () => {
-    const [many, heavy, far] = [sender(), sender(), sender()];
-    held.small = ahead(many, topicsOfShards("small"), 500, 9);
-    held.large = ahead(heavy, topicsOfShards("large"), 6, 1_000_000);
-    await besieged.now.expectBounded(async () => {
-      for (let i = 0; i < held.small.length; i += 1_000) await give(many, ...held.small.slice(i, i + 1_000));
-      for (let i = 0; i < held.large.length; i += 2) await give(heavy, ...held.large.slice(i, i + 2));
-    });
-    const beyond = [11 * MINUTE_MS, 400 * DAY_MS].map((ms) =>
-      far.event("/xmtp/0/m-far/proto", { seq: firstSeqOf(Date.now() + ms) }),
-    );
-    await send(far, ...beyond);
-    expect(await storedOf([...held.small, ...held.large, ...beyond])).toEqual([]);
+  test.each([
+    ["many", 0, 260, 9, 1_000],
+    ["heavy", 1, 5, 1_000_000, 16],
+  ])("are held: %s", async (name, stranger, count, bytes, limit) => {
+    const from = giver(stranger);
+    const events = ahead(from.peer, name, count, bytes);
+    await besieged.now.expectBounded(() => give(from, ...events));
+    expect(await storedOf(events)).toEqual([]);
+    held.push({ limit, events });
   });
 
+  test("are dropped when they are far ahead", async () => {
+    const from = giver(2);
+    const events = [11 * MINUTE_MS, 400 * DAY_MS].map((ms) =>
+      from.peer.event("/xmtp/0/m-far/proto", { seq: firstSeqOf(Date.now() + ms) }),
+    );
+    await send(from, ...events);
+    expect(await storedOf(events)).toEqual([]);
+  });
+});
+
+describe.each(WAYS)("events that are %s, and wait for a parent or are old", (way, giver) => {
   test("are stored when a parent is withheld or made up", async () => {
-    const peer = sender();
-    const withheld = peer.event(ORPHANS);
-    orphans.push(peer.event(ORPHANS, { links: [withheld.id] }), peer.event(ORPHANS, { links: madeUp(16) }));
-    await give(peer, ...orphans);
-    expect(await storedOf(orphans)).toEqual(orphans);
+    const from = giver(2);
+    const withheld = from.peer.event(ORPHANS);
+    const children = [[withheld.id], madeUp(16)].map((links, i) =>
+      from.peer.event(ORPHANS, { links, message: utf8(`${i} of those that are ${way}`) }),
+    );
+    await give(from, ...children);
+    expect(await storedOf(children)).toEqual(children);
+    orphans.push(...children);
     // The topic goes on meanwhile.
-    const honest = envelope(ORPHANS, 1, "from an honest peer");
+    const honest = envelope(ORPHANS, 1, `from an honest peer beside what is ${way}`);
     await besieged.now.honest.publish(honest);
-    await subscription.reach(1);
-    expect(subscription.envelopes.map(lineOf)).toEqual([lineOf(honest)]);
+    await until("the honest one", () => subscription.envelopes.map(lineOf).includes(lineOf(honest)));
   });
 
   test("are stored when thousands of parents are made up", async () => {
-    const peer = sender();
+    const from = giver(2);
     const topics = topicsOfShards("flood");
-    for (let i = 0; i < 200; i++) flood.push(peer.event(topics[i % SHARDS] ?? "", { links: madeUp(16) }));
-    await give(peer, ...flood);
-    expect(await storedOf(flood)).toEqual(flood);
+    const children = Array.from({ length: 100 }, (_, i) =>
+      from.peer.event(topics[i % SHARDS] ?? "", { links: madeUp(16) }),
+    );
+    await give(from, ...children);
+    expect(await storedOf(children)).toEqual(children);
+    flood.push(...children);
   });
+
+  test("are stored, when they are dated back, above the expiry line of their class, as their origin's, and dropped below", async () => {
+    const from = giver(2);
+    const topic = `hostile, plain and ${way}`;
+    const { durationMs } = rules.classOf(utf8(topic));
+    const [fresh, expired] = [-1, 1].map((days) =>
+      from.peer.event(topic, { seq: firstSeqOf(Date.now() - (durationMs ?? 0) - days * DAY_MS) }),
+    ) as [EncodedEvent, EncodedEvent];
+    besieged.now.stored.allow(fresh);
+    await send(from, fresh, expired);
+    expect(await storedOf([fresh, expired])).toEqual([fresh]);
+    const [event] = await besieged.now.node.events(topic);
+    expect(event?.origin).toBe(toDidKey(from.peer.signer.publicKey));
+  });
+
+  test("are both stored when there are two under one seq, are evidence, and nothing is held against who sent them", async () => {
+    const { node } = besieged.now;
+    const from = giver(2);
+    const first = firstSeqOf(Date.now() - MINUTE_MS);
+    const lives = [1n, 2n].map((ts) =>
+      Array.from({ length: 20 }, (_, i) => {
+        const seq = first + BigInt(i) * 1_024n;
+        return from.peer.event("/xmtp/0/m-equivocation/proto", { seq, ts });
+      }),
+    );
+    for (const events of lives) await give(from, ...events);
+    expect(await storedOf(lives.flat())).toEqual(lives.flat());
+    await until("the proofs", async () => {
+      const response = await node.request(`/v1/evidence?origin=${keyOf(from.peer)}`);
+      const { evidence } = (await response.json()) as { evidence: unknown[] };
+      return evidence.length === 20;
+    });
+    expect(await breachesOf(keyOf(from.peer))).toBeUndefined();
+  });
+});
+
+test("events ahead of the clock that a peer names again and again are asked for once", async () => {
+  const { peer, give: name } = answererTo(besieged.now.node, strangers[2] as HostilePeer);
+  const events = topicsOfShards("ahead").map((topic) =>
+    peer.event(topic, { seq: firstSeqOf(Date.now() + 5 * MINUTE_MS) }),
+  );
+  for (let times = 0; times < 3; times++) await name(events);
+  const wants = strangers[2]?.asked("/peer/v1/want").map(({ body }) => decodeWant(body).wanted) ?? [];
+  const ids = new Set(events.map(({ id }) => toHex(id)));
+  expect(wants.flat().filter(({ id }) => ids.has(toHex(id)))).toHaveLength(events.length);
+  expect(await storedOf(events)).toEqual([]);
 });
 
 describe("events that break a rule", () => {
@@ -172,17 +237,31 @@ describe("events that break a rule", () => {
     expect(await storedOf([largest])).toEqual([largest]);
   });
 
+  test("are refused when they come to be passed on, and what is to be passed on is not stored", async () => {
+    const peer = sender();
+    const topic = "/xmtp/0/mE-bad/proto";
+    const fine = peer.event(topic);
+    const bad = BAD_EVENTS.map(([, make]) => make(peer, topic));
+    const ephemeral = [fine, ...bad].map((event) => ({ hops: 1, event: toWire(event) }));
+    const run = { previous: null, events: [toWire(peer.event(topic))] };
+    expect(await peer.push({ runs: [run], ephemeral })).toEqual({ lacking: false, refused: bad.length });
+    const lasting = { hops: 1, event: toWire(peer.event("/xmtp/0/m-bad/proto")) };
+    await peer.push({ ephemeral: [lasting] });
+    expect(await besieged.now.node.events("/xmtp/0/m-bad/proto")).toEqual([]);
+    expect(await besieged.now.node.events(topic)).toEqual([]);
+  });
+
   test("are refused when they come as missing parents, in the place of these", async () => {
     const { node, stored } = besieged.now;
     const [topic = "", ...elsewhere] = topicsOfShards("parents");
-    for (const peer of strangers) {
+    for (const [i, peer] of strangers.entries()) {
       const forger = peer.sender(node);
       const bad = BAD_EVENTS.map(([, make]) => make(forger, topic));
       // Nothing is wrong with these but that they are of other shards than the one that asks for parents.
       const foreign = elsewhere.map((each) => forger.event(each));
       stored.allow(...foreign);
       const events = [...bad, ...foreign];
-      peer.script = { "/peer/v1/want": () => encodePage({ events, more: false }) };
+      peer.script = { "/peer/v1/want": () => encodePage({ events, more: i > 0 }) };
     }
     const peer = sender();
     const child = peer.event(topic, { links: madeUp(1) });
@@ -198,52 +277,22 @@ describe("events that break a rule", () => {
   });
 });
 
-describe("events that are dated back", () => {
-  const PLAIN = "hostile plain";
-  const days = (class_: number) =>
-    (rules.genesis.classes.find(({ id }) => id === class_)?.durationMs ?? 0) / DAY_MS;
-
-  test("are stored above the expiry line of their class, as their origin's, and dropped below", async () => {
-    const peer = sender();
-    const at = (ageDays: number) => peer.event(PLAIN, { seq: firstSeqOf(Date.now() - ageDays * DAY_MS) });
-    const retention = days(rules.classOf(utf8(PLAIN)).id);
-    const [fresh, expired] = [at(retention - 1), at(retention + 1)];
-    await give(peer, fresh);
-    await send(peer, expired);
-    expect(await storedOf([fresh, expired])).toEqual([fresh]);
-    const [event] = await besieged.now.node.events(PLAIN);
-    expect(event?.origin).toBe(toDidKey(peer.signer.publicKey));
-  });
-});
-
-test("two events under one seq are both stored, are evidence, and nothing is held against who sent them", async () => {
-  const { node } = besieged.now;
-  const peer = sender();
-  const topic = "/xmtp/0/m-equivocation/proto";
-  const events = Array.from({ length: 20 }, (_, i) => {
-    const seq = firstSeqOf(Date.now() - MINUTE_MS) + BigInt(i) * 1_024n;
-    return [1n, 2n].map((ts) => peer.event(topic, { seq, ts }));
-  }).flat();
-  for (const event of events) await give(peer, event);
-  expect(await storedOf(events)).toEqual(events);
-  await until("the proofs", async () => {
-    const response = await node.request(`/v1/evidence?origin=${keyOf(peer)}`);
-    const { evidence } = (await response.json()) as { evidence: unknown[] };
-    return evidence.length === 20;
-  });
-  expect(await breachesOf(keyOf(peer))).toBeUndefined();
-});
-
 describe("in the end", () => {
   test("what was held is stored, as much as there was room for: 1,000 events and 16 MB of a peer", async () => {
-    const counts = async () => [(await storedOf(held.small)).length, (await storedOf(held.large)).length];
-    await until("what was held", async () => String(await counts()) === "1000,16", { describe: counts });
+    const { stored } = besieged.now;
+    const counts = () => held.map(({ events }) => stored.foundOf(events).length);
+    const limits = held.map(({ limit }) => limit);
+    const areThere = async () => {
+      await stored.check();
+      return String(counts()) === String(limits);
+    };
+    await until("what was held", areThere, { describe: counts });
   });
 
   test("what waited for its parents is delivered with a gap, and few questions were asked for them", async () => {
     const { node } = besieged.now;
-    await subscription.reach(1 + orphans.length);
-    expect(subscription.envelopes).toHaveLength(1 + orphans.length);
+    await subscription.reach(WAYS.length + orphans.length);
+    expect(subscription.envelopes).toHaveLength(WAYS.length + orphans.length);
     await until("gaps", async () => {
       const lists = await Promise.all(
         [ORPHANS, ...topicsOfShards("flood")].map((topic) => node.events(topic)),

@@ -5,10 +5,11 @@ import type { EncodedEvent } from "../protocol/event.ts";
 import { PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
 import { signRequest } from "../protocol/request-signature.ts";
 import { slotOfSeq } from "../protocol/retention.ts";
+import { newestAsOf } from "../protocol/sync-range.ts";
 import { bucketOf } from "../protocol/topic.ts";
 import { Admin } from "./support/admin.ts";
 import { besiegedNode } from "./support/besieged-node.ts";
-import { QUESTIONS_AT_LIMIT, QUESTIONS_OVER_LIMIT } from "./support/big-questions.ts";
+import { QUESTIONS_AS_OF, QUESTIONS_AT_LIMIT, QUESTIONS_OVER_LIMIT } from "./support/big-questions.ts";
 import { type Answerer, HostilePeer } from "./support/hostile-peer.ts";
 import { bomb, bombOf, type Coding, endless, redirect } from "./support/hostile-transport.ts";
 import { type LieContext, nameOf } from "./support/liar.ts";
@@ -53,7 +54,7 @@ describe("a question", () => {
       const peer = sender();
       const bodies = [LARGE, SMALL].map((events) => body(contextAbout(events, peer)));
       await besieged.now.expectBounded(() =>
-        eachOf(Array.from({ length: 2 * WIDTH }), WIDTH, async (_, i) => {
+        eachOf(Array.from({ length: WIDTH }), WIDTH, async (_, i) => {
           const answer = peer.send(path, bodies[i % bodies.length] as Bytes);
           const response = await within(`the answer to ${path}`, answer);
           expect(response.status).toBe(200);
@@ -69,6 +70,19 @@ describe("a question", () => {
     const peer = sender();
     await expectRefusal(await peer.send(path, body(contextAbout(LARGE, peer))), REFUSALS.invalid);
   });
+
+  test.each(QUESTIONS_AS_OF)(
+    "to %s as of a slot that has no roots here is not answered",
+    async (path, body) => {
+      const peer = sender();
+      for (const asOf of [0, newestAsOf(Date.now()) - 9, 2 ** 32 - 1]) {
+        const response = await peer.send(path, body(asOf, contextAbout(LARGE, peer)));
+        expect([response.status, response.headers.get("pennypost-error")]).toEqual([503, "sync_apart"]);
+        await response.arrayBuffer();
+      }
+      expect(await breachesOf(peer)).toBeUndefined();
+    },
+  );
 
   test.each(MALFORMED_BODIES)("of %s is refused, whatever it is about", async (_, body) => {
     // What a node asks for its own newest events says nothing.

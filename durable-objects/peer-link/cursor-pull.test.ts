@@ -3,32 +3,15 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
-import type { Cursor } from "../../protocol/peer-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
-import { platformClock } from "../clock.ts";
-import { suite } from "../platform-suite.ts";
 import { shardsOf } from "../stubs.ts";
-import { FakePeer } from "../testing/fake-peer.ts";
-import { development, forgeEvent, keyOf, madeUpId, onStorage } from "../testing/shard-world.ts";
-import { AnswerWatch } from "./asking.ts";
-import { CursorPull } from "./cursor-pull.ts";
-import { SqlCursorStore } from "./sql-cursor-store.ts";
+import type { FakePeer } from "../testing/fake-peer.ts";
+import { cursors, make, pullOf, rowsWritten, scene, TOPICS } from "../testing/pull-scene.ts";
+import { keyOf, madeUpId } from "../testing/shard-world.ts";
 
 afterEach(() => reset());
 
 const SHARDS = 4;
-const TOPICS = ["/xmtp/0/m-one/proto", "/xmtp/0/m-two/proto", "/xmtp/0/m-three/proto", "plain", "and more"];
-
-/** Events of several topics, and so of several shards. */
-const make = (count: number, from = 0): EncodedEvent[] =>
-  Array.from({ length: count }, (_, i) =>
-    forgeEvent({
-      topic: TOPICS[i % TOPICS.length] ?? "",
-      ts: from + i,
-      timeMs: Date.now() - 60_000 + from + i,
-      network: development,
-    }),
-  );
 
 async function storedHere(): Promise<string[]> {
   const pulls = await Promise.all(
@@ -38,32 +21,6 @@ async function storedHere(): Promise<string[]> {
 }
 
 const idsOf = (events: readonly EncodedEvent[]) => events.map(({ id }) => toHex(id)).sort();
-
-const pullOf = (storage: DurableObjectStorage, { call }: FakePeer) => {
-  const watch = new AnswerWatch(call, async () => {});
-  return new CursorPull({
-    url: "http://peer.test",
-    cursors: new SqlCursorStore(storage),
-    shards: shardsOf(env),
-    suite,
-    clock: platformClock,
-    watch,
-    ask: watch.ask,
-    refused: watch.refused,
-  });
-};
-
-/** A link's storage, and a peer. */
-const scene = (
-  work: (peer: FakePeer, run: () => Promise<number>, storage: DurableObjectStorage) => Promise<void>,
-) =>
-  onStorage(async (storage) => {
-    const peer = new FakePeer();
-    const pull = pullOf(storage, peer);
-    await work(peer, () => pull.run(), storage);
-  });
-
-const cursors = ({ sql }: DurableObjectStorage) => sql.exec("SELECT shard, position FROM cursors").toArray();
 
 describe("an honest peer", () => {
   test("is read page by page to its end, and everything is stored where it belongs", () =>
@@ -83,12 +40,8 @@ describe("an honest peer", () => {
       peer.events.push(...make(10));
       await run();
       peer.log.length = 0;
-      const before = storage.sql.exec("SELECT total_changes() AS changes").one();
-      expect(await run()).toBe(0);
-      expect([peer.log, storage.sql.exec("SELECT total_changes() AS changes").one()]).toEqual([
-        ["pull"],
-        before,
-      ]);
+      expect(await rowsWritten(storage, run)).toBe(0);
+      expect(peer.log).toEqual(["pull"]);
     }));
 
   test("is read from where the last life of the link ended", () =>
@@ -176,67 +129,6 @@ describe("a peer that lies", () => {
       await run();
       expect(peer.log.length).toBeLessThanOrEqual(3);
     }));
-
-  test("about there being more, for ever, with cursors that move and no names, is left at once", () =>
-    scene(async (peer, run) => {
-      let position = 0;
-      peer.pull = () => [
-        {
-          cursor: { shard: 0, generation: peer.generation, position: ++position },
-          names: [],
-          more: true,
-          restart: false,
-        },
-      ];
-      expect(await run()).toBe(0);
-      expect(peer.log).toEqual(["pull"]);
-    }));
-
-  test("about what it has, for ever, is left after a few pulls of which nothing came", () =>
-    scene(async (peer, run) => {
-      peer.pull = (position) => [
-        {
-          cursor: { shard: 0, generation: peer.generation, position: position + 1 },
-          names: [{ topicKey: keyOf("plain"), id: madeUpId(Date.now() - 9_000, position) }],
-          more: true,
-          restart: false,
-        },
-      ];
-      expect(await run()).toBe(0);
-      expect(peer.log.filter((call) => call === "pull")).toHaveLength(8);
-    }));
-
-  /** Says each time that its shards are at other places, and has more. */
-  const going = (placesOf: (pulls: number) => readonly Pick<Cursor, "generation" | "position">[]) => {
-    let pulls = 0;
-    return (peer: FakePeer) => {
-      peer.events.push(...honest);
-      const names = honest.map(peer.name);
-      peer.pull = () =>
-        placesOf(pulls++).map((place) => ({
-          cursor: { shard: 0, ...place },
-          names,
-          more: true,
-          restart: true,
-        }));
-    };
-  };
-  const generation = (n: number) => new Uint8Array(8).fill(n);
-
-  test.each<[string, number, (peer: FakePeer) => void]>([
-    ["begins anew at each pull", 4, going((n) => [{ generation: generation(n), position: 1 }])],
-    ["goes back and forth", 7, going((n) => [{ generation: generation(0), position: 1 + (n % 2) }])],
-    ["names a shard twice", 1, going(() => [1, 2].map((n) => ({ generation: generation(0), position: n })))],
-  ])("that %s is refused, and its cursor is written once a run", (_, pulls, lie) =>
-    scene(async (peer, run, storage) => {
-      lie(peer);
-      const changes = () => storage.sql.exec<{ n: number }>("SELECT total_changes() AS n").one().n;
-      const before = changes();
-      await expect(run()).rejects.toMatchObject({ code: "peer_answer_invalid" });
-      expect(peer.log.filter((call) => call === "pull")).toHaveLength(pulls);
-      expect(changes() - before).toBeLessThanOrEqual(1);
-    }),
-  );
 
   test("about what it has is asked for it once a run, and nothing is stored", () =>
     scene(async (peer, run) => {

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compareBytes } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -11,7 +12,8 @@ import type {
   SlotsAnswer,
 } from "../../protocol/sync-messages.ts";
 import { bucketGroupOf, byBucketAndClass, slotGroupOf } from "../../protocol/sync-tree.ts";
-import { checkRoots, checkSlots, restOf } from "./descent-answers.ts";
+import { development } from "../testing/shard-world.ts";
+import { checkRoots, checkSlots, readListed, restOf } from "./descent-answers.ts";
 
 const invalid = expect.objectContaining({ code: "peer_answer_invalid", httpStatus: 503 });
 
@@ -77,6 +79,19 @@ describe("an answer about roots", () => {
     for (const next of [all[1], all[0], question.from])
       expect(() => checkRoots(listed(all, next), question)).toThrow(invalid);
     checkRoots(listed(all, { bucket: 70, class: 2 }), question);
+  });
+});
+
+describe("what is here of what an answer lists", () => {
+  test("cannot be of a class that the network has not: the answer is refused", async () => {
+    const read = async (id: number) => development.retentionOf(id).name;
+    expect(await readListed(() => read(1))).toBe("default");
+    await expect(readListed(() => read(77))).rejects.toEqual(invalid);
+  });
+
+  test("may fail for a reason of this node's own", async () => {
+    const away = unavailable("part_unavailable", "a shard is away");
+    await expect(readListed(() => Promise.reject(away))).rejects.toBe(away);
   });
 });
 

@@ -1,4 +1,4 @@
-import { unavailable } from "../../protocol/errors.ts";
+import { PennypostError, unavailable } from "../../protocol/errors.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -30,6 +30,19 @@ export function checkRoots({ listings, next }: RootsAnswer, { groups, from, to }
   }
   const isBehind = next && (byBucketAndClass(next, from) <= 0 || (last && byBucketAndClass(next, last) <= 0));
   if (isBehind) throw invalidAnswer("roots goes on where it began");
+}
+
+/**
+ * Reads what is here where an answer lists something: the shards know which classes the network has.
+ * @throws PennypostError `peer_answer_invalid` when it lists one that the network has not.
+ */
+export async function readListed<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof PennypostError && error.code === "class_unknown")) throw error;
+    throw invalidAnswer("roots lists a class that the network has not");
+  }
 }
 
 /** @throws PennypostError `peer_answer_invalid`. */

@@ -67,13 +67,19 @@ describe("the peer's key", () => {
     }),
   );
 
-  test("of another configured peer is not taken from who tells it: what came then would be held against that peer", () => {
-    const other = (url: string) => `${toHex(PEER)}@http://other.test,${url}`;
-    return withLink(other, async (link, remote, url) => {
+  const besideItsOwner = (url: string) => `${toHex(PEER)}@http://other.test,${url}`;
+  test("of another configured peer is not taken from who tells it: what came then would be held against that peer", () =>
+    withLink(besideItsOwner, async (link, remote, url) => {
       expect(await codeOf(link.want(url, want))).toBe("peer_key_taken");
       expect([remote.paths, await knownPeerKey(env, url)]).toEqual([["/v1/info"], undefined]);
-    });
-  });
+    }));
+
+  test("that was learnt before its owner was configured is not used any more", () =>
+    withLink(besideItsOwner, async (link, remote, url) => {
+      await keepPeerKey(env, url, PEER, 1);
+      expect(await codeOf(link.want(url, want))).toBe("peer_key_taken");
+      expect(remote.paths).toEqual([]);
+    }));
 
   test("is not read while D1 is away, and that is not the peer's fault", () =>
     withLink(

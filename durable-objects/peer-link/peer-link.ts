@@ -96,7 +96,11 @@ export class PeerLink extends DurableObject<Env> {
   /** The peer with its key: from the configuration, from D1, or from the peer itself the first time. */
   async #resolve(url: string): Promise<ResolvedPeer> {
     const address = this.#addressOf(url);
-    const key = address.key ?? (await knownPeerKey(this.env, url)) ?? (await this.#learnKey(url));
+    if (address.key) return { url, key: address.key };
+    const known = await knownPeerKey(this.env, url);
+    // It may have been learnt before the other peer was configured.
+    if (known) this.#refuseTaken(url, known);
+    const key = known ?? (await this.#learnKey(url));
     this.#address = { url, key };
     return { url, key };
   }
@@ -108,9 +112,13 @@ export class PeerLink extends DurableObject<Env> {
       throw unavailable("peer_network", `${url} is of another network`, { url, networkId, own });
     if (equalBytes(key, this.#config.signer.publicKey))
       throw unavailable("peer_self", `${url} is this node itself`, { url });
-    // What it then sent would be held against the peer whose key that is.
+    this.#refuseTaken(url, key);
+    return keepPeerKey(this.env, url, key, Date.now());
+  }
+
+  /** What came from there would be held against the peer whose key that is. @throws PennypostError `peer_key_taken`. */
+  #refuseTaken(url: string, key: Bytes): void {
     if (this.#config.peers.some((peer) => peer.url !== url && peer.key && equalBytes(peer.key, key)))
       throw unavailable("peer_key_taken", `${url} tells the key of another peer`, { url });
-    return keepPeerKey(this.env, url, key, Date.now());
   }
 }

@@ -17,7 +17,7 @@ import { bucketGroupOf, byBucketAndClass } from "../../protocol/sync-tree.ts";
 import { shardOfBucket } from "../../protocol/topic.ts";
 import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
 import { type BodyExchange, nameText } from "./body-exchange.ts";
-import { checkRoots, checkSlots, restOf } from "./descent-answers.ts";
+import { checkRoots, checkSlots, readListed, restOf } from "./descent-answers.ts";
 import type { ReconciliationParts } from "./reconciliation.ts";
 import type { PageBudget } from "./run-budget.ts";
 
@@ -137,7 +137,7 @@ export class RootDescent {
     await this.#compareGroups(large, ranges);
   }
 
-  /** This node's listings of some buckets and classes. */
+  /** This node's listings of some buckets and classes that the peer lists. */
   async #own(
     targets: readonly BucketClass[],
     form: "shortest" | "groups",
@@ -145,9 +145,11 @@ export class RootDescent {
     const { shards } = this.#parts;
     const plain = targets.map(({ bucket, class: id }) => ({ bucket, class: id }));
     const groups = Map.groupBy(plain, ({ bucket }) => shardOfBucket(bucket, shards.count));
-    const listings = await Promise.all(
-      [...groups].map(
-        ([shard, group]): Promise<BucketListing[]> => shards.at(shard).listBuckets(group, this.#asOf, form),
+    const listings = await readListed(() =>
+      Promise.all(
+        [...groups].map(
+          ([shard, group]): Promise<BucketListing[]> => shards.at(shard).listBuckets(group, this.#asOf, form),
+        ),
       ),
     );
     return new Map(listings.flat().map((listing) => [keyOf(listing), listing]));

@@ -1,5 +1,7 @@
 import { type Mutant, of } from "./mutant.ts";
 
+const DESCENT = "durable-objects/peer-link/root-descent.ts";
+const RUN = "durable-objects/peer-link/reconciliation.ts";
 const CORE = "durable-objects/topic-shard/shard-core.ts";
 const READS = "durable-objects/topic-shard/shard-reads.ts";
 const LISTINGS = "durable-objects/topic-shard/sync-tree/listings.ts";
@@ -63,5 +65,34 @@ export const EXCHANGE_MUTANTS: readonly Mutant[] = [
     "range-page-skips-one",
     "if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };",
     "if (page.length > 0 && isFull) return { events: page.map(toWire), next: event };",
+  ),
+  of(
+    "paging",
+    DESCENT,
+    "rest-of-the-roots-forgotten",
+    "from = answer.next ?? question.to;",
+    "from = question.to;",
+  ),
+  of("paging", DESCENT, "cut-slot-compared-whole", "upTo: isLast ? next.after : null }", "upTo: null }"),
+  of(
+    "paging",
+    DESCENT,
+    "slot-groups-of-one-side",
+    "const all = [...new Set([...own.keys(), ...other.keys()])].sort((a, b) => a - b);",
+    "const all = [...other.keys()].sort((a, b) => a - b);",
+  ),
+  of(
+    "paging",
+    LISTINGS,
+    "slots-of-one-side",
+    "const all = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);",
+    "const all = [...mine.keys()].sort((a, b) => a - b);",
+  ),
+  of(
+    "paging",
+    RUN,
+    "cut-page-of-symbols-is-all",
+    "more ? events.map((event) => symbolText(event)) : asked.map(toHex)",
+    "asked.map(toHex)",
   ),
 ];

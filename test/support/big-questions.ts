@@ -58,6 +58,22 @@ const partOf = ({ large }: LieContext, part: Partial<AskedSlots> = {}): AskedSlo
 const slots = (parts: readonly AskedSlots[]) => encodeSlots({ asOf: asOf(), parts });
 const slotHashes = (count: number) => times(count, (slot) => ({ slot, hash: random(32) }));
 
+/** Questions that are fine, but for the slot as of which they are asked. */
+export const QUESTIONS_AS_OF: readonly (readonly [PeerPath, (asOf: number, context: LieContext) => Bytes])[] =
+  [
+    ["/peer/v1/sync/cells", (at) => encodeCells({ asOf: at, cells: 32 })],
+    [
+      "/peer/v1/sync/roots",
+      (at) =>
+        encodeRoots({ asOf: at, groups: BUCKET_GROUPS, from: { bucket: 0, class: 0 }, to: null, roots: [] }),
+    ],
+    ["/peer/v1/sync/slots", (at, context) => encodeSlots({ asOf: at, parts: [partOf(context)] })],
+    [
+      "/peer/v1/sync/range",
+      (at) => encodeRange({ asOf: at, class: null, fromBucket: 0, toBucket: 4_096, after: null }),
+    ],
+  ];
+
 export const QUESTIONS_AT_LIMIT: readonly BigQuestion[] = [
   { name: "1,024 events that nobody has", path: "/peer/v1/want", body: () => wants(1_024, 1_040) },
   {

@@ -1,6 +1,6 @@
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
-import type { EventName } from "../../protocol/peer-messages.ts";
+import { decodeWant, type EventName, encodePage, encodePullAnswer } from "../../protocol/peer-messages.ts";
 import { CELL_BYTES, SKETCH_CELLS, Sketch } from "../../protocol/sketch.ts";
 import {
   decodeCells,
@@ -15,6 +15,7 @@ import {
 import { type BucketClass, FIRST_CELLS } from "../../protocol/sync-messages.ts";
 import { topicKey } from "../../protocol/topic.ts";
 import { random, type Script } from "./hostile-peer.ts";
+import { pagesOf } from "./past-events.ts";
 import { suite, type TestPeer } from "./peer.ts";
 
 /** What a lie may be about. */
@@ -46,6 +47,27 @@ export const nameOf = ({ fields, id }: EncodedEvent): EventName => ({
   topicKey: topicKey(fields.topic, suite),
   id,
 });
+
+/** Names some events, and has no more. */
+export const naming = (names: readonly EventName[]): Script => ({
+  "/peer/v1/pull": () => {
+    const cursor = { shard: 0, generation: new Uint8Array(8), position: 1 };
+    return encodePullAnswer([{ cursor, names, more: false, restart: false }]);
+  },
+});
+
+/** Names some events and sends what is wanted of them, in pages, as every node does. */
+export function offering(events: readonly EncodedEvent[]): Script {
+  const known = new Map(events.map((event) => [toHex(event.id), event]));
+  return {
+    ...naming(events.map(nameOf)),
+    "/peer/v1/want": ({ body }) => {
+      const found = decodeWant(body).wanted.flatMap(({ id }) => known.get(toHex(id)) ?? []);
+      const [page = []] = pagesOf(found);
+      return encodePage({ events: page, more: page.length < found.length });
+    },
+  };
+}
 
 /** What a node says of all that it holds as of a slot: no roots are those of random bytes. */
 async function heldBy(sender: TestPeer, asOf: number) {

@@ -1,6 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { encodeCbor } from "../../protocol/cbor.ts";
-import type { EncodedEvent } from "../../protocol/event.ts";
+import type { EncodedEvent, WireEvent } from "../../protocol/event.ts";
+import { MAX_BLOCK_BYTES, MAX_MESSAGE_BYTES } from "../../protocol/limits.ts";
 import {
   type EventName,
   encodePage,
@@ -11,7 +12,7 @@ import {
 import { encodeNames } from "../../protocol/sync-codec.ts";
 import { MAX_OFFERED_NAMES } from "../../protocol/sync-messages.ts";
 import { random, type Script } from "./hostile-peer.ts";
-import { type Lie, nameOf } from "./liar.ts";
+import { type Lie, nameOf, naming } from "./liar.ts";
 
 /** What a hostile peer answers to pulls, and to questions for what it named. */
 
@@ -19,11 +20,6 @@ const ZERO = new Uint8Array(8);
 const cursorAt = (position: number, generation: Bytes = ZERO, shard = 0) => ({ shard, generation, position });
 const madeUp = (count: number): EventName[] =>
   Array.from({ length: count }, () => ({ topicKey: random(32), id: random(40) }));
-
-/** Names some events, and has no more. */
-const naming = (names: readonly EventName[]): Script => ({
-  "/peer/v1/pull": () => encodePullAnswer([{ cursor: cursorAt(1), names, more: false, restart: false }]),
-});
 
 /** Names one event that the node has, and says each time that it is somewhere else and has more. */
 const going = (
@@ -44,6 +40,15 @@ const paging = (
   ...naming(events.map(nameOf)),
   "/peer/v1/want": () => page(events),
 });
+
+/** Sends a good event, and one of which a part is too large. */
+const larger =
+  (part: Partial<WireEvent>): Lie["script"] =>
+  ({ fresh }) =>
+    paging(fresh(1), (events) => {
+      const bad = events.map((event) => ({ ...event, ...part }));
+      return encodePage({ events: [...bad, ...events], more: false });
+    });
 
 /** A pull's answer of one shard with this as its cursor. */
 const cursorOf = (...parts: readonly unknown[]): Script => ({
@@ -116,6 +121,21 @@ export const PAGE_LIES: readonly Lie[] = [
     name: "4,097 events",
     script: ({ fresh }) =>
       paging(fresh(1), (events) => encodeCbor([Array(4_097).fill(events.flatMap(eventTuple)), false])),
+    rule: "peer_body_invalid",
+  },
+  {
+    name: "an event of a message that is longer than any can be",
+    script: larger({ message: new Uint8Array(MAX_MESSAGE_BYTES + 1) }),
+    rule: "peer_body_invalid",
+  },
+  {
+    name: "an event of a block that is longer than any can be",
+    script: larger({ block: new Uint8Array(MAX_BLOCK_BYTES + 1) }),
+    rule: "peer_body_invalid",
+  },
+  {
+    name: "an event of a signature of 65 bytes",
+    script: larger({ signature: new Uint8Array(65) }),
     rule: "peer_body_invalid",
   },
   {

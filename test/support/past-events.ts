@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { platformSigner } from "../../durable-objects/platform-suite.ts";
 import { type Bytes, utf8 } from "../../protocol/bytes.ts";
-import { createEvent, type EncodedEvent, toWire } from "../../protocol/event.ts";
+import { createEvent, type EncodedEvent, toWire, type WireEvent } from "../../protocol/event.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import { sizeOfEvent } from "./moved-events.ts";
@@ -46,9 +46,8 @@ export class PastOrigin {
   }
 }
 
-/** Pushes events to one node, as a peer that had them would, in pages. @throws Error when the node refuses one. */
-export async function give(node: TestPeer["node"], events: readonly EncodedEvent[]): Promise<void> {
-  const peer = new TestPeer(node);
+/** Cuts events into pages, as a node sends them. */
+export function* pagesOf<T extends WireEvent>(events: readonly T[]): Iterable<T[]> {
   for (let at = 0; at < events.length; ) {
     let bytes = 0;
     const rest = events.slice(at, at + MAX_PUSHED_EVENTS);
@@ -56,8 +55,16 @@ export async function give(node: TestPeer["node"], events: readonly EncodedEvent
       bytes += sizeOfEvent(event);
       return i === 0 || bytes <= MAX_PEER_PAGE_BYTES;
     });
+    yield page;
+    at += page.length;
+  }
+}
+
+/** Pushes events to one node, as a peer that had them would, in pages. @throws Error when the node refuses one. */
+export async function give(node: TestPeer["node"], events: readonly EncodedEvent[]): Promise<void> {
+  const peer = new TestPeer(node);
+  for (const page of pagesOf(events)) {
     const { refused } = await peer.pushEvents(...page.map(toWire));
     if (refused > 0) throw new Error(`the node refused ${refused} events`);
-    at += page.length;
   }
 }

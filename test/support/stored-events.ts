@@ -27,6 +27,7 @@ export class StoredEvents {
   readonly #origins: ReadonlySet<string>;
   readonly #allowed = new Set<string>();
   #cursors: readonly Cursor[] = [];
+  readonly #found = new Set<string>();
   /** What stands for each event that was found, in the questions of anti-entropy. */
   readonly #symbols: Bytes[] = [];
 
@@ -40,6 +41,11 @@ export class StoredEvents {
   /** These may be there from now on. */
   allow(...events: readonly { readonly id: Uint8Array }[]): void {
     for (const { id } of events) this.#allowed.add(toHex(id));
+  }
+
+  /** Those of the events that were delivered when it was looked last. */
+  foundOf<T extends { readonly id: Uint8Array }>(events: readonly T[]): T[] {
+    return events.filter(({ id }) => this.#found.has(toHex(id)));
   }
 
   /** Checks what was delivered since the last time. */
@@ -64,6 +70,7 @@ export class StoredEvents {
       expect(found).toEqual(wanted.slice(0, events.length).map(({ id }) => toHex(id)));
       at += events.length;
     }
+    for (const { id } of names) this.#found.add(toHex(id));
     this.#symbols.push(...names.map(({ topicKey: key, id }) => symbolOf(bucketOf(key), id)));
   }
 

@@ -169,8 +169,14 @@ export const TREE_LIES: readonly Lie[] = [
     ...invalid,
   },
   {
-    name: "a class that is not there",
-    script: (context) => roots(context, listing(ids({ bucket: 9, class: 77 }))),
+    name: "ids of a class that is not there",
+    script: (context) => roots(context, listing(ids({ bucket: 9, class: 1 }), ids({ bucket: 9, class: 77 }))),
+    ...invalid,
+  },
+  {
+    name: "slot groups of a class that is not there",
+    script: (context) => roots(context, listing(groups({ bucket: 9, class: 77 }, [1, 2]))),
+    ...invalid,
   },
   {
     name: "every bucket, empty",
@@ -189,6 +195,16 @@ export const TREE_LIES: readonly Lie[] = [
       ),
   },
   { name: "8,192 ids that nobody has", script: (context) => roots(context, listing(ids(FIRST, 8_192))) },
+  {
+    name: "one id 8,192 times",
+    script: (context) => {
+      const [id, topicKey] = [random(40), random(32)];
+      return roots(
+        context,
+        listing({ ...FIRST, kind: "ids", topics: [{ topicKey, ids: Array(8_192).fill(id) }] }),
+      );
+    },
+  },
   { name: "8,193 ids", script: (context) => roots(context, listing(ids(FIRST, 8_193))), ...malformed },
   {
     name: "8,192 slot groups",
@@ -201,6 +217,18 @@ export const TREE_LIES: readonly Lie[] = [
     name: "one full slot 2,000 times",
     script: (context) => slots(context, () => ({ slots: Array(2_000).fill(context.large.slot), next: null })),
     ...invalid,
+  },
+  {
+    name: "a slot of 8,192 ids that nobody has",
+    script: (context) => {
+      const { topics } = ids(FIRST, 8_192) as Extract<BucketListing, { kind: "ids" }>;
+      const { bucket, class: id, slot } = context.large;
+      return {
+        ...hasOtherSlots(context),
+        "/peer/v1/sync/slots": () =>
+          encodeSlotsAnswer({ slots: [{ bucket, class: id, slot, topics }], next: null }),
+      };
+    },
   },
   {
     name: "the last slot that there is",
@@ -227,6 +255,13 @@ export const TREE_LIES: readonly Lie[] = [
     name: "a range that goes on where it began",
     script: (context) => range(context, (number) => 9 - (number % 2)),
     rule: "peer_page_invalid",
+  },
+  {
+    name: "a range of what nobody asked for",
+    script: (context) => ({
+      ...hasMuchMore(context),
+      "/peer/v1/sync/range": () => encodeRangeAnswer({ events: context.fresh(64), next: null }),
+    }),
   },
   {
     name: "a tree in words",

@@ -9,6 +9,8 @@ import { encodeCbor } from "../../protocol/cbor.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { encodePage, encodePullAnswer, type PeerPath } from "../../protocol/peer-messages.ts";
 import { SLOT_MS } from "../../protocol/retention.ts";
+import { encodeCompareAnswer, encodeRootsAnswer } from "../../protocol/sync-codec.ts";
+import { newestAsOf } from "../../protocol/sync-range.ts";
 import { codeOf, Scene } from "../testing/conduct-scene.ts";
 
 /** What nodes make of each other's breaches, in memory: `a` is honest, `b` does what a test says, `c` is honest. */
@@ -99,6 +101,23 @@ describe("a peer that answers what breaks a rule", () => {
     expect(await scene.record()).toEqual({ b: { strikes: 1, breaches: { [rule]: 1 } } });
   });
 
+  test("gets one strike for an answer that lists a class that the network has not", async () => {
+    const scene = new Scene();
+    await scene.a.publish("one");
+    await scene.pass(3 * SLOT_MS);
+    const unknown = encodeRootsAnswer({
+      listings: [{ bucket: 1, class: 77, kind: "ids", topics: [] }],
+      next: null,
+    });
+    scene.answer((path) => {
+      if (path === "/peer/v1/sync/compare") return compared(newestAsOf(scene.nowMs), 9_999);
+      return path === "/peer/v1/sync/roots" ? unknown : undefined;
+    });
+    const link = scene.a.links.get(scene.b.url);
+    expect(await codeOf(link?.sync() ?? Promise.resolve())).toBe("peer_answer_invalid");
+    expect(await scene.record()).toEqual({ b: { strikes: 1, breaches: { peer_answer_invalid: 1 } } });
+  });
+
   test("is blamed too for the parents that it sends a shard", async () => {
     const scene = new Scene();
     const elsewhere = TOPICS.find((topic) => shardOf(topic) !== shardOf(TOPICS[0])) ?? "";
@@ -116,8 +135,15 @@ describe("a peer that answers what breaks a rule", () => {
   });
 
   const shardOf = (topic: string) => [...groupByShard([{ topicKey: keyOf(topic) }], 4).keys()][0];
-  const compared = (asOf: number) =>
-    encodeCbor([2, asOf, 1, new Uint8Array(64 * 4), new Uint8Array(32 * 16)]);
+  /** Differs everywhere, with a sketch of which nothing can be told. */
+  const compared = (asOf: number, count = 1) =>
+    encodeCompareAnswer({
+      kind: "different",
+      asOf,
+      count,
+      tags: new Uint8Array(64 * 4),
+      cells: new Uint8Array(32 * 16).fill(7),
+    });
 });
 
 describe("an honest peer", () => {

@@ -112,7 +112,7 @@ describe("a peer that lies about its lists", () => {
     [
       "names a class that the network has not",
       answering("roots", (honest) => listed(honest, (all) => all.map((each) => ({ ...each, class: 2 })))),
-      "class_unknown",
+      "peer_answer_invalid",
     ],
     [
       "goes on where it began",
