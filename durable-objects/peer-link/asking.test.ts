@@ -43,11 +43,11 @@ describe("what an answer breaks", () => {
     expect(log).toEqual(["asked", "signature,class,class", "asked", "asked", "size"]);
   });
 
-  test("is its form, when it cannot be read", async () => {
+  test("is its form, when it cannot be read, which is not the fault of who asked", async () => {
     const { watch, ask, log } = watching(Uint8Array.of(0xff), GOOD, Uint8Array.of(0x80));
-    expect(await codeOf(watch.run(ask))).toBe("cbor_malformed");
+    expect(await codeOf(watch.run(ask))).toBe("peer_answer_malformed");
     expect(await codeOf(watch.run(ask))).toBe("ok");
-    expect(await codeOf(watch.run(ask))).toBe("peer_body_invalid");
+    expect(await codeOf(watch.run(ask))).toBe("peer_answer_malformed");
     expect(log).toEqual(["asked", "cbor_malformed", "asked", "asked", "peer_body_invalid"]);
   });
 

@@ -1,11 +1,12 @@
 import type { Bytes } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
 import type { PeerPath } from "../../protocol/peer-messages.ts";
 import { isInvalidAnswer, isMalformed } from "../node-state/conduct-api.ts";
 
 /** Sends a body to the peer and answers its answer as it came. */
 export type Call = (path: PeerPath, body: Bytes) => Promise<Bytes>;
 
-/** Sends a body to the peer and answers its answer decoded. @throws also what decoding throws. */
+/** Sends a body to the peer and answers its answer decoded. @throws PennypostError `peer_answer_malformed` when it is none. */
 export type Ask = <T>(path: PeerPath, body: Bytes, decode: (answer: Bytes) => T) => Promise<T>;
 
 /**
@@ -28,8 +29,13 @@ export class AnswerWatch {
     try {
       return decode(answer);
     } catch (error) {
-      if (isMalformed(error)) this.#broken.push(error.code);
-      throw error;
+      if (!isMalformed(error)) throw error;
+      this.#broken.push(error.code);
+      // Who asked has not erred.
+      throw unavailable("peer_answer_malformed", `the peer's answer is malformed: ${error.message}`, {
+        path,
+        rule: error.code,
+      });
     }
   };
 

@@ -13,9 +13,10 @@ export class Availability {
     return this.#downSinceMs;
   }
 
-  /** Until when the peer is left alone; 0 when it is not. */
+  /** Until when the peer is left alone; 0 when it is not. A pause that a clock far ahead began does not outlast it. */
   pausedUntil(nowMs: number): number {
-    return this.#pausedUntilMs > nowMs ? this.#pausedUntilMs : 0;
+    const untilMs = this.#pausedUntilMs;
+    return untilMs > nowMs && untilMs <= nowMs + MAX_PAUSE_MS ? untilMs : 0;
   }
 
   failed(nowMs: number): void {

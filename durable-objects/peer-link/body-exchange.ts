@@ -106,7 +106,8 @@ export class BodyExchange {
         page.push(...share.events);
         bytes += shareBytes;
         const settled = share.more ? answeredUpTo(wanted, share.events, this.#parts.suite) : wanted.length;
-        if (settled === 0) throw new Error("a page of a shard goes on and ends with nothing that was wanted");
+        if (settled === 0)
+          throw unavailable("page_empty", "a page of a shard goes on and has nothing of what was wanted");
         left.splice(0, settled);
       }
     }

@@ -209,8 +209,8 @@ describe("anti-entropy", () => {
 
   test.each<[string, () => Response, string]>([
     ["as of a slot that was not asked", () => different(1), "peer_answer_invalid"],
-    ["with what is no answer", () => new Response(Uint8Array.of(0x80)), "peer_body_invalid"],
-    ["with no CBOR", () => new Response(Uint8Array.of(0xff)), "cbor_malformed"],
+    ["with what is no answer", () => new Response(Uint8Array.of(0x80)), "peer_answer_malformed"],
+    ["with no CBOR", () => new Response(Uint8Array.of(0xff)), "peer_answer_malformed"],
   ])("with a peer that answers %s ends with a typed error", (_, bad, code) =>
     withLink(keyed, async (link, remote, url) => {
       remote.answer = bad;

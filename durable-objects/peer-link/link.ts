@@ -220,7 +220,7 @@ export class Link implements LinkApi {
   async #askNewest(wasDown: boolean): Promise<void> {
     const { clock, cursors } = this.#ports;
     const nowMs = clock.nowMs();
-    if (!wasDown && nowMs - cursors.askedNewestMs() < ASK_NEWEST_EVERY_MS) return;
+    if (!wasDown && Math.abs(nowMs - cursors.askedNewestMs()) < ASK_NEWEST_EVERY_MS) return;
     const watch = this.#watch();
     await watch.run(async () => {
       const names = await watch.ask("/peer/v1/newest", encodeNames([]), decodeNames);

@@ -16,7 +16,7 @@ export class Semaphore {
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#maxRunning) {
       if (this.#waiting.length >= this.#maxWaiting) {
-        throw exhausted("too_many_calls", "too many requests wait for this peer", {
+        throw exhausted("too_many_calls", "too many requests wait for their turn", {
           waiting: this.#waiting.length,
         });
       }

@@ -19,7 +19,7 @@ const NEWEST_SLOT = newestAsOf(new LooseClock().now) - 1;
 const EMPTY_SKETCH = new Sketch().prefix();
 const ALL_GROUPS = Array.from({ length: BUCKET_GROUPS }, (_, group) => group);
 const START = { bucket: 0, class: 0 };
-const NOTHING_MENDED: ScrubReport = { roots: 0, heads: 0, wants: 0, isWhole: true };
+const NOTHING_MENDED: ScrubReport = { roots: 0, heads: 0, wants: 0, skippedTopics: 0, isWhole: true };
 
 type Root = BucketClass & { readonly root: Bytes; readonly count: number; readonly oldest?: number };
 
@@ -28,15 +28,16 @@ function rootsOf(
   roots: readonly Root[],
   scrub: (shard: number) => Promise<ScrubReport> = async () => NOTHING_MENDED,
 ) {
-  const records: RootRecord[] = roots.map(({ root, ...each }) => ({
-    oldest: NEWEST_SLOT,
-    ...each,
-    newest: root,
-    previous: root,
-  }));
+  const recordsOf = (): RootRecord[] =>
+    roots.map(({ root, ...each }) => ({
+      oldest: NEWEST_SLOT,
+      ...each,
+      newest: root,
+      previous: root,
+    }));
   const clock = new LooseClock();
   const partsOf = (shard: number) => {
-    const own = records.filter(({ bucket }) => shardOfBucket(bucket, SHARDS) === shard);
+    const own = recordsOf().filter(({ bucket }) => shardOfBucket(bucket, SHARDS) === shard);
     const groups = Map.groupBy(own, ({ bucket }) => Math.floor(bucket / BUCKETS_PER_PART));
     return [...groups].map(([part, each]) => ({ part, records: packRecords(each) }));
   };
@@ -200,5 +201,27 @@ describe("scrubs", () => {
       expect(await turn()).toBeNull();
       clock.now += 1;
     }
+  });
+
+  test("of a clock that was ahead keep none from its turn", async () => {
+    const { sync, clock } = rootsOf([]);
+    clock.now += 30 * DAY_MS;
+    expect((await sync.scrubNext())?.shard).toBe(0);
+    clock.now -= 30 * DAY_MS;
+    expect((await sync.scrubNext())?.shard).toBe(0);
+  });
+
+  test("show a shard that was restored without the sync object, or the other way around", async () => {
+    const root = (fill: number) => ({ bucket: 7, class: 1, root: new Uint8Array(32).fill(fill), count: 1 });
+    const roots = [root(1)];
+    const { sync } = rootsOf(roots);
+    const before = await sync.state();
+    // Nobody tells: for all that the shard knows it handed over what it has.
+    roots[0] = root(2);
+    expect(await sync.state()).toEqual(before);
+    await sync.scrubNext();
+    const restored = await rootsOf(roots).sync.state();
+    expect(await sync.state()).toEqual(restored);
+    expect(restored.newest).not.toEqual(before.newest);
   });
 });

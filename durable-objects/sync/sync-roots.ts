@@ -12,7 +12,7 @@ import {
   MAX_LISTED_IDS,
   type RootsQuestion,
 } from "../../protocol/sync-messages.ts";
-import { newestAsOf } from "../../protocol/sync-range.ts";
+import { MAX_BACK_SLOTS, newestAsOf } from "../../protocol/sync-range.ts";
 import {
   BUCKET_GROUPS,
   bucketClassKey,
@@ -89,16 +89,22 @@ export class SyncRoots implements SyncApi {
   }
 
   async scrubNext(): Promise<ShardScrubbed | null> {
-    const { store, clock, shardCount } = this.#ports;
+    const { store, clock } = this.#ports;
     const nowMs = clock.nowMs();
     const scrubbedMs = store.scrubbedMs();
-    const lastMs = (shard: number) => scrubbedMs.get(shard) ?? Number.NEGATIVE_INFINITY;
-    const shards = Array.from({ length: shardCount }, (_, shard) => shard);
-    const [shard] = shards.toSorted((a, b) => lastMs(a) - lastMs(b));
+    // A time that lies ahead is of a clock that was.
+    const lastMs = (shard: number) => {
+      const timeMs = scrubbedMs.get(shard) ?? Number.NEGATIVE_INFINITY;
+      return timeMs <= nowMs ? timeMs : Number.NEGATIVE_INFINITY;
+    };
+    const [shard] = this.#allShards.toSorted((a, b) => lastMs(a) - lastMs(b));
     if (shard === undefined || lastMs(shard) > nowMs - SCRUB_EVERY_MS) return null;
     // Before, so that one that fails does not keep the others from their turn.
     store.saveScrubbedMs(shard, nowMs);
-    return { shard, report: await this.#ports.scrub(shard) };
+    const report = await this.#ports.scrub(shard);
+    // Either may have been restored without the other: what the shard handed over need not be what is here.
+    await this.changed(shard, 0);
+    return { shard, report };
   }
 
   async state(): Promise<ComparedState> {
@@ -116,10 +122,11 @@ export class SyncRoots implements SyncApi {
   }
 
   async #refresh(): Promise<Summary> {
-    const { clock } = this.#ports;
     for (let refreshes = 0; refreshes < MAX_REFRESHES; refreshes++) {
-      const asOf = Math.max(this.#summary?.asOf ?? 0, newestAsOf(clock.nowMs()));
-      const due = this.#dueShards(asOf);
+      const asOf = this.#asOfNow();
+      const isBack = asOf < (this.#summary?.asOf ?? 0);
+      if (isBack) this.#scrubSoon();
+      const due = isBack ? this.#allShards : this.#dueShards(asOf);
       if (this.#summary?.asOf === asOf && due.length === 0) return this.#summary;
       const dueAsOfs = new Map<number, number>();
       try {
@@ -133,10 +140,26 @@ export class SyncRoots implements SyncApi {
     return this.#summary as Summary;
   }
 
+  get #allShards(): number[] {
+    return Array.from({ length: this.#ports.shardCount }, (_, shard) => shard);
+  }
+
+  /** A clock that steps back a little waits for the time to come again; one that was far ahead was wrong. */
+  #asOfNow(): number {
+    const newest = newestAsOf(this.#ports.clock.nowMs());
+    const known = this.#summary?.asOf ?? 0;
+    return known > newest + MAX_BACK_SLOTS ? newest : Math.max(known, newest);
+  }
+
+  /** Shards that go back leave their sketches to the scrub. */
+  #scrubSoon(): void {
+    const { store } = this.#ports;
+    for (const shard of this.#allShards) store.saveScrubbedMs(shard, 0);
+  }
+
   #dueShards(asOf: number): number[] {
     const dueAsOfs = this.#ports.store.dueAsOfs();
-    const shards = Array.from({ length: this.#ports.shardCount }, (_, shard) => shard);
-    return shards.filter((shard) => (dueAsOfs.get(shard) ?? 0) <= asOf);
+    return this.#allShards.filter((shard) => (dueAsOfs.get(shard) ?? 0) <= asOf);
   }
 
   /** Waits for all, also when one fails: an answer that came after the next question would take the place of a newer one. */

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, equalBytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import {
@@ -9,6 +9,7 @@ import {
   type ShardStore,
   type StoredEvent,
   type TimeRange,
+  type UnmetNote,
 } from "../topic-shard/shard-store.ts";
 import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { SortedList } from "./sorted-list.ts";
@@ -19,10 +20,8 @@ interface Topic {
   readonly heads: SortedList<Bytes>;
 }
 
-interface Unmet {
+interface Unmet extends UnmetNote {
   readonly topicKey: Bytes;
-  readonly parent: Bytes;
-  readonly child: Bytes;
 }
 
 const byId = (a: Pick<StoredEvent, "id">, b: Pick<StoredEvent, "id">) => compareBytes(a.id, b.id);
@@ -64,6 +63,10 @@ export class MemoryShardStore implements ShardStore {
   #undo: (() => void)[] | undefined;
   readonly tree = new MemoryTreeStore({
     events: () => this.#byPosition.items,
+    notedTopics: () => [
+      ...[...this.#topics].flatMap(([hex, { heads }]) => (heads.items.length > 0 ? [fromHex(hex)] : [])),
+      ...this.#unmet.items.map(({ topicKey }) => topicKey),
+    ],
     do: (step, undo) => this.#do(step, undo),
   });
 
@@ -215,6 +218,11 @@ export class MemoryShardStore implements ShardStore {
     return this.#topic(topicKey).heads.items.filter(isLinkable).slice(-limit);
   }
 
+  headsBelow(topicKey: Bytes, id: Bytes, limit: number): Bytes[] {
+    const below = this.#topic(topicKey).heads.items.filter((head) => compareBytes(head, id) < 0);
+    return below.reverse().slice(0, limit);
+  }
+
   addHead(topicKey: Bytes, id: Bytes): void {
     const { heads } = this.#topic(topicKey);
     if (heads.find(id)) return;
@@ -266,6 +274,22 @@ export class MemoryShardStore implements ShardStore {
       );
     }
     return notes.map(({ child }) => child);
+  }
+
+  unmetAfter(topicKey: Bytes, after: UnmetNote, limit: number): UnmetNote[] {
+    const isUpTo = (each: Unmet) => byUnmet(each, { topicKey, ...after }) <= 0;
+    const notes = this.#unmet.items.slice(this.#unmet.firstNot(isUpTo));
+    const own = notes.filter((each) => equalBytes(each.topicKey, topicKey));
+    return own.slice(0, limit).map(({ parent, child }) => ({ parent, child }));
+  }
+
+  removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
+    const note = { topicKey, parent, child };
+    if (!this.#unmet.find(note)) return;
+    this.#do(
+      () => this.#unmet.delete(note),
+      () => this.#unmet.add(note),
+    );
   }
 
   missingParents(limit: number, after: EventName | null): EventName[] {

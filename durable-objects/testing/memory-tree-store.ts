@@ -13,6 +13,8 @@ import type {
 /** The store that this is a part of. */
 interface Whole {
   events(): readonly StoredEvent[];
+  /** The topics that have heads, or notes on missing parents. */
+  notedTopics(): Bytes[];
   do(step: () => void, undo: () => void): void;
 }
 
@@ -67,8 +69,13 @@ export class MemoryTreeStore implements TreeStore {
     return page;
   }
 
-  topicAfter(range: TopicKeyRange, after: Bytes | null): Bytes | undefined {
-    return this.#of(range).find(({ topicKey }) => !after || compareBytes(topicKey, after) > 0)?.topicKey;
+  topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
+    const keys = [...this.#whole.events().map(({ topicKey }) => topicKey), ...this.#whole.notedTopics()];
+    const isIn = (key: Bytes) =>
+      compareBytes(key, from) >= 0 &&
+      (!after || compareBytes(key, after) > 0) &&
+      (to === null || compareBytes(key, to) < 0);
+    return keys.filter(isIn).sort(compareBytes)[0];
   }
 
   blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {

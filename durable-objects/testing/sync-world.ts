@@ -155,7 +155,7 @@ export class SyncWorld {
       store: this.#life.view,
       shardCount: this.shards.length,
       handOver: (shard, asOf) => this.#handOver(shard, asOf),
-      scrub: async () => ({ roots: 0, heads: 0, wants: 0, isWhole: true }),
+      scrub: async () => ({ roots: 0, heads: 0, wants: 0, skippedTopics: 0, isWhole: true }),
     });
   }
 

@@ -8,7 +8,7 @@ import { rootOf, slotGroups, slotHash } from "../../protocol/sync-tree.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
 import { unpackRecords } from "../sync/root-records.ts";
-import { ShardCore } from "../topic-shard/shard-core.ts";
+import { type CoreContext, ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore } from "../topic-shard/shard-store.ts";
 import { slotOfId } from "../topic-shard/sync-tree/bucket-leaves.ts";
 import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
@@ -38,11 +38,11 @@ export const TREE_START_MS = Date.UTC(2026, 5, 1);
 /** A core on a network whose classes end soon, and what its tree must say. */
 export class TreeNode {
   readonly store: ShardStore;
-  readonly place: { readonly shard: number; readonly shardCount: number };
+  readonly place: Pick<CoreContext, "shard" | "shardCount" | "scrubLimits">;
   core: ShardCore;
   nowMs = TREE_START_MS;
 
-  constructor(store: ShardStore, place = { shard: 0, shardCount: 1 }) {
+  constructor(store: ShardStore, place: TreeNode["place"] = { shard: 0, shardCount: 1 }) {
     this.store = store;
     this.place = place;
     this.core = this.#freshCore();

@@ -175,6 +175,17 @@ describe("links", () => {
     expect(linksOf(node.publish(TOPIC, 2, "m", START_MS + 1))).toEqual([first.id]);
   });
 
+  test("name the greatest event once, also when the row of a greater one was lost, so that it is among the other heads", () =>
+    onStorage((storage) => {
+      const node = new Node(new SqlShardStore(storage));
+      for (let n = 0; n < 3; n++)
+        node.ingest(forgeEvent({ topic: PLAIN, ts: n, timeMs: START_MS + n }), START_MS);
+      const ids = node.eventsOf(PLAIN).map(({ id }) => id);
+      storage.sql.exec("DELETE FROM events WHERE position = 3");
+      const own = node.publish(PLAIN, 9, "m", START_MS + 10);
+      expect(linksOf(own)).toEqual(ids.slice(0, 2));
+    }));
+
   test("an own event is valid for every other node", () => {
     const node = fresh();
     node.ingest(forgeEvent({ topic: TOPIC, timeMs: START_MS + 50_000 }), START_MS);

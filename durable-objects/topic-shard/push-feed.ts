@@ -11,6 +11,8 @@ const BATCH_EVENTS = 256;
 const BATCH_BYTES = 512 * 1024;
 /** A link that cannot be reached is left alone for so long. */
 const AFTER_FAILURE_MS = 1_000;
+/** No link asks for a longer pause at a time. */
+const MAX_PAUSE_MS = 60_000;
 
 type Ephemeral = PushBody["ephemeral"][number];
 
@@ -66,12 +68,18 @@ export class PushFeed {
         const run = this.#nextRun(peer);
         const ephemeral = peer.ephemeral.takeAll();
         if (run.events.length === 0 && ephemeral.length === 0) break;
-        if (peer.pausedUntilMs > this.#parts.clock.nowMs()) continue;
+        if (this.#isPaused(peer)) continue;
         peer.pausedUntilMs = await this.#hand(url, run, ephemeral);
       }
     } finally {
       peer.isRunning = false;
     }
+  }
+
+  /** A pause that a clock far ahead began does not outlast it. */
+  #isPaused({ pausedUntilMs }: PeerState): boolean {
+    const leftMs = pausedUntilMs - this.#parts.clock.nowMs();
+    return leftMs > 0 && leftMs <= MAX_PAUSE_MS;
   }
 
   /** The own events after what was sent; skips what came from others, which is not pushed on. */

@@ -14,6 +14,7 @@ import { Equivocations } from "./equivocations.ts";
 import { recordHeads } from "./heads.ts";
 import { namesBehind } from "./names-behind.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
+import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
@@ -52,6 +53,7 @@ export interface CoreContext {
   readonly shard: number;
   readonly shardCount: number;
   readonly smallBucketEvents?: number;
+  readonly scrubLimits?: Partial<ScrubLimits>;
   /** 8 random bytes. */
   newGeneration(): Bytes;
 }
@@ -212,7 +214,10 @@ export class ShardCore {
     if (!greatest) return [];
     const nearMs = nowMs + MAX_AHEAD_LINKED_MS;
     const lastId = concatBytes(uint64Bytes(firstSeqOf(nearMs + 1) - 1n), new Uint8Array(32).fill(255));
-    const heads = this.#store.linkableHeads(topicKey, lastId, MAX_LINKS);
+    // When rows were lost what is the greatest now may have a row among the others, until the scrub.
+    const heads = this.#store
+      .linkableHeads(topicKey, lastId, MAX_LINKS)
+      .filter((id) => !equalBytes(id, greatest.id));
     const isNear = compareBytes(greatest.id, lastId) <= 0;
     if (isNear && greatest.position < PENDING_BASE) heads.push(greatest.id);
     return heads.slice(-MAX_LINKS);
@@ -277,7 +282,7 @@ export class ShardCore {
     };
     this.#store.insert(stored);
     this.#tree.noteStored(stored);
-    this.#scrub?.noteStored(stored);
+    this.#scrub?.noteStored(stored, fields.links);
     this.#origins.note(fields.origin, stored);
     this.equivocations.noteStored(stored);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
@@ -294,7 +299,10 @@ export class ShardCore {
 
   /** One step of a scrub, inside a transaction; answers whether there is more, which is not so when a write has failed meanwhile. */
   stepScrub(scrub: ShardScrub, nowMs: number): boolean {
-    if (scrub !== this.#scrub) return false;
+    if (scrub !== this.#scrub) {
+      scrub.abandon();
+      return false;
+    }
     const isMore = scrub.step(nowMs);
     if (!isMore) this.#scrub = undefined;
     return isMore;

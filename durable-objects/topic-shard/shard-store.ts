@@ -41,6 +41,12 @@ export interface PlacedName extends EventName {
   readonly class: number;
 }
 
+/** That `child` is stored while `parent` is not delivered. */
+export interface UnmetNote {
+  readonly parent: Bytes;
+  readonly child: Bytes;
+}
+
 /** A stretch of one topic in time order. Bounds are time keys; `leastId` hides what has expired. */
 export interface TimeRange {
   readonly topicKey: Bytes;
@@ -84,6 +90,8 @@ export interface ShardStore {
   extraHeads(topicKey: Bytes, limit: number): Bytes[];
   /** Of those, the newest that are delivered and not above `lastId`, in id order: what a new event may link to. */
   linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[];
+  /** Of those, the greatest below an id, the greatest first. */
+  headsBelow(topicKey: Bytes, id: Bytes, limit: number): Bytes[];
   addHead(topicKey: Bytes, id: Bytes): void;
   removeHead(topicKey: Bytes, id: Bytes): void;
 
@@ -92,6 +100,9 @@ export interface ShardStore {
   hasUnmet(topicKey: Bytes, parent: Bytes): boolean;
   /** Forgets the notes on `parent` and answers the children, in id order. */
   takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[];
+  /** The notes of a topic in the order of parent and child, after a given one. */
+  unmetAfter(topicKey: Bytes, after: UnmetNote, limit: number): UnmetNote[];
+  removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void;
   /** Parents that are named by stored events and are not stored, in the order of topic and id, after a given one. */
   missingParents(limit: number, after: EventName | null): EventName[];
 

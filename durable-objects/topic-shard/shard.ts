@@ -204,6 +204,8 @@ export class Shard extends ShardReads implements ShardApi {
     const step = () => this.#writer.write(0, () => this.core.stepScrub(scrub, this.nowMs));
     while (await step());
     const { report } = scrub;
+    if (!report.isWhole)
+      logWarning("scrub_not_whole", { shard: this.ports.shard, skippedTopics: report.skippedTopics });
     if (report.roots + report.heads + report.wants > 0)
       logWarning("scrub_mended", {
         shard: this.ports.shard,

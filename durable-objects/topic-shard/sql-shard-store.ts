@@ -12,6 +12,7 @@ import {
   type ShardStore,
   type StoredEvent,
   type TimeRange,
+  type UnmetNote,
 } from "./shard-store.ts";
 import { SqlTreeStore } from "./sync-tree/sql-tree-store.ts";
 
@@ -158,6 +159,12 @@ export class SqlShardStore implements ShardStore {
     return rows.map(({ id }) => bytes(id)).reverse();
   }
 
+  headsBelow(topicKey: Bytes, id: Bytes, limit: number): Bytes[] {
+    const query = "SELECT id FROM heads WHERE topic_key = ? AND id < ? ORDER BY id DESC LIMIT ?";
+    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, id, limit).toArray();
+    return rows.map((row) => bytes(row.id));
+  }
+
   addHead(topicKey: Bytes, id: Bytes): void {
     this.#sql.exec("INSERT OR IGNORE INTO heads (topic_key, id) VALUES (?, ?)", topicKey, id);
   }
@@ -191,6 +198,28 @@ export class SqlShardStore implements ShardStore {
     if (children.length > 0)
       this.#sql.exec("DELETE FROM unmet WHERE topic_key = ? AND parent = ?", topicKey, parent);
     return children.map(({ child }) => bytes(child));
+  }
+
+  unmetAfter(topicKey: Bytes, { parent, child }: UnmetNote, limit: number): UnmetNote[] {
+    const query = `SELECT parent, child FROM unmet WHERE topic_key = ? AND (parent, child) > (?, ?)
+      ORDER BY parent, child LIMIT ?`;
+    const rows = this.#sql.exec<{ parent: ArrayBuffer; child: ArrayBuffer }>(
+      query,
+      topicKey,
+      parent,
+      child,
+      limit,
+    );
+    return rows.toArray().map((row) => ({ parent: bytes(row.parent), child: bytes(row.child) }));
+  }
+
+  removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
+    this.#sql.exec(
+      "DELETE FROM unmet WHERE topic_key = ? AND parent = ? AND child = ?",
+      topicKey,
+      parent,
+      child,
+    );
   }
 
   missingParents(limit: number, after: EventName | null): EventName[] {

@@ -2,6 +2,7 @@ import type { Context, Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
+import { Semaphore } from "../../durable-objects/peer-link/semaphore.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { conductOf, linksOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
@@ -13,6 +14,18 @@ import { LinkTeller } from "./tell-links.ts";
 
 /** Bytes of peers' requests that an isolate holds at a time: clients cannot take their room. */
 const bodies = new BodyReader(8 * 1024 * 1024);
+
+/** Pages of events that an isolate makes at a time: one may hold 1 MB of each shard before it is cut. */
+const PAGES_AT_A_TIME = 4;
+const MAX_WAITING_FOR_PAGES = 60;
+const pages = new Semaphore(PAGES_AT_A_TIME, MAX_WAITING_FOR_PAGES);
+const PAGE_PATHS: readonly PeerPath[] = [
+  "/peer/v1/want",
+  "/peer/v1/sync/symbols",
+  "/peer/v1/sync/range",
+  "/peer/v1/sync/slots",
+  "/peer/v1/sync/roots",
+];
 
 type Handler = Context<{ Bindings: Env }>;
 
@@ -39,7 +52,8 @@ async function answer(c: Handler, path: PeerPath): Promise<Response> {
     const request = { method: c.req.method, path: new URL(c.req.url).pathname, body };
     const context = { receiver: publicKey, suite, nowMs: platformClock.nowMs() };
     const peer = await verifyRequest(request, header, context);
-    return new Response(await service.handle(path, body, peer), {
+    const handle = () => service.handle(path, body, peer);
+    return new Response(await (PAGE_PATHS.includes(path) ? pages.run(handle) : handle()), {
       headers: { "content-type": "application/cbor" },
     });
   });

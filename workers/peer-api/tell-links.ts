@@ -27,7 +27,7 @@ export class LinkTeller {
     const { config, clock, links } = this.#ports;
     const nowMs = clock.nowMs();
     const name = toHex(peer);
-    if (!hasNews && nowMs - (this.#toldMs.get(name) ?? 0) < TELL_EVERY_MS) return;
+    if (!hasNews && Math.abs(nowMs - (this.#toldMs.get(name) ?? 0)) < TELL_EVERY_MS) return;
     if (this.#toldMs.size >= MAX_REMEMBERED) this.#toldMs.clear();
     this.#toldMs.set(name, nowMs);
     const candidates = config.peers.filter(({ key }) => !key || equalBytes(key, peer));

@@ -1,92 +1,212 @@
-import { type Bytes, equalBytes, fromHex, toHex } from "../../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, equalBytes, toHex } from "../../../protocol/bytes.ts";
 import { decodeBlock, linksOfStoredBlock } from "../../../protocol/event.ts";
 import { seqOfId } from "../../../protocol/event-id.ts";
-import type { Network } from "../../../protocol/genesis.ts";
+import type { Network, RetentionClass } from "../../../protocol/genesis.ts";
 import { expiryLine } from "../../../protocol/retention.ts";
-import type { ShardStore } from "../shard-store.ts";
+import type { ShardStore, UnmetNote } from "../shard-store.ts";
+import type { LinkedIds } from "./linked-ids.ts";
+import type { ScrubLimits } from "./scrub-limits.ts";
 
-/** Blocks of one read. */
-const BLOCKS_PER_READ = 256;
-/** More heads than a topic can have here: a row each. */
-const MAX_HEADS = 1_000_000;
 const ABOVE_ALL = new Uint8Array(41).fill(255);
+const BELOW_ALL = new Uint8Array();
 
-/** What was mended of one topic. */
-export interface TopicRepairs {
-  readonly heads: number;
-  readonly wants: number;
+/** The bound that has an id and all below it below itself. */
+const behind = (id: Bytes): Bytes => concatBytes(id, new Uint8Array(1));
+
+/** What a step did: how many rows it read or wrote, and whether more is to be done. */
+export interface ScrubStep {
+  readonly rows: number;
+  readonly more: boolean;
 }
 
 /**
- * Rebuilds the heads of one topic, and the notes on parents that are not here, from its blocks. A link's id is below its
- * event's, so that one walk from the greatest id down meets every event after all that link to it.
+ * Mends the notes on parents that one topic lacks, and its heads, from its blocks. A link's id is below its event's, so that one
+ * walk from the greatest id down meets every event after all that link to it, and mends each stretch as it has read it.
+ *
+ * Of the links that were read those to stored events are held, if they were not met yet: few, unless they lead far down. When
+ * they are too many the lowest are left out, and the events from there on are judged by a further walk from the top.
+ *
+ * What is stored meanwhile above the place of the walk keeps heads and notes right by itself, since they were mended there; its
+ * links are added to those that were read.
  */
 export class TopicScrub {
   readonly topicKey: Bytes;
   readonly #store: ShardStore;
   readonly #network: Network;
-  /** Ids that were linked to and not met yet, with one that links to them. */
-  readonly #linked = new Map<string, Bytes>();
-  readonly #heads: Bytes[] = [];
+  readonly #limits: ScrubLimits;
+  /** Ids of stored events below `#below` that events from there on link to. */
+  readonly #linked: LinkedIds;
+  /** The last note on a missing parent that was looked at; null once all were. */
+  #lastNote: UnmetNote | null = { parent: BELOW_ALL, child: BELOW_ALL };
+  /** This walk has read the events from here on. */
   #below: Bytes = ABOVE_ALL;
-  #greatest: Bytes | undefined;
+  /** This walk judges the events below; those from here on were judged by one before. */
+  #top: Bytes = ABOVE_ALL;
+  #walks = 1;
+  #retention: RetentionClass | undefined;
+  #heads = 0;
+  #wants = 0;
+  #isWhole = true;
 
-  constructor(store: ShardStore, network: Network, topicKey: Bytes) {
+  /** `linked` is to be empty, and is this scrub's until it ends. */
+  constructor(
+    store: ShardStore,
+    network: Network,
+    topicKey: Bytes,
+    { linked, limits }: { readonly linked: LinkedIds; readonly limits: ScrubLimits },
+  ) {
     this.#store = store;
     this.#network = network;
     this.topicKey = topicKey;
+    this.#linked = linked;
+    this.#limits = limits;
   }
 
-  /** Reads on; answers how many blocks it read, and whether there are more. */
-  read(): { readonly blocks: number; readonly more: boolean } {
-    const rows = this.#store.tree.blocksBelow(this.topicKey, this.#below, BLOCKS_PER_READ);
-    for (const { id, block } of rows) {
-      this.#greatest ??= id;
-      if (!this.#linked.delete(toHex(id))) this.#heads.push(id);
-      for (const link of linksOfStoredBlock(block))
-        if (!this.#linked.has(toHex(link))) this.#linked.set(toHex(link), id);
-    }
-    this.#below = rows.at(-1)?.id ?? this.#below;
-    return { blocks: rows.length, more: rows.length === BLOCKS_PER_READ };
+  /** Heads that were mended. */
+  get heads(): number {
+    return this.#heads;
   }
 
-  /** Mends what differs, inside a transaction; to be called when all was read and nothing of the topic was stored since. */
-  mend(nowMs: number): TopicRepairs {
-    return { heads: this.#mendHeads(), wants: this.#mendWants(nowMs) };
+  /** Notes on missing parents that were mended. */
+  get wants(): number {
+    return this.#wants;
   }
 
-  #mendHeads(): number {
+  /** False when some of the events were left out, since it would have taken too many walks. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /** An event of this topic was stored, by another's hand. */
+  noteStored(id: Bytes, links: readonly Bytes[]): void {
     const { topicKey } = this;
-    const right = new Map(this.#heads.map((id) => [toHex(id), id]));
+    // Before anything was read there is nothing to add to; and notes are not mended yet.
+    if (this.#lastNote || this.#below === ABOVE_ALL) return;
+    if (compareBytes(id, this.#below) >= 0) {
+      for (const link of links)
+        if (this.#isToBeMet(link) && this.#store.positionOf({ topicKey, id: link }) !== undefined)
+          this.#linked.add(link);
+    } else if (this.#isToBeMet(id) && this.#store.hasUnmet(topicKey, id)) {
+      // It was linked to and not here when the link was read.
+      this.#linked.add(id);
+    }
+  }
+
+  #isToBeMet(id: Bytes): boolean {
+    return compareBytes(id, this.#below) < 0 && compareBytes(id, this.#top) < 0;
+  }
+
+  /** Reads on and mends, inside a transaction. */
+  step(nowMs: number): ScrubStep {
+    if (this.#lastNote) return { rows: this.#mendNotes(this.#lastNote), more: true };
+    return this.#walkOn(nowMs);
+  }
+
+  /** Forgets notes that no stored event has a share in: its row was lost. A parent with such a note would not become a head. */
+  #mendNotes(last: UnmetNote): number {
+    const { topicKey } = this;
+    // Each leads to an event.
+    const { eventsPerRead } = this.#limits;
+    const notes = this.#store.unmetAfter(topicKey, last, eventsPerRead);
+    let rows = 2 * notes.length;
+    for (const { parent, child } of notes) {
+      const block = this.#store.outline({ topicKey, id: child })?.block;
+      const links = block ? linksOfStoredBlock(block) : [];
+      rows += links.length;
+      if (links.some((link) => equalBytes(link, parent))) continue;
+      this.#store.removeUnmet(topicKey, parent, child);
+      this.#wants++;
+    }
+    this.#lastNote = notes.length === eventsPerRead ? (notes.at(-1) ?? null) : null;
+    return rows;
+  }
+
+  #walkOn(nowMs: number): ScrubStep {
+    const { eventsPerRead, headsPerRead } = this.#limits;
+    const { topicKey } = this;
+    const blocks = this.#store.tree.blocksBelow(topicKey, this.#below, eventsPerRead);
+    const toTop = compareBytes(this.#below, this.#top) < 0 ? this.#below : this.#top;
+    const kept = this.#store.headsBelow(topicKey, toTop, headsPerRead);
+    // The stretch ends where events or heads are not all read.
+    const lastBlock = blocks.length === eventsPerRead ? blocks.at(-1)?.id : undefined;
+    const lastHead = kept.length === headsPerRead ? kept.at(-1) : undefined;
+    const end = greater(lastBlock ?? BELOW_ALL, lastHead ?? BELOW_ALL);
+    const heads: Bytes[] = [];
+    let rows = kept.length;
+    for (const { id, block } of blocks) {
+      if (compareBytes(id, end) < 0 || this.#isLeftOut(id)) break;
+      if (compareBytes(id, this.#top) < 0 && !this.#linked.take(id)) heads.push(id);
+      rows += 1 + this.#readLinks(id, block, nowMs);
+    }
+    this.#mendHeads(
+      heads,
+      kept.filter((id) => compareBytes(id, end) >= 0 && !this.#isLeftOut(id)),
+    );
+    this.#below = end;
+    return { rows, more: this.#goesOn() };
+  }
+
+  /** Whether a further walk is to judge an event, since a link to it may have been left out. */
+  #isLeftOut(id: Bytes): boolean {
+    const { floor } = this.#linked;
+    return floor !== undefined && compareBytes(id, floor) <= 0;
+  }
+
+  /** Answers how many rows it looked at. */
+  #readLinks(id: Bytes, block: Bytes, nowMs: number): number {
+    const { topicKey } = this;
+    let rows = 0;
+    for (const link of linksOfStoredBlock(block)) {
+      // Settled by a walk before.
+      if (compareBytes(link, this.#top) >= 0) continue;
+      rows++;
+      if (this.#store.positionOf({ topicKey, id: link }) !== undefined) {
+        this.#linked.add(link);
+        continue;
+      }
+      this.#retention ??= this.#network.classOf(decodeBlock(block).topic);
+      rows++;
+      // What has expired is not asked for.
+      if (seqOfId(link) < expiryLine(this.#retention, nowMs) || this.#store.hasUnmet(topicKey, link))
+        continue;
+      this.#store.addUnmet(topicKey, link, id);
+      this.#wants++;
+    }
+    return rows;
+  }
+
+  #mendHeads(right: readonly Bytes[], kept: readonly Bytes[]): void {
+    const { topicKey } = this;
+    const missing = new Map(right.map((id) => [toHex(id), id]));
     // The greatest id is a head without a row.
-    if (this.#greatest) right.delete(toHex(this.#greatest));
-    let repairs = 0;
-    for (const id of this.#store.extraHeads(topicKey, MAX_HEADS)) {
-      if (right.delete(toHex(id))) continue;
+    const greatest = this.#store.greatest(topicKey)?.id;
+    if (greatest) missing.delete(toHex(greatest));
+    for (const id of kept) {
+      if (missing.delete(toHex(id))) continue;
       this.#store.removeHead(topicKey, id);
-      repairs++;
+      this.#heads++;
     }
-    for (const id of right.values()) this.#store.addHead(topicKey, id);
-    return repairs + right.size;
+    for (const id of missing.values()) this.#store.addHead(topicKey, id);
+    this.#heads += missing.size;
   }
 
-  /** What is linked and not here was lost, if it has not expired: it is asked for, and is no head when it comes. */
-  #mendWants(nowMs: number): number {
-    const { topicKey } = this;
-    const greatest = this.#greatest && this.#store.outline({ topicKey, id: this.#greatest });
-    if (!greatest) return 0;
-    const line = expiryLine(this.#network.classOf(decodeBlock(greatest.block).topic), nowMs);
-    let repairs = 0;
-    for (const [hex, child] of this.#linked) {
-      const parent = fromHex(hex) as Bytes;
-      if (seqOfId(parent) < line || this.#store.hasUnmet(topicKey, parent)) continue;
-      this.#store.addUnmet(topicKey, parent, child);
-      repairs++;
-    }
-    return repairs;
+  /** Whether there is more to read; begins a further walk where this one left events out. */
+  #goesOn(): boolean {
+    const { floor } = this.#linked;
+    if (this.#below.length > 0 && !(floor && compareBytes(this.#below, behind(floor)) <= 0)) return true;
+    if (!floor) return false;
+    this.#isWhole = this.#walks < this.#limits.walks;
+    if (!this.#isWhole) return false;
+    this.#walks++;
+    this.#top = behind(floor);
+    this.#below = ABOVE_ALL;
+    this.#linked.clear();
+    return true;
   }
 
   concerns(topicKey: Bytes): boolean {
     return equalBytes(topicKey, this.topicKey);
   }
 }
+
+const greater = (a: Bytes, b: Bytes): Bytes => (compareBytes(a, b) > 0 ? a : b);

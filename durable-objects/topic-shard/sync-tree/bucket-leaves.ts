@@ -23,7 +23,7 @@ const OPEN_GROUP_IDS = 1_024;
 const LEAF_BYTES = 9 + HASH_BYTES;
 
 /** That a seq can be in. */
-const SLOTS = (MAX_TIME_MS + 1) / SLOT_MS;
+export const SLOTS = (MAX_TIME_MS + 1) / SLOT_MS;
 
 /** The leaves of each class, sorted by slot. */
 export type LeavesByClass = ReadonlyMap<number, readonly SlotLeaf[]>;

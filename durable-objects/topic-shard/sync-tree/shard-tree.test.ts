@@ -104,6 +104,29 @@ describe("a shard's tree", () => {
       );
     }));
 
+  test("of a clock that was far ahead goes back with it, and its sketches with the next scrub", () => {
+    fc.assert(
+      fc.property(traces, traces, fc.integer({ min: 3, max: 5_000 }), (before, meanwhile, slots) => {
+        const node = new TreeNode(new MemoryShardStore());
+        play(node, before);
+        const { nowMs } = node;
+        node.nowMs += slots * SLOT_MS;
+        node.handOver();
+        play(
+          node,
+          meanwhile.filter(({ kind }) => kind !== "publish" && kind !== "fail" && kind !== "wait"),
+        );
+        node.nowMs = nowMs + 50 * 11;
+        const { asOf } = node.handOver();
+        expect(asOf).toBe(newestAsOf(node.nowMs));
+        const scrub = node.core.beginScrub();
+        while (node.run(() => node.core.stepScrub(scrub, node.nowMs)));
+        node.check(node.handOver());
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   test("that went ahead by itself is due at once until it has handed over, also after a restart", () => {
     const node = new TreeNode(new MemoryShardStore());
     node.arrive("kept-0", 1, 5);

@@ -1,10 +1,10 @@
 import { type Bytes, equalBytes } from "../../../protocol/bytes.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
-import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
+import { isInRange, MAX_BACK_SLOTS, type SlotRange } from "../../../protocol/sync-range.ts";
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
 import { namesBehind } from "../names-behind.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
-import { firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
+import { firstIdOfSlot, type LeavesByClass, SLOTS, slotOfId } from "./bucket-leaves.ts";
 import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
 import { type RootsPart, type TreeContext, TreeRoots } from "./tree-roots.ts";
 import type { ListedEvent } from "./tree-store.ts";
@@ -123,11 +123,15 @@ export class ShardTree {
       this.#late.push({ bucket, class: classId, id });
       this.#dirty.add(bucket);
     } else {
-      const buckets = this.#open.get(slot);
-      if (buckets) buckets.add(bucket);
-      else this.#open.set(slot, new Set([bucket]));
+      this.#noteOpen(slot, bucket);
     }
     return slot;
+  }
+
+  #noteOpen(slot: number, bucket: number): void {
+    const buckets = this.#open.get(slot);
+    if (buckets) buckets.add(bucket);
+    else this.#open.set(slot, new Set([bucket]));
   }
 
   /** The least `asOf` at which the roots are others than those last handed over; 0 for at once. */
@@ -179,10 +183,11 @@ export class ShardTree {
 
   /**
    * Brings roots and sketches up to date as of a slot, inside a transaction; `position` is the newest delivered one. An `asOf`
-   * that was passed already is answered as of the newest.
+   * that was passed already is answered as of the newest, unless it was passed by far.
    */
   handOver(asOf: number, position: number): HandOver {
     this.#isUntold = false;
+    if (asOf < this.#asOf - MAX_BACK_SLOTS) this.#goBack(asOf);
     return this.#bringTo(asOf, position);
   }
 
@@ -190,6 +195,18 @@ export class ShardTree {
   catchUp(asOf: number, position: number): void {
     this.#isUntold = true;
     this.#bringTo(asOf, position);
+  }
+
+  /** After a clock that was far ahead. The sketches are wrong until the next scrub: till then the tree finds what differs. */
+  #goBack(asOf: number): void {
+    this.#fold();
+    this.#asOf = asOf;
+    const { from, to } = bucketsOf(this.#context.shard, this.#context.shardCount);
+    for (let bucket = from; bucket < to; bucket++) {
+      this.distrust(bucket);
+      const ahead = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(asOf), firstIdOfSlot(SLOTS));
+      for (const { id } of ahead) this.#noteOpen(slotOfId(id), bucket);
+    }
   }
 
   #bringTo(asOf: number, position: number): HandOver {

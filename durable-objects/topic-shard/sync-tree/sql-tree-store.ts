@@ -83,11 +83,15 @@ export class SqlTreeStore implements TreeStore {
   }
 
   topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
-    const query = `SELECT min(topic_key) AS key FROM events WHERE topic_key ${after ? ">" : ">="} ? AND topic_key < ?`;
-    const { key } = this.#sql
-      .exec<{ key: ArrayBuffer | null }>(query, after ?? from, to ?? END_OF_KEYS)
-      .one();
-    return key ? bytes(key) : undefined;
+    const keys = ["events", "heads", "unmet"].flatMap((table) => {
+      const query = `SELECT min(topic_key) AS key FROM ${table}
+        WHERE topic_key ${after ? ">" : ">="} ? AND topic_key < ?`;
+      const { key } = this.#sql
+        .exec<{ key: ArrayBuffer | null }>(query, after ?? from, to ?? END_OF_KEYS)
+        .one();
+      return key ? [bytes(key)] : [];
+    });
+    return keys.sort(compareBytes)[0];
   }
 
   blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {

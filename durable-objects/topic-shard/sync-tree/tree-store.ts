@@ -37,7 +37,7 @@ export interface TreeStore {
     limit: number,
     maxBytes: number,
   ): StoredEvent[];
-  /** The next topic of a range after one, or its first. */
+  /** The next topic of a range after one, or its first: of those with events, and of those that have heads or notes only, since their rows were lost. */
   topicAfter(range: TopicKeyRange, after: Bytes | null): Bytes | undefined;
   /** Blocks of a topic with ids below one, the greatest first. */
   blocksBelow(topicKey: Bytes, id: Bytes, limit: number): { readonly id: Bytes; readonly block: Bytes }[];
