@@ -82,16 +82,6 @@ describe("two nodes with 16 and 4 shards, whose pulls find nothing", () => {
   });
 
   test("answers that are lost after the commit, and requests that come twice, change nothing", async () => {
-    const of = topicNames("lossy", 5);
-    topics.push(...of);
-    await give(
-      a,
-      of.flatMap((topic) => origin.chain(topic, 10)),
-    );
-    await give(
-      b,
-      of.flatMap((topic) => origin.chain(topic, 10)),
-    );
     const seen = new Map<string, number>();
     const lossy: Way = async (each, forward) => {
       const count = seen.get(each.path) ?? 0;
@@ -99,13 +89,24 @@ describe("two nodes with 16 and 4 shards, whose pulls find nothing", () => {
       if (count < 2) await forward(each);
       return count === 0 ? ways.loseAnswer(each, forward) : withoutPull(each, forward);
     };
-    pair.setWays(lossy);
-    await a.untilSame(b);
-    pair.setWays(withoutPull);
-    for (const path of ["sync/compare", "sync/cells", "sync/symbols", "sync/lacking", "push"])
-      expect(seen.keys()).toContain(`/peer/v1/${path}`);
-    expect(await expectSameReplicas([a, b], of)).toHaveLength(100);
-    for (const topic of of) for (const node of [a, b]) expect(await node.queryAll(topic)).toHaveLength(20);
+    const paths = ["sync/compare", "sync/cells", "sync/symbols", "sync/lacking", "push"];
+    const missing = () => paths.filter((path) => !seen.has(`/peer/v1/${path}`));
+    // When the other node's own minute strikes, it fetches what else is pushed to it.
+    for (let tries = 0; tries < 3 && missing().length > 0; tries++) {
+      const of = topicNames(`lossy${tries}`, 5);
+      topics.push(...of);
+      for (const node of [a, b])
+        await give(
+          node,
+          of.flatMap((topic) => origin.chain(topic, 10)),
+        );
+      pair.setWays(lossy);
+      await a.untilSame(b);
+      pair.setWays(withoutPull);
+      expect(await expectSameReplicas([a, b], of)).toHaveLength(100);
+      for (const topic of of) for (const node of [a, b]) expect(await node.queryAll(topic)).toHaveLength(20);
+    }
+    expect(missing()).toEqual([]);
   });
 });
 

@@ -114,11 +114,11 @@ export const QUESTIONS_AT_LIMIT: readonly BigQuestion[] = [
     body: () => roots(times(8_192, (i) => ({ bucket: i >> 1, class: 1 + (i & 1) }))),
   },
   {
-    name: "a slot group 128 times, each from deep within a slot on",
+    name: "a slot group of 128 buckets, each from deep within a slot on",
     path: "/peer/v1/sync/slots",
     body: (context) => {
       const place = { slot: context.large.slot, after: nameOf(context.known) };
-      return slots(times(128, () => partOf(context, { place })));
+      return slots(times(128, (i) => partOf(context, { bucket: context.large.bucket ^ i, place })));
     },
   },
   {
@@ -177,7 +177,12 @@ export const QUESTIONS_OVER_LIMIT: readonly BigQuestion[] = [
   {
     name: "129 slot groups",
     path: "/peer/v1/sync/slots",
-    body: (context) => slots(times(129, () => partOf(context))),
+    body: (context) => slots(times(129, (bucket) => partOf(context, { bucket }))),
+  },
+  {
+    name: "slots of a bucket and class in two parts",
+    path: "/peer/v1/sync/slots",
+    body: (context) => slots(times(2, () => partOf(context))),
   },
   {
     name: "8,193 slots",
