@@ -17,7 +17,10 @@ export const utf8 = (text: string): Bytes => encoder.encode(text) as Bytes;
 /** @throws TypeError when the bytes are not well-formed UTF-8. */
 export const fromUtf8 = (bytes: Uint8Array): string => decoder.decode(bytes);
 
-export function concatBytes(...parts: Uint8Array[]): Bytes {
+export const concatBytes = (...parts: Uint8Array[]): Bytes => joinBytes(parts);
+
+/** The same of a list that may be long: a call takes about 100,000 arguments at most. */
+export function joinBytes(parts: readonly Uint8Array[]): Bytes {
   let length = 0;
   for (const part of parts) length += part.length;
   const joined = new Uint8Array(length);

@@ -90,7 +90,10 @@ const MESSAGES: Readonly<Record<string, Message<unknown>>> = {
   "a slots question": message(
     fc.record({
       asOf: uint32,
-      parts: few(fc.record({ ...place, groups: few(uint32), slots, place: orNull(fc.record(slotPlace)) })),
+      parts: fc.uniqueArray(
+        fc.record({ ...place, groups: few(uint32), slots, place: orNull(fc.record(slotPlace)) }),
+        { maxLength: 5, selector: ({ bucket, class: id }) => `${bucket} ${id}` },
+      ),
     }),
     encodeSlots,
     codec.decodeSlots,

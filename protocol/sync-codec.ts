@@ -37,7 +37,7 @@ import {
   type SlotsQuestion,
   type TopicIds,
 } from "./sync-messages.ts";
-import { BUCKET_GROUPS, HASH_BYTES } from "./sync-tree.ts";
+import { BUCKET_GROUPS, bucketClassKey, HASH_BYTES } from "./sync-tree.ts";
 import { BUCKETS } from "./topic.ts";
 
 /** The bodies of anti-entropy as dag-cbor; lists of hashes and ids are packed into byte strings. */
@@ -174,11 +174,13 @@ const askedSlots = z
   );
 const total = (list: readonly AskedSlots[], of: "groups" | "slots") =>
   list.reduce((sum, each) => sum + each[of].length, 0);
+const isEachOnce = (list: readonly BucketClass[]) => new Set(list.map(bucketClassKey)).size === list.length;
 const slotsSchema = z
   .tuple([uint32, z.array(askedSlots).max(MAX_ASKED_GROUPS)])
   .transform(([asOf, asked]): SlotsQuestion => ({ asOf, parts: asked }))
   .refine(({ parts: asked }) => total(asked, "groups") <= MAX_ASKED_GROUPS, "too many slot groups")
-  .refine(({ parts: asked }) => total(asked, "slots") <= MAX_ASKED_SLOTS, "too many slots");
+  .refine(({ parts: asked }) => total(asked, "slots") <= MAX_ASKED_SLOTS, "too many slots")
+  .refine(({ parts: asked }) => isEachOnce(asked), "a bucket and class in two parts");
 const slotsAnswerSchema = z
   .tuple([
     z.array(z.tuple([bucket, classId, uint32, topics])).max(MAX_LISTED_IDS),

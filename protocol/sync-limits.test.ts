@@ -42,7 +42,8 @@ const part = (groups: number, ofSlots: number) => ({
   slots: times(ofSlots, { slot: 7, hash: new Uint8Array(32) }),
   place: null,
 });
-const slotsOf = (...parts: ReturnType<typeof part>[]) => encodeSlots({ asOf: 1, parts });
+const slotsOf = (...parts: ReturnType<typeof part>[]) =>
+  encodeSlots({ asOf: 1, parts: parts.map((each, bucket) => ({ ...each, bucket })) });
 const idsListing = (ofTopics: readonly ReturnType<typeof topicOf>[]) =>
   encodeRootsAnswer({ listings: [{ ...zero, kind: "ids", topics: ofTopics }], next: null });
 const slotListing = (ofTopics: readonly ReturnType<typeof topicOf>[]) =>
@@ -197,6 +198,14 @@ describe("limits", () => {
     expect(made(most).length).toBeLessThan(MAX_PEER_BODY_BYTES);
     expect(codeOf(decode, made(most))).toBe("good");
     expect(codeOf(decode, made(most + 1))).toBe("peer_body_invalid");
+  });
+
+  test("a bucket and class is asked about in one part", () => {
+    const [one, other] = [part(1, 1), { ...part(1, 1), class: 1 }];
+    const codeOfParts = (...parts: (typeof one)[]) =>
+      codeOf(codec.decodeSlots, encodeSlots({ asOf: 1, parts }));
+    expect(codeOfParts(one, other, { ...one, bucket: 1 })).toBe("good");
+    expect(codeOfParts(one, other, one)).toBe("peer_body_invalid");
   });
 
   test("a sketch has a cell at least, a range a bucket, and a number is a whole one", () => {

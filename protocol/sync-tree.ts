@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes } from "./bytes.ts";
+import { type Bytes, concatBytes, joinBytes } from "./bytes.ts";
 import type { CryptoSuite } from "./crypto.ts";
 import { isInRange, type SlotRange } from "./sync-range.ts";
 
@@ -41,14 +41,24 @@ const uint32 = (value: number): Bytes => {
   return bytes;
 };
 
+/** The hash of the members of a level, each in parts. */
+const hashOf = (tag: number, parts: readonly Uint8Array[], suite: CryptoSuite): Bytes =>
+  suite.sha256(joinBytes([Uint8Array.of(tag), ...parts]));
+
 /** The hash of a leaf. `ids` are sorted and unique. */
 export const slotHash = (ids: readonly Uint8Array[], suite: CryptoSuite): Bytes =>
-  suite.sha256(concatBytes(Uint8Array.of(TAGS.slot), ...ids));
+  hashOf(TAGS.slot, ids, suite);
+
+/** The same of ids that stand one behind the other, from the second byte on: the first, which is for the tag, is overwritten. */
+export function packedSlotHash(packed: Uint8Array, suite: CryptoSuite): Bytes {
+  packed[0] = TAGS.slot;
+  return suite.sha256(packed);
+}
 
 /** Leaves of one slot group, in order of slots. */
 export function slotGroupHash(leaves: readonly SlotLeaf[], suite: CryptoSuite): Bytes {
   const parts = leaves.flatMap(({ slot, hash }) => [uint32(slot), hash]);
-  return suite.sha256(concatBytes(Uint8Array.of(TAGS.slotGroup), ...parts));
+  return hashOf(TAGS.slotGroup, parts, suite);
 }
 
 export interface SlotGroupHash {
@@ -71,7 +81,7 @@ export function slotGroups(
 export function rootOf(groups: readonly SlotGroupHash[], suite: CryptoSuite): Bytes | undefined {
   if (groups.length === 0) return undefined;
   const parts = groups.flatMap(({ group, hash }) => [uint32(group), hash]);
-  return suite.sha256(concatBytes(Uint8Array.of(TAGS.root), ...parts));
+  return hashOf(TAGS.root, parts, suite);
 }
 
 export const byBucketAndClass = (
@@ -90,7 +100,7 @@ export function bucketGroupHash(roots: readonly BucketRoot[], suite: CryptoSuite
     Uint8Array.of(bucket >> 8, bucket & 255, id),
     root,
   ]);
-  return suite.sha256(concatBytes(Uint8Array.of(TAGS.bucketGroup), ...parts));
+  return hashOf(TAGS.bucketGroup, parts, suite);
 }
 
 /** The hash of all that a node holds in the compared range. `groups` has 64 hashes, joined. */

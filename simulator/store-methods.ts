@@ -46,7 +46,7 @@ export const SHARD_METHODS: StoreMethods = {
 export const TREE_METHODS: StoreMethods = {
   reads: [
     "idsOfBucket",
-    "leastIdOfBucket",
+    "pageOfBucket",
     "eventsOfTopics",
     "topicAfter",
     "blocksBelow",

@@ -1,5 +1,5 @@
 import { toHex } from "../../protocol/bytes.ts";
-import type { EventName } from "../../protocol/peer-messages.ts";
+import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { decodeRootsAnswer, decodeSlotsAnswer, encodeRoots, encodeSlots } from "../../protocol/sync-codec.ts";
 import {
   type AskedSlots,
@@ -16,6 +16,7 @@ import {
 import { bucketGroupOf, byBucketAndClass } from "../../protocol/sync-tree.ts";
 import { shardOfBucket } from "../../protocol/topic.ts";
 import { SMALL_BUCKET_EVENTS } from "../topic-shard/sync-tree/bucket-leaves.ts";
+import type { NameSpan } from "../topic-shard/sync-tree/list-slots.ts";
 import { type BodyExchange, nameText } from "./body-exchange.ts";
 import { checkRoots, checkSlots, readListed, restOf } from "./descent-answers.ts";
 import type { ReconciliationParts } from "./reconciliation.ts";
@@ -38,10 +39,12 @@ interface WholeRanges {
 }
 
 type GroupsListing = Extract<BucketListing, { kind: "groups" }>;
-/** The events of one place in the tree, here and at the peer. */
-interface Compared {
-  readonly mine: readonly TopicIds[];
-  readonly theirs: readonly TopicIds[];
+/** The part of a slot that is compared. */
+interface ComparedSlot {
+  readonly target: BucketClass;
+  readonly slot: number;
+  readonly span: NameSpan;
+  readonly theirs: readonly EventName[];
 }
 
 const namesOf = (topics: readonly TopicIds[]): EventName[] =>
@@ -127,7 +130,7 @@ export class RootDescent {
       const mine = await this.#own(some, "shortest");
       for (const listing of some) {
         const own = mine.get(keyOf(listing));
-        if (own?.kind === "ids") this.#note({ mine: own.topics, theirs: listing.topics });
+        if (own?.kind === "ids") this.#note(namesOf(own.topics), namesOf(listing.topics));
         else await this.#compareWithLarge(listing, ranges);
       }
       await this.#exchangeAbove(MAX_LISTED_IDS);
@@ -215,35 +218,50 @@ export class RootDescent {
       this.#hasAskedSlots = true;
       const { slots, next } = answer;
       for (const some of inPieces(slots, SLOTS_AT_A_TIME)) {
-        const compared = some.map((each) => this.#compareSlot(each, asked, next));
-        for (const each of await Promise.all(compared)) this.#note(each);
-        await this.#exchangeAbove(MAX_LISTED_IDS);
+        const pages = some.map((each) => this.#comparePage(this.#comparedOf(each, asked, next)));
+        for (let left of await Promise.all(pages)) {
+          await this.#exchangeAbove(MAX_LISTED_IDS);
+          while (left && !this.#parts.budget.isCut) {
+            left = await this.#comparePage(left);
+            await this.#exchangeAbove(MAX_LISTED_IDS);
+          }
+        }
       }
       await this.#exchangeAbove(0);
       left = next ? restOf(asked, next) : [];
     }
   }
 
-  /** What both have of a slot, as far as the answer goes. */
-  async #compareSlot(
+  /** A slot as far as the answer about it goes. */
+  #comparedOf(
     { bucket, class: id, slot, topics }: SlotsAnswer["slots"][number],
     asked: readonly AskedSlots[],
     next: SlotsAnswer["next"],
-  ): Promise<Compared> {
-    const { shards } = this.#parts;
+  ): ComparedSlot {
     const part = asked[0];
     const isFirst = part?.bucket === bucket && part.class === id && part.place?.slot === slot;
     const end = next && asked[next.part];
     const isLast = end?.bucket === bucket && end.class === id && next?.slot === slot;
     const span = { after: isFirst ? part.place.after : null, upTo: isLast ? next.after : null };
-    const shard = shards.at(shardOfBucket(bucket, shards.count));
-    return { mine: await shard.listIdsOfSlot({ bucket, class: id }, slot, span), theirs: topics };
+    return { target: { bucket, class: id }, slot, span, theirs: namesOf(topics) };
+  }
+
+  /** Compares what one page from here has of a slot; answers what is left of it. */
+  async #comparePage(compared: ComparedSlot): Promise<ComparedSlot | null> {
+    const { target, slot, span, theirs } = compared;
+    const { shards } = this.#parts;
+    const shard = shards.at(shardOfBucket(target.bucket, shards.count));
+    const { topics, next } = await shard.listIdsOfSlot(target, slot, span);
+    const isBehind = (name: EventName) => next !== null && byName(name, next) > 0;
+    this.#note(
+      namesOf(topics),
+      theirs.filter((name) => !isBehind(name)),
+    );
+    return next && { ...compared, span: { ...span, after: next }, theirs: theirs.filter(isBehind) };
   }
 
   /** Notes what one side has and the other has not. */
-  #note({ mine, theirs }: Compared): void {
-    const own = namesOf(mine);
-    const other = namesOf(theirs);
+  #note(own: readonly EventName[], other: readonly EventName[]): void {
     const ownTexts = new Set(own.map(nameText));
     const otherTexts = new Set(other.map(nameText));
     for (const name of other) if (!ownTexts.has(nameText(name))) this.#lacking.push(name);

@@ -31,6 +31,7 @@ function rootsOf(
   const recordsOf = (): RootRecord[] =>
     roots.map(({ root, ...each }) => ({
       oldest: NEWEST_SLOT,
+      previousCount: each.count,
       ...each,
       newest: root,
       previous: root,

@@ -1,7 +1,7 @@
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { HASH_BYTES } from "../../protocol/sync-tree.ts";
 
-/** Buckets whose roots are kept in one row: at most 64 classes of 75 bytes each, 1.2 MB. */
+/** Buckets whose roots are kept in one row: at most 64 classes of 79 bytes each, 1.3 MB. */
 export const BUCKETS_PER_PART = 256;
 /** No slot in range. */
 export const NO_SLOT = 0xffffffff;
@@ -12,6 +12,8 @@ export interface RootRecord {
   readonly class: number;
   /** Events in the newest range. */
   readonly count: number;
+  /** Events in the range as of the slot before. */
+  readonly previousCount: number;
   /** The oldest slot in the newest range, `NO_SLOT` when there is none. */
   readonly oldest: number;
   /** Null when nothing is in the range. */
@@ -19,8 +21,9 @@ export interface RootRecord {
   readonly previous: Bytes | null;
 }
 
-/** Bucket (2), class (1), count (4), oldest (4) and two roots, zero for none. */
-const RECORD_BYTES = 11 + 2 * HASH_BYTES;
+/** Bucket (2), class (1), two counts (4 each), oldest (4) and two roots, zero for none. */
+const HEAD_BYTES = 15;
+const RECORD_BYTES = HEAD_BYTES + 2 * HASH_BYTES;
 const NONE = "00".repeat(HASH_BYTES);
 
 export function packRecords(records: readonly RootRecord[]): Bytes {
@@ -31,9 +34,10 @@ export function packRecords(records: readonly RootRecord[]): Bytes {
     view.setUint16(at, record.bucket);
     bytes[at + 2] = record.class;
     view.setUint32(at + 3, record.count);
-    view.setUint32(at + 7, record.oldest);
-    if (record.newest) bytes.set(record.newest, at + 11);
-    if (record.previous) bytes.set(record.previous, at + 11 + HASH_BYTES);
+    view.setUint32(at + 7, record.previousCount);
+    view.setUint32(at + 11, record.oldest);
+    if (record.newest) bytes.set(record.newest, at + HEAD_BYTES);
+    if (record.previous) bytes.set(record.previous, at + HEAD_BYTES + HASH_BYTES);
   }
   return bytes;
 }
@@ -50,9 +54,10 @@ export function unpackRecords(bytes: Bytes): RootRecord[] {
       bucket: view.getUint16(at),
       class: bytes[at + 2] as number,
       count: view.getUint32(at + 3),
-      oldest: view.getUint32(at + 7),
-      newest: rootAt(at + 11),
-      previous: rootAt(at + 11 + HASH_BYTES),
+      previousCount: view.getUint32(at + 7),
+      oldest: view.getUint32(at + 11),
+      newest: rootAt(at + HEAD_BYTES),
+      previous: rootAt(at + HEAD_BYTES + HASH_BYTES),
     };
   });
 }

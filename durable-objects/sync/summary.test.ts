@@ -20,6 +20,7 @@ const record = (bucket: number, newest: number | null, previous: number | null):
   bucket,
   class: 1,
   count: newest === null ? 0 : 10 * newest,
+  previousCount: previous === null ? 0 : 100 * previous,
   oldest: 5,
   newest: newest === null ? null : rootOf(newest),
   previous: previous === null ? null : rootOf(previous),
@@ -84,7 +85,7 @@ describe("what the shards handed over", () => {
     const newest = { 0: hashOf([[3, 1]]), 4: hashOf([[300, 4]]), 32: hashOf([[2_048, 5]]) };
     expect(summary.newest).toEqual(expected(newest, 100, sketchOf(1, 2, 5)));
     const previous = { 0: hashOf([[3, 2]]), 1: hashOf([[64, 3]]), 32: hashOf([[2_048, 5]]) };
-    expect(summary.previous).toEqual(expected(previous, 60, sketchOf(2, 3, 5)));
+    expect(summary.previous).toEqual(expected(previous, 550, sketchOf(2, 3, 5)));
     expect(summary.asOf).toBe(AS_OF);
   });
 

@@ -31,7 +31,7 @@ export interface Summary {
   readonly previous: RangeSummary;
 }
 
-/** A root with the number of events under it and the oldest slot of them, both of the newest range. */
+/** A root with the number of events under it, and the oldest slot of the newest range. */
 export interface CountedRoot extends BucketRoot {
   readonly count: number;
   readonly oldest: number;
@@ -50,7 +50,8 @@ function* rootsOf({ parts }: StoredHandOver, side: Side): Iterable<CountedRoot> 
   for (const { records } of parts) {
     for (const record of unpackRecords(records)) {
       const root = record[side];
-      const { bucket, class: id, count, oldest } = record;
+      const { bucket, class: id, oldest } = record;
+      const count = side === "newest" ? record.count : record.previousCount;
       if (root) yield { bucket, class: id, count, oldest, root };
     }
   }

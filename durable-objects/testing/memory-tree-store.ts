@@ -1,9 +1,11 @@
-import { type Bytes, compareBytes, readUint64 } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
-import { slotGroupOf } from "../../protocol/sync-tree.ts";
+import { SLOTS_PER_GROUP, slotGroupOf } from "../../protocol/sync-tree.ts";
 import { topicKeysOf } from "../../protocol/topic.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
+import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
 import type {
+  BucketPage,
   ListedEvent,
   SavedSlotGroup,
   TopicKeyRange,
@@ -47,9 +49,34 @@ export class MemoryTreeStore implements TreeStore {
     }
   }
 
-  leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined {
-    const ids = this.#of(topicKeysOf(bucket, bucket + 1)).map(({ id }) => id);
-    return ids.filter((id) => compareBytes(id, fromId) >= 0).sort(compareBytes)[0];
+  pageOfBucket(
+    bucket: number,
+    fromId: Bytes,
+    toId: Bytes,
+    after: EventName | null,
+    limit: number,
+  ): BucketPage {
+    const isBefore = (name: EventName) => after !== null && byName(name, after) <= 0;
+    const rows: (EventName & { readonly event: ListedEvent | undefined })[] = [];
+    const topics = Map.groupBy(this.#of(topicKeysOf(bucket, bucket + 1)), ({ topicKey }) => toHex(topicKey));
+    for (const topic of topics.values()) {
+      const { topicKey } = topic[0] as StoredEvent;
+      if (isBefore({ topicKey, id: END_OF_IDS })) continue;
+      const isWanted = (each: StoredEvent) =>
+        compareBytes(each.id, fromId) >= 0 && compareBytes(each.id, toId) < 0 && !isBefore(each);
+      const events = topic.filter(isWanted);
+      for (const { id, class: retention } of events)
+        rows.push({ topicKey, id, event: { topicKey, id, class: retention } });
+      if (events.length === 0) rows.push({ topicKey, id: END_OF_IDS, event: undefined });
+      if (rows.length >= limit) break;
+    }
+    const page = rows.slice(0, limit);
+    const last = page.length === limit ? page.at(-1) : undefined;
+    return {
+      events: page.flatMap(({ event }) => event ?? []),
+      rows: page.length,
+      next: last ? { topicKey: last.topicKey, id: last.id } : null,
+    };
   }
 
   eventsOfTopics(
@@ -127,9 +154,13 @@ export class MemoryTreeStore implements TreeStore {
   }
 
   markLate(bucket: number, slot: number): void {
-    const name = `${bucket} ${slotGroupOf(slot)}`;
-    const saved = this.#groups.get(name);
-    if (!saved || saved.late.includes(slot)) return;
+    const group = slotGroupOf(slot);
+    const name = `${bucket} ${group}`;
+    const isBehind = !this.savedSlotGroups(bucket).some((each) => each.group >= group);
+    if (isBehind) return;
+    const nothing = { group, bucket, covered: group * SLOTS_PER_GROUP, leaves: new Uint8Array(), late: [] };
+    const saved = this.#groups.get(name) ?? nothing;
+    if (saved.late.includes(slot)) return;
     this.#set(this.#groups, name, { ...saved, late: [...saved.late, slot].sort((a, b) => a - b) });
   }
 }

@@ -11,6 +11,7 @@ export function topicKeyIn(bucket: number, n: number): Bytes {
   const key = new Uint8Array(32).fill(n);
   key[0] = bucket >> 4;
   key[1] = ((bucket & 15) << 4) | (n & 15);
+  new DataView(key.buffer).setUint32(28, n);
   return key;
 }
 

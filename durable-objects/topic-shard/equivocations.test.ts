@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Bytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import { type EncodedEvent, signedBytes } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
@@ -11,6 +11,8 @@ import type { Equivocation } from "../node-state/evidence-api.ts";
 import { suite } from "../platform-suite.ts";
 import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
+import { idOfRaw, storedRaw } from "../testing/raw-events.ts";
+import { rowsRead } from "../testing/rows-read.ts";
 import {
   forgeEvent,
   keyOf,
@@ -21,10 +23,11 @@ import {
   TOPICS,
   wipe,
 } from "../testing/shard-world.ts";
-import { MAX_PENDING_PROOFS } from "./equivocations.ts";
+import { Equivocations, MAX_PENDING_PROOFS } from "./equivocations.ts";
 import { ProofReport } from "./proof-report.ts";
 import type { ShardStore } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
+import { spanOfSlots } from "./sync-tree/slot-spans.ts";
 
 const [A, B] = [signers[1], signers[2]] as [Signer, Signer];
 const SETTLED_MS = START_MS + SLOT_MS + SETTLE_MS;
@@ -110,6 +113,33 @@ describe("two events of one origin with one seq", () => {
     expect(read(shard.proofs)).toEqual([pairOf(shard.signer, 0, [{ ...other, id: own.id }, other])]);
   });
 });
+
+test("what shares a seq by chance is looked for in one walk through a bucket, however many topics and seqs it has", () =>
+  onStorage((storage) => {
+    const store = new SqlShardStore(storage);
+    // A thousand topics with two events each; each seq is that of two topics.
+    const rows = Array.from({ length: 2_000 }, (_, n) => ({
+      ...{ bucket: 7, topic: n % 1_000, slot: 6_400, class: 1 },
+      n: Math.floor(n / 2),
+    }));
+    const { block } = eventOf(A, 1, 5);
+    store.transaction(() => {
+      for (const [i, row] of rows.entries()) {
+        const id = concatBytes(idOfRaw(row).slice(0, 8), suite.sha256(uint64Bytes(BigInt(i))));
+        store.insert({ ...storedRaw(row, i + 1), id, block });
+      }
+    });
+    const equivocations = new Equivocations(store);
+    const ends = spanOfSlots({ from: 6_400, to: 6_401 });
+    for (const { id } of store.tree.idsOfBucket(7, ends.from, ends.to)) equivocations.entered(7, id);
+    const read = rowsRead(storage, () => store.transaction(() => equivocations.compareEntered()));
+    // A few for each event, its outline among them.
+    expect(read).toBeLessThan(8 * rows.length);
+    expect(equivocations.pending).toBe(MAX_PENDING_PROOFS);
+    // Where there is no room for more none are looked for.
+    for (const { id } of store.tree.idsOfBucket(7, ends.from, ends.to)) equivocations.entered(7, id);
+    expect(rowsRead(storage, () => store.transaction(() => equivocations.compareEntered()))).toBe(0);
+  }));
 
 describe("what is found", () => {
   test("outlives a restart, is bounded, and goes when it was handed over, the oldest first", () => {

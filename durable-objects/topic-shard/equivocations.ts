@@ -12,11 +12,14 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Equivocation } from "../node-state/evidence-api.ts";
 import { SeqTable } from "./seq-table.ts";
 import type { ShardStore } from "./shard-store.ts";
+import { eventsOfSpans } from "./sync-tree/span-walk.ts";
 
 /** Proofs that wait to be handed over; they leave within seconds. What comes beyond is one more of many, and left. */
 export const MAX_PENDING_PROOFS = 64;
 /** Seqs that two or more ids share, looked into when a slot settles: nodes that are busy share some by chance. */
 const MAX_SHARED_SEQS = 2_048;
+/** Their events that are read then, for each of which a block is read: some tenths of a second. */
+const MAX_COMPARED_EVENTS = 8_192;
 /** Events of one seq and topic that are compared. */
 const MAX_IDS_OF_SEQ = 16;
 
@@ -72,12 +75,41 @@ export class Equivocations {
 
   /** Compares the events that have entered with equal seqs, inside a transaction. */
   compareEntered(): void {
-    for (const [seq, buckets] of this.#shared) {
-      const [from, to] = [firstIdOfSeq(seq), firstIdOfSeq(seq + 1n)];
-      const names = [...buckets].flatMap((bucket) => [...this.#store.tree.idsOfBucket(bucket, from, to)]);
-      this.#compare(names);
-    }
+    for (const names of this.#sharingSeqs()) this.#compare(names);
     this.#forgetEntered();
+  }
+
+  /** The events of each shared seq: each bucket is read once. */
+  #sharingSeqs(): Iterable<EventName[]> {
+    const { tree } = this.#store;
+    const bySeq = new Map<bigint, EventName[]>();
+    let count = 0;
+    for (const [bucket, seqs] of this.#sharedByBucket()) {
+      const spans = seqs
+        .sort(byNumber)
+        .map((seq) => ({ from: firstIdOfSeq(seq), to: firstIdOfSeq(seq + 1n) }));
+      for (const { topicKey, id } of eventsOfSpans(tree, bucket, spans)) {
+        if (count++ === MAX_COMPARED_EVENTS) return bySeq.values();
+        const names = bySeq.get(seqOfId(id));
+        if (names) names.push({ topicKey, id });
+        else bySeq.set(seqOfId(id), [{ topicKey, id }]);
+      }
+    }
+    return bySeq.values();
+  }
+
+  #sharedByBucket(): Map<number, bigint[]> {
+    const byBucket = new Map<number, bigint[]>();
+    // What would be found beyond is left.
+    if (this.#pending.length >= MAX_PENDING_PROOFS) return byBucket;
+    for (const [seq, buckets] of this.#shared) {
+      for (const bucket of buckets) {
+        const seqs = byBucket.get(bucket);
+        if (seqs) seqs.push(seq);
+        else byBucket.set(bucket, [seq]);
+      }
+    }
+    return byBucket;
   }
 
   /** Events with one seq: two of one origin are a proof. */
@@ -133,6 +165,8 @@ export class Equivocations {
     this.#save();
   }
 }
+
+const byNumber = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 
 const firstIdOfSeq = (seq: bigint): Bytes => concatBytes(uint64Bytes(seq), new Uint8Array(DIGEST_BYTES));
 

@@ -14,7 +14,6 @@ import type {
   BucketListing,
   RangeAnswer,
   RangeQuestion,
-  TopicIds,
 } from "../../protocol/sync-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
@@ -22,7 +21,8 @@ import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
 import type { StoredEvent } from "./shard-store.ts";
-import type { DifferingSlots, ListingForm, NamePage, NameSpan, SlotHash } from "./sync-tree/listings.ts";
+import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
+import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 import type { HandOver } from "./sync-tree/shard-tree.ts";
 
 /** What became of a published envelope. */
@@ -104,7 +104,8 @@ export interface ShardApi {
   listBuckets(targets: readonly BucketClass[], asOf: number, form: ListingForm): Promise<BucketListing[]>;
   listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]>;
   listDifferingSlots(part: AskedSlots, asOf: number, limit: number): Promise<DifferingSlots>;
-  listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<TopicIds[]>;
+  /** The ids of a slot in pages: the next one goes on after `next`. */
+  listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<IdsOfSlot>;
   listNames(target: BucketClass, asOf: number, after: EventName | null): Promise<NamePage>;
   /** A page of events of this shard's buckets. */
   listRange(question: RangeQuestion): Promise<RangeAnswer>;

@@ -3,13 +3,13 @@ import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
 import { symbolOf } from "../../protocol/sketch-symbol.ts";
-import type {
-  AskedSlots,
-  BucketClass,
-  BucketListing,
-  RangeAnswer,
-  RangeQuestion,
-  TopicIds,
+import {
+  type AskedSlots,
+  type BucketClass,
+  type BucketListing,
+  MAX_LISTED_IDS,
+  type RangeAnswer,
+  type RangeQuestion,
 } from "../../protocol/sync-messages.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import type { Clock } from "../clock.ts";
@@ -26,7 +26,8 @@ import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from 
 import type { CaughtUp, EventList } from "./shard-api.ts";
 import { expiryId, ShardCore } from "./shard-core.ts";
 import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
-import type { DifferingSlots, ListingForm, NamePage, NameSpan, SlotHash } from "./sync-tree/listings.ts";
+import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
+import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 
 const GENERATION_BYTES = 8;
 const MAX_CATCH_UP_EVENTS = 512;
@@ -188,8 +189,8 @@ export abstract class ShardReads {
     return this.core.listings.differingSlots(part, asOf, limit);
   }
 
-  async listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<TopicIds[]> {
-    return this.core.listings.idsOfSlot(target, slot, span, Number.POSITIVE_INFINITY).topics;
+  async listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<IdsOfSlot> {
+    return this.core.listings.idsOfSlot(target, slot, span, MAX_LISTED_IDS);
   }
 
   async listNames(target: BucketClass, asOf: number, after: EventName | null): Promise<NamePage> {

@@ -16,7 +16,6 @@ import type {
   BucketListing,
   RangeAnswer,
   RangeQuestion,
-  TopicIds,
 } from "../../protocol/sync-messages.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
@@ -35,7 +34,8 @@ import type { Envelope } from "./shard-core.ts";
 import type { StoredEvent } from "./shard-store.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
-import type { DifferingSlots, ListingForm, NamePage, NameSpan, SlotHash } from "./sync-tree/listings.ts";
+import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
+import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 import type { HandOver } from "./sync-tree/shard-tree.ts";
 
 /** A `Shard` in a Durable Object: its storage, its alarm, its first start. Named `shard-N`. */
@@ -212,7 +212,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.listDifferingSlots(part, asOf, limit));
   }
 
-  async listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<Outcome<TopicIds[]>> {
+  async listIdsOfSlot(target: BucketClass, slot: number, span: NameSpan): Promise<Outcome<IdsOfSlot>> {
     return attempt(() => this.#started.listIdsOfSlot(target, slot, span));
   }
 

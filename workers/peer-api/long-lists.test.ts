@@ -23,6 +23,32 @@ test("a slot of more ids than one answer lists is compared page by page: each si
   await pair.expectSame();
 });
 
+test("a slot of which the one who asks has more than is read at once is compared with the peer's few ids page by page", async () => {
+  const pair = new Pair({ shardCount: 2 }, { shardCount: 1 });
+  const events = Array.from({ length: 9_000 }, (_, n) => pair.event(n, "one busy topic", 2));
+  await pair.give(
+    pair.a,
+    events.filter((_, n) => n % 1_000 !== 998),
+  );
+  await pair.give(
+    pair.b,
+    events.filter((_, n) => n % 10 === 8),
+  );
+  const pages: number[] = [];
+  for (const shard of pair.a.shards) {
+    const list = shard.listIdsOfSlot.bind(shard);
+    shard.listIdsOfSlot = async (...asked) => {
+      const page = await list(...asked);
+      pages.push(page.topics.reduce((sum, { ids }) => sum + ids.length, 0));
+      return page;
+    };
+  }
+  const report = await pair.compareLists(pair.a, pair.b);
+  expect(pages).toEqual([8_192, 799]);
+  expect(report).toMatchObject({ outcome: "different", received: 9, sent: 8_100 });
+  await pair.expectSame();
+});
+
 test("buckets with more ids than one answer lists are compared answer by answer", async () => {
   const pair = new Pair({ shardCount: 4 }, { shardCount: 1 });
   const topics = 20;

@@ -31,6 +31,9 @@ import {
 import { bucketOf, bucketsOf, shardOfBucket, topicKeysOf } from "../../protocol/topic.ts";
 import { mergeShares } from "./merge-shares.ts";
 
+/** Rows and topics that are looked at for one answer about slots, beside those of its last part: some tenths of a second. */
+const MAX_LOOKED_AT = 131_072;
+
 export interface SyncServicePorts {
   readonly network: Network;
   readonly shards: Shards;
@@ -116,14 +119,17 @@ export class SyncService {
     await sync.range(asOf);
     const slots: SlotsAnswer["slots"][number][] = [];
     let left = MAX_LISTED_IDS;
+    let rows = 0;
     for (const [number, part] of parts.entries()) {
-      if (left <= 0) return encodeSlotsAnswer({ slots, next: { part: number, slot: 0, after: null } });
+      if (left <= 0 || rows >= MAX_LOOKED_AT)
+        return encodeSlotsAnswer({ slots, next: { part: number, slot: 0, after: null } });
       const shard = shards.at(shardOfBucket(part.bucket, shards.count));
       // Only the first part can have been answered as far as a place: to find one a whole slot is read.
       const rest = number === 0 ? part : { ...part, place: null };
       const answer = await shard.listDifferingSlots(rest, asOf, left);
       slots.push(...answer.slots);
       left = answer.left;
+      rows += answer.rows;
       if (answer.next) return encodeSlotsAnswer({ slots, next: { part: number, ...answer.next } });
     }
     return encodeSlotsAnswer({ slots, next: null });

@@ -1,6 +1,6 @@
 /** How much a scrub does at once, which is to take some milliseconds, and how much it holds. */
 export interface ScrubLimits {
-  /** Ids that one step reads for the roots, and the rest of the slot in which they end. */
+  /** Ids, and topics without any, that one step reads for the roots, and the rest of the page or slot in which they end. */
   readonly idsPerStep: number;
   /** Rows that one step reads or writes for heads and notes, and one read more. */
   readonly rowsPerStep: number;

@@ -82,7 +82,7 @@ describe("a scrub", () => {
         fc.property(histories, fc.integer({ min: 2, max: 9 }), fc.nat({ max: 8 }), (steps, modulus, rest) => {
           const shard = new Damaged(storage);
           shard.live(steps);
-          const whole = shard.expected(shard.core.handOver(0).asOf);
+          const whole = shard.expected(shard.handOver().asOf);
           const lost = TREE_TOPICS.flatMap((topic) => shard.stored(topic)).filter(
             ({ position }) => position % modulus === rest % modulus,
           );
@@ -149,7 +149,7 @@ describe("a scrub", () => {
 
   test("reads a bucket to its end also when it gets a late event between every two steps", () =>
     onStorage((storage) => {
-      const shard = new Damaged(storage, { idsPerStep: 32 });
+      const shard = new Damaged(storage, { idsPerStep: 512 });
       for (let n = 0; n < 300; n++) shard.arrive("kept-0", n, 3 + (n % 40));
       shard.handOver();
       let n = 1_000;
@@ -206,7 +206,7 @@ describe("a scrub", () => {
 
   test("counts roots that it found wrong before a slot settled", () =>
     onStorage((storage) => {
-      const shard = new Damaged(storage, { idsPerStep: 4_000 });
+      const shard = new Damaged(storage, { idsPerStep: 64_000 });
       shard.live(Array.from({ length: 60 }, (_each, n) => n * 7));
       shard.sql("UPDATE tree SET value = zeroblob(75) WHERE name LIKE 'roots-%'");
       shard.restart();

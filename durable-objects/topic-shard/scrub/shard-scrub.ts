@@ -1,5 +1,5 @@
 import type { Bytes } from "../../../protocol/bytes.ts";
-import { bucketOf, bucketsOf, topicKeysOf } from "../../../protocol/topic.ts";
+import { bucketsOf, topicKeysOf } from "../../../protocol/topic.ts";
 import type { CoreContext } from "../shard-core.ts";
 import type { ShardStore } from "../shard-store.ts";
 import type { ShardTree } from "../sync-tree/shard-tree.ts";
@@ -55,9 +55,9 @@ export class ShardScrub {
   }
 
   /** An event was stored, by another's hand. */
-  noteStored({ topicKey, id, class: classId }: ListedEvent, links: readonly Bytes[]): void {
-    if (!this.#isTreeRead) this.#treeScrub.noteStored(bucketOf(topicKey), classId, id);
-    if (this.#topic?.concerns(topicKey)) this.#topic.noteStored(id, links);
+  noteStored(event: ListedEvent, links: readonly Bytes[]): void {
+    if (!this.#isTreeRead) this.#treeScrub.noteStored(event);
+    if (this.#topic?.concerns(event.topicKey)) this.#topic.noteStored(event.id, links);
   }
 
   /** One step, inside a transaction. Answers whether there is more to do. */

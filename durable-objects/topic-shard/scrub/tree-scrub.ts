@@ -1,10 +1,18 @@
-import { type Bytes, compareBytes } from "../../../protocol/bytes.ts";
+import type { Bytes } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import { Sketch } from "../../../protocol/sketch.ts";
 import { isInRange } from "../../../protocol/sync-range.ts";
-import { type SlotLeaf, slotHash } from "../../../protocol/sync-tree.ts";
-import { firstIdOfSlot, slotOfId } from "../sync-tree/bucket-leaves.ts";
+import type { SlotLeaf } from "../../../protocol/sync-tree.ts";
+import { bucketOf } from "../../../protocol/topic.ts";
 import type { ShardTree } from "../sync-tree/shard-tree.ts";
+import {
+  type ClassLeaf,
+  leavesOfSlot,
+  readLeaves,
+  type SlotIds,
+  SlotReader,
+} from "../sync-tree/slot-reader.ts";
+import { rangesOf, slotOfId } from "../sync-tree/slot-spans.ts";
 import type { ListedEvent, TreeStore } from "../sync-tree/tree-store.ts";
 
 /** What is known of the bucket that is being read. */
@@ -17,8 +25,8 @@ interface OpenBucket {
 const freshBucket = (): OpenBucket => ({ leaves: new Map(), late: new Set() });
 
 /**
- * Rebuilds the roots and sketches of a shard from its events, slot by slot, beside what is kept, and compares. What is stored
- * meanwhile in a part that was read is added; an advance of `asOf` ends the pass.
+ * Rebuilds the roots and sketches of a shard from its events, as many slots of a bucket at once as memory holds, beside what is
+ * kept, and compares. What is stored meanwhile in a part that was read is added; an advance of `asOf` ends the pass.
  */
 export class TreeScrub {
   readonly #tree: ShardTree;
@@ -30,7 +38,11 @@ export class TreeScrub {
   readonly #newest = new Sketch();
   readonly #previous = new Sketch();
   #bucket: number;
+  /** The slots below were read. */
   #slot = 0;
+  #reader: SlotReader | undefined;
+  /** Slots that were read, and are not in the leaves yet: the last first. */
+  #unhashed: SlotIds[] = [];
   #open = freshBucket();
   #repairs = 0;
 
@@ -51,69 +63,88 @@ export class TreeScrub {
   }
 
   /** An event was stored. */
-  noteStored(bucket: number, classId: number, id: Bytes): void {
-    const slot = slotOfId(id);
-    if (slot >= this.asOf) return;
-    const isOpen = bucket === this.#bucket && slot < this.#slot;
-    if (bucket < this.#bucket || isOpen) this.#toggle(bucket, classId, id);
-    if (isOpen) this.#open.late.add(slot);
+  noteStored(event: ListedEvent): void {
+    const bucket = bucketOf(event.topicKey);
+    const slot = slotOfId(event.id);
+    if (slot >= this.asOf || bucket > this.#bucket) return;
+    const isOpen = bucket === this.#bucket;
+    if (isOpen && slot >= this.#slot) this.#reader?.noteStored(event);
+    else this.#toggle(bucket, slot, event.class, event.id);
+    if (isOpen && slot < this.#slot) this.#open.late.add(slot);
   }
 
-  #toggle(bucket: number, classId: number, id: Bytes): void {
-    const slot = slotOfId(id);
+  #toggle(bucket: number, slot: number, classId: number, id: Bytes): void {
     if (isInRange(this.#tree.rangeOf(classId, this.asOf), slot)) this.#newest.toggle(bucket, id);
     if (isInRange(this.#tree.rangeOf(classId, this.asOf - 1), slot)) this.#previous.toggle(bucket, id);
   }
 
   /** Reads on, and has the roots of a bucket computed anew where they are wrong; answers whether there is more to read. */
   step(): boolean {
-    for (let read = 0; read < this.#idsPerStep; ) {
+    for (let done = 0; done < this.#idsPerStep; ) {
       if (this.#bucket >= this.#buckets.to) return false;
-      const id = this.#store.leastIdOfBucket(this.#bucket, firstIdOfSlot(this.#slot));
-      const slot = id ? slotOfId(id) : Number.POSITIVE_INFINITY;
-      read += slot < this.asOf ? this.#readSlot(slot) : this.#readLate();
+      done += this.#goOn();
     }
     return this.#bucket < this.#buckets.to;
   }
 
-  #readSlot(slot: number): number {
-    const ids = this.#idsOf(slot);
-    for (const { id, class: classId } of ids) this.#toggle(this.#bucket, classId, id);
-    this.#addLeaves(slot, ids);
-    this.#slot = slot + 1;
-    return ids.length;
+  /** Answers how much was done: ids, topics that were looked at, and statements. */
+  #goOn(): number {
+    const next = this.#unhashed.pop();
+    if (next) return this.#addSlot(next);
+    if (this.#slot < this.asOf) return this.#read();
+    // At once, so that what comes between two steps does not keep the bucket open for ever.
+    const rows = this.#open.late.size > 0 ? this.#readLate() : 0;
+    this.#endBucket();
+    return rows;
   }
 
-  #idsOf(slot: number): ListedEvent[] {
-    return [...this.#store.idsOfBucket(this.#bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1))];
+  #read(): number {
+    const ranges = [{ from: this.#slot, to: this.asOf }];
+    this.#reader ??= new SlotReader(this.#store, this.#bucket, ranges);
+    const before = this.#reader.rows;
+    const isMore = this.#reader.step();
+    const rows = this.#reader.rows - before;
+    if (isMore) return rows;
+    this.#unhashed = this.#reader.slots().reverse();
+    this.#slot = this.#reader.end;
+    this.#reader = undefined;
+    return rows;
   }
 
-  #addLeaves(slot: number, events: readonly ListedEvent[]): void {
-    for (const [classId, members] of Map.groupBy(events, (each) => each.class)) {
-      const ids = members.map(({ id }) => id).sort(compareBytes);
-      const leaf = { slot, count: ids.length, hash: slotHash(ids, this.#suite) };
-      const leaves = this.#open.leaves.get(classId);
+  #addSlot(ids: SlotIds): number {
+    let count = 0;
+    for (const [classId, own] of ids.classes) {
+      for (const id of own.ids()) this.#toggle(this.#bucket, ids.slot, classId, id);
+      count += own.count;
+    }
+    this.#addLeaves(leavesOfSlot(ids, this.#suite));
+    return count;
+  }
+
+  #addLeaves(added: readonly ClassLeaf[]): void {
+    for (const leaf of added) {
+      const leaves = this.#open.leaves.get(leaf.class);
       if (leaves) leaves.push(leaf);
-      else this.#open.leaves.set(classId, [leaf]);
+      else this.#open.leaves.set(leaf.class, [leaf]);
     }
   }
 
-  /** The leaves of a slot that was read too early; the bucket ends when there are none. */
+  /** The leaves of the slots that were read too early. */
   #readLate(): number {
-    const [slot] = this.#open.late;
-    if (slot === undefined) return this.#endBucket();
-    this.#open.late.delete(slot);
-    for (const [classId, leaves] of this.#open.leaves)
-      this.#open.leaves.set(
+    const { leaves, late } = this.#open;
+    const ranges = rangesOf([...late].sort((a, b) => a - b));
+    for (const [classId, own] of leaves)
+      leaves.set(
         classId,
-        leaves.filter((leaf) => leaf.slot !== slot),
+        own.filter(({ slot }) => !late.has(slot)),
       );
-    const ids = this.#idsOf(slot);
-    this.#addLeaves(slot, ids);
-    return ids.length;
+    late.clear();
+    const again = readLeaves(this.#store, this.#bucket, ranges, this.#suite);
+    this.#addLeaves(again.leaves);
+    return again.rows;
   }
 
-  #endBucket(): number {
+  #endBucket(): void {
     for (const leaves of this.#open.leaves.values()) leaves.sort((a, b) => a.slot - b.slot);
     if (!this.#tree.hasRoots(this.#bucket, this.#open.leaves)) {
       this.#tree.distrust(this.#bucket);
@@ -122,7 +153,6 @@ export class TreeScrub {
     this.#bucket++;
     this.#slot = 0;
     this.#open = freshBucket();
-    return 1;
   }
 
   /** Puts the rebuilt sketches in place of the kept ones, inside a transaction, when all was read. */

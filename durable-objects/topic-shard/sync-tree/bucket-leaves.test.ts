@@ -198,6 +198,62 @@ describe("the leaves of a bucket", () => {
       expect(read()).toBeLessThan(40);
     }));
 
+  test("of a group that was empty are read again when a late event comes into it, and no others", () =>
+    onStorage((storage) => {
+      for (const store of [new SqlShardStore(storage), new MemoryShardStore()]) {
+        const bucket = new Bucket(store);
+        for (const slot of [5, 3 * 64 + 1]) bucket.add(FIRST_SLOT + slot, 1, 0);
+        bucket.asOf = FIRST_SLOT + 4 * 64;
+        bucket.read(true, true);
+        expect(saved(bucket).map(([each]) => each)).toEqual([group, group + 3]);
+        bucket.add(FIRST_SLOT + 70, 1, 0);
+        bucket.add(FIRST_SLOT + 70, 1, 1);
+        expect(store.tree.savedSlotGroups(BUCKET)[1]).toMatchObject({
+          group: group + 1,
+          covered: FIRST_SLOT + 64,
+          late: [FIRST_SLOT + 70],
+        });
+        expect(bucket.read(true, false)).toEqual(bucket.expected());
+        expect(bucket.read(true, true)).toEqual(bucket.expected());
+        expect(saved(bucket)[1]).toEqual([group + 1, FIRST_SLOT + 128]);
+        // Behind the last group nothing is written down of which it could be marked.
+        bucket.asOf = FIRST_SLOT + 6 * 64;
+        bucket.add(FIRST_SLOT + 5 * 64, 1, 0);
+        expect(saved(bucket)).toHaveLength(3);
+        expect(bucket.read(true, false)).toEqual(bucket.expected());
+      }
+    }));
+
+  test("of a bucket of many topics take a few rows for each topic and event, also when many slots are late", () =>
+    onStorage((storage) => {
+      const store = new SqlShardStore(storage);
+      const TOPICS = 1_500;
+      const events = Array.from({ length: TOPICS }, (_, n) => ({
+        ...{ bucket: BUCKET, topic: n, slot: FIRST_SLOT + (n % 640), class: 1 },
+        n,
+      }));
+      insertRaw(store, events);
+      const leaves = new BucketLeaves(store.tree, suite);
+      const read = (all: readonly RawEvent[], mayWrite: boolean) =>
+        rowsRead(storage, () => {
+          const asOf = FIRST_SLOT + 640;
+          const found = store.transaction(() => leaves.read(BUCKET, asOf, { isLarge: true, mayWrite }));
+          expect(plain(found)).toEqual(plain(leavesOf(all)));
+        });
+      expect(read(events, true)).toBeLessThan(8 * TOPICS);
+      expect(read(events, true)).toBeLessThan(100);
+      const late = Array.from({ length: 200 }, (_, n) => ({
+        ...{ bucket: BUCKET, topic: n, slot: FIRST_SLOT + 3 * n, class: 1 },
+        n: TOPICS + n,
+      }));
+      insertRaw(store, late);
+      for (const { slot } of late) store.tree.markLate(BUCKET, slot);
+      const before = leaves.rows;
+      expect(read([...events, ...late], false)).toBeLessThan(8 * TOPICS);
+      expect(leaves.rows - before).toBeGreaterThan(TOPICS);
+      expect(leaves.rows - before).toBeLessThan(2 * TOPICS);
+    }));
+
   test("of a bucket that has grown beyond 512 ids unnoticed, and of a group of more than 32,768, are right", () =>
     onStorage((storage) => {
       const store = new SqlShardStore(storage);

@@ -1,56 +1,41 @@
-import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../../protocol/bytes.ts";
+import type { Bytes } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
-import { DIGEST_BYTES, EVENT_ID_BYTES, seqOfId } from "../../../protocol/event-id.ts";
-import { MAX_TIME_MS } from "../../../protocol/hybrid-clock.ts";
-import { SLOT_MS, slotOfSeq } from "../../../protocol/retention.ts";
-import { firstSeqOfSlot } from "../../../protocol/sync-range.ts";
-import {
-  HASH_BYTES,
-  SLOTS_PER_GROUP,
-  type SlotLeaf,
-  slotGroupOf,
-  slotHash,
-} from "../../../protocol/sync-tree.ts";
+import type { SlotRange } from "../../../protocol/sync-range.ts";
+import { HASH_BYTES, SLOTS_PER_GROUP, type SlotLeaf, slotGroupOf } from "../../../protocol/sync-tree.ts";
+import { type ClassLeaf, leavesOfSlot, readLeaves, SlotReader } from "./slot-reader.ts";
+import { rangesOf } from "./slot-spans.ts";
 import type { SavedSlotGroup, TreeStore } from "./tree-store.ts";
+
+export { firstIdOfSlot, SLOTS, slotOfId } from "./slot-spans.ts";
 
 /** A bucket with at most this many events in range is listed as a whole, here and to peers. */
 export const SMALL_BUCKET_EVENTS = 512;
-/** A slot group with more ids is read a slot at a time, so that what is in memory is bounded by what one slot holds. */
-const GROUP_IDS_AT_ONCE = 32_768;
 /** Leaves of a slot group that is still open are written down once so many ids were hashed for them. */
 const OPEN_GROUP_IDS = 1_024;
 /** Class (1), slot (4), count (4), hash. */
 const LEAF_BYTES = 9 + HASH_BYTES;
 
-/** That a seq can be in. */
-export const SLOTS = (MAX_TIME_MS + 1) / SLOT_MS;
-
 /** The leaves of each class, sorted by slot. */
 export type LeavesByClass = ReadonlyMap<number, readonly SlotLeaf[]>;
 
-/** An id that is below every event of a slot and above those of the slots before; behind the last slot, above all. */
-export const firstIdOfSlot = (slot: number): Bytes =>
-  slot < SLOTS
-    ? concatBytes(uint64Bytes(firstSeqOfSlot(slot)), new Uint8Array(DIGEST_BYTES))
-    : new Uint8Array(EVENT_ID_BYTES).fill(255);
-
-export const slotOfId = (id: Bytes): number => slotOfSeq(seqOfId(id));
-
-interface ClassLeaf extends SlotLeaf {
-  readonly class: number;
-}
-
 /**
  * Reads the leaves of a bucket from its events. Those of a large bucket are written down a slot group at a time (64
- * slots), so that a change costs what is new; a late event marks its slot there, in the transaction that stores it.
+ * slots), so that a change costs what is new; a late event marks its slot there, in the transaction that stores it. A group
+ * that is not written down, though a later one is, is empty.
  */
 export class BucketLeaves {
   readonly #store: TreeStore;
   readonly #suite: CryptoSuite;
+  #rows = 0;
 
   constructor(store: TreeStore, suite: CryptoSuite) {
     this.#store = store;
     this.#suite = suite;
+  }
+
+  /** What was looked at so far, in all calls: events, topics and statements. */
+  get rows(): number {
+    return this.#rows;
   }
 
   /**
@@ -58,105 +43,75 @@ export class BucketLeaves {
    * large may have grown since. `mayWrite` is given inside a transaction.
    */
   read(bucket: number, asOf: number, { isLarge, mayWrite }: { isLarge: boolean; mayWrite: boolean }) {
-    const small = isLarge ? undefined : this.#scan(bucket, 0, asOf, SMALL_BUCKET_EVENTS);
+    const small = isLarge ? undefined : this.#readSmall(bucket, asOf);
     const leaves = small ?? this.#readLarge(bucket, asOf, mayWrite);
     return Map.groupBy(leaves, (leaf) => leaf.class) as LeavesByClass;
   }
 
+  /** Answers undefined when the bucket is not small. */
+  #readSmall(bucket: number, asOf: number): ClassLeaf[] | undefined {
+    const reader = new SlotReader(this.#store, bucket, [{ from: 0, to: asOf }]);
+    while (reader.count <= SMALL_BUCKET_EVENTS && reader.step());
+    this.#rows += reader.rows;
+    if (reader.count > SMALL_BUCKET_EVENTS) return undefined;
+    return reader.slots().flatMap((slot) => leavesOfSlot(slot, this.#suite));
+  }
+
   #readLarge(bucket: number, asOf: number, mayWrite: boolean): ClassLeaf[] {
-    const saved = new Map(this.#store.savedSlotGroups(bucket).map((each) => [each.group, each]));
-    const leaves: ClassLeaf[] = [];
-    let slot = this.#nextSlot(bucket, 0);
-    while (slot < asOf) {
-      const group = slotGroupOf(slot);
-      const end = Math.min((group + 1) * SLOTS_PER_GROUP, asOf);
-      const row = saved.get(group);
-      const known = this.#known(bucket, row, end);
-      const from = Math.max(slot, row?.covered ?? 0);
-      const fresh = this.#scan(bucket, from, end, GROUP_IDS_AT_ONCE) ?? this.#scanSlots(bucket, from, end);
-      leaves.push(...known, ...fresh);
-      if (mayWrite) this.#save(bucket, { group, end, row, known, fresh });
-      slot = this.#nextSlot(bucket, end);
-    }
-    return leaves;
-  }
-
-  /** The leaves that are written down of a group's slots below `end`, those of its late slots read anew. */
-  #known(bucket: number, row: SavedSlotGroup | undefined, end: number): ClassLeaf[] {
-    if (!row) return [];
-    // As of an earlier slot than when they were written down, there may be some too many.
-    const late = new Set(row.late.filter((slot) => slot < Math.min(row.covered, end)));
-    const saved = unpackLeaves(row.leaves).filter(({ slot }) => slot < end && !late.has(slot));
-    if (late.size === 0) return saved;
-    const again = [...late].flatMap((slot) => this.#scanSlot(bucket, slot));
-    return [...saved, ...again].sort((a, b) => a.slot - b.slot);
-  }
-
-  #scanSlot(bucket: number, slot: number): ClassLeaf[] {
-    return this.#scan(bucket, slot, slot + 1, Number.POSITIVE_INFINITY) ?? [];
-  }
-
-  /** The next slot with events, from a slot on. */
-  #nextSlot(bucket: number, slot: number): number {
-    const id = this.#store.leastIdOfBucket(bucket, firstIdOfSlot(slot));
-    return id ? slotOfId(id) : Number.POSITIVE_INFINITY;
-  }
-
-  #scanSlots(bucket: number, from: number, to: number): ClassLeaf[] {
-    const leaves: ClassLeaf[] = [];
-    for (let slot = this.#nextSlot(bucket, from); slot < to; slot = this.#nextSlot(bucket, slot + 1))
-      leaves.push(...this.#scanSlot(bucket, slot));
-    return leaves;
-  }
-
-  /** Answers undefined when there are more ids than `limit`. */
-  #scan(bucket: number, from: number, to: number, limit: number): ClassLeaf[] | undefined {
-    const slots = new Map<number, Map<number, Bytes[]>>();
-    let count = 0;
-    for (const { id, class: classId } of this.#store.idsOfBucket(
-      bucket,
-      firstIdOfSlot(from),
-      firstIdOfSlot(to),
-    )) {
-      if (++count > limit) return undefined;
-      const slot = slotOfId(id);
-      const classes = slots.get(slot) ?? new Map<number, Bytes[]>();
-      slots.set(slot, classes);
-      const ids = classes.get(classId);
-      if (ids) ids.push(id);
-      else classes.set(classId, [id]);
-    }
-    const leaves: ClassLeaf[] = [];
-    for (const [slot, classes] of [...slots].sort(([a], [b]) => a - b)) {
-      for (const [classId, ids] of classes) {
-        ids.sort(compareBytes);
-        leaves.push({ class: classId, slot, count: ids.length, hash: slotHash(ids, this.#suite) });
-      }
-    }
+    const saved = this.#store.savedSlotGroups(bucket);
+    const { leaves: fresh, rows } = readLeaves(this.#store, bucket, unknownRanges(saved, asOf), this.#suite);
+    this.#rows += rows;
+    const leaves = [...saved.flatMap((row) => knownLeaves(row, asOf)), ...fresh].sort(bySlotAndClass);
+    if (mayWrite) this.#save(bucket, asOf, { saved, leaves, fresh });
     return leaves;
   }
 
   #save(
     bucket: number,
-    group: {
-      group: number;
-      end: number;
-      row: SavedSlotGroup | undefined;
-      known: readonly ClassLeaf[];
-      fresh: readonly ClassLeaf[];
+    asOf: number,
+    read: {
+      readonly saved: readonly SavedSlotGroup[];
+      readonly leaves: readonly ClassLeaf[];
+      readonly fresh: readonly ClassLeaf[];
     },
   ): void {
-    const isClosed = group.end === (group.group + 1) * SLOTS_PER_GROUP;
-    const ids = group.fresh.reduce((sum, { count }) => sum + count, 0);
-    const isNew = group.row?.covered !== group.end && (isClosed || ids > OPEN_GROUP_IDS);
-    const isLate = (group.row?.late.length ?? 0) > 0;
-    if (!isNew && !isLate) return;
-    this.#store.saveSlotGroup(bucket, {
-      group: group.group,
-      covered: group.end,
-      leaves: packLeaves([...group.known, ...group.fresh]),
-    });
+    const rows = new Map(read.saved.map((row) => [row.group, row]));
+    const freshIds = new Map<number, number>();
+    for (const { slot, count } of read.fresh)
+      freshIds.set(slotGroupOf(slot), (freshIds.get(slotGroupOf(slot)) ?? 0) + count);
+    for (const [group, leaves] of Map.groupBy(read.leaves, ({ slot }) => slotGroupOf(slot))) {
+      const row = rows.get(group);
+      const covered = Math.min(endOfGroup(group), asOf);
+      const isClosed = covered === endOfGroup(group);
+      const isNew = row?.covered !== covered && (isClosed || (freshIds.get(group) ?? 0) > OPEN_GROUP_IDS);
+      if (isNew || (row?.late.length ?? 0) > 0)
+        this.#store.saveSlotGroup(bucket, { group, covered, leaves: packLeaves(leaves) });
+    }
   }
+}
+
+const endOfGroup = (group: number): number => (group + 1) * SLOTS_PER_GROUP;
+
+const bySlotAndClass = (a: ClassLeaf, b: ClassLeaf): number => a.slot - b.slot || a.class - b.class;
+
+/** The leaves of a group below a slot that are as they were written down. */
+function knownLeaves(row: SavedSlotGroup, asOf: number): ClassLeaf[] {
+  const late = new Set(row.late);
+  // As of an earlier slot than when they were written down, there may be some too many.
+  return unpackLeaves(row.leaves).filter(({ slot }) => slot < asOf && !late.has(slot));
+}
+
+/** What has to be read below a slot: late slots, what a group does not cover, and all behind the last group. */
+function unknownRanges(saved: readonly SavedSlotGroup[], asOf: number): SlotRange[] {
+  const last = saved.at(-1);
+  const slots: number[] = [];
+  for (const row of saved) {
+    for (const slot of row.late) if (slot < row.covered) slots.push(slot);
+    if (row !== last) for (let slot = row.covered; slot < endOfGroup(row.group); slot++) slots.push(slot);
+  }
+  const rest = { from: last?.covered ?? 0, to: asOf };
+  const ranges = rangesOf(slots.filter((slot) => slot < rest.from && slot < asOf));
+  return rest.from < rest.to ? [...ranges, rest] : ranges;
 }
 
 function packLeaves(leaves: readonly ClassLeaf[]): Bytes {

@@ -6,6 +6,7 @@ import { decodeSlotsAnswer, encodeSlotsAnswer } from "../../../protocol/sync-cod
 import { type AskedSlots, MAX_LISTED_IDS } from "../../../protocol/sync-messages.ts";
 import { slotGroupOf } from "../../../protocol/sync-tree.ts";
 import { ListedShard } from "../../testing/listed-shard.ts";
+import { MemoryShardStore } from "../../testing/memory-shard-store.ts";
 import type { RawEvent } from "../../testing/raw-events.ts";
 import { rowsRead } from "../../testing/rows-read.ts";
 import { onStorage } from "../../testing/shard-world.ts";
@@ -125,6 +126,75 @@ describe("a page of a range", () => {
       expect([second.events.length, second.next]).toEqual([1, null]);
     }));
 });
+
+describe("a bucket of many topics", () => {
+  const TOPICS = 1_500;
+  const events = Array.from({ length: TOPICS }, (_, n) => ({
+    ...{ bucket: BUCKET, topic: n, slot: AS_OF - 300 + (n % 299), class: 7 },
+    n,
+  }));
+
+  test("is read a few times for all slots that differ, and says what was looked at", () =>
+    onShard(events, (shard, sql) => {
+      const groups = Array.from({ length: 6 }, (_, n) => slotGroupOf(AS_OF) - n);
+      let found: string[] = [];
+      let looked = 0;
+      const rows = rowsRead({ sql }, () => {
+        const part = { ...AT, groups, slots: [], place: null };
+        const answer = shard.listings.differingSlots(part, AS_OF, MAX_LISTED_IDS);
+        found = answer.slots.flatMap(({ topics }) =>
+          topics.flatMap(({ topicKey, ids }) => idsOf(ids.map((id) => ({ topicKey, id })))),
+        );
+        looked = answer.rows;
+      });
+      expect(found.toSorted()).toEqual(sorted(shard).toSorted());
+      expect(rows).toBeLessThan(15 * TOPICS);
+      expect(looked).toBeGreaterThan(2 * TOPICS);
+    }));
+
+  test("is read once for all symbols that are looked for slot by slot", () =>
+    onStorage((storage) => {
+      const shard = new ListedShard(new SqlShardStore(storage), events, AS_OF, 10_000);
+      const symbols = shard.stored.map(({ id }) => symbolOf(BUCKET, id));
+      const rows = rowsRead(storage, () => expect(shard.listings.bySymbols(symbols)).toHaveLength(TOPICS));
+      expect(rows).toBeLessThan(8 * TOPICS);
+    }));
+});
+
+test("a page of a slot has 8,192 ids at most", () =>
+  onShard(dense(9_000), async (shard) => {
+    const whole = { after: null, upTo: null };
+    const first = shard.listings.idsOfSlot(AT, AS_OF - 2, whole, MAX_LISTED_IDS);
+    const second = shard.listings.idsOfSlot(AT, AS_OF - 2, { ...whole, after: first.next }, MAX_LISTED_IDS);
+    const listed = [first, second].flatMap(({ topics }) =>
+      topics.flatMap(({ topicKey, ids }) => idsOf(ids.map((id) => ({ topicKey, id })))),
+    );
+    expect(listed).toEqual(sorted(shard));
+    expect(second.next).toBeNull();
+  }));
+
+test("a bucket is large as of the slot before, too: what has just left the range is listed by slot groups", () => {
+  // The class of 8 slots: its range has the five below.
+  const full = { bucket: BUCKET, topic: 1, slot: AS_OF - 6, class: 1 };
+  const shard = new ListedShard(
+    new MemoryShardStore(),
+    [...Array.from({ length: 600 }, (_, n) => ({ ...full, n })), { ...full, slot: AS_OF - 2, n: 600 }],
+    AS_OF,
+  );
+  const at = { bucket: BUCKET, class: 1 };
+  expect(shard.listings.bucket(at, AS_OF - 1, "shortest").kind).toBe("groups");
+  expect(shard.listings.bucket(at, AS_OF, "shortest")).toMatchObject({
+    kind: "ids",
+    topics: [{ ids: [{}] }],
+  });
+});
+
+test("a bucket that has grown since its roots were computed is listed by slot groups", () =>
+  onShard(dense(500), (shard) => {
+    expect(shard.listings.bucket(AT, AS_OF, "shortest").kind).toBe("ids");
+    shard.insertLate(dense(520).slice(500));
+    expect(shard.listings.bucket(AT, AS_OF, "shortest").kind).toBe("groups");
+  }));
 
 test("a slot is read once for all symbols that name it", () =>
   onShard(dense(400), (shard, sql) => {

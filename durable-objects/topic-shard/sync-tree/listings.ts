@@ -2,7 +2,7 @@ import { type Bytes, compareBytes, equalBytes, readUint64, toHex } from "../../.
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
 import { toWire } from "../../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
-import { byName, type EventName } from "../../../protocol/peer-messages.ts";
+import type { EventName } from "../../../protocol/peer-messages.ts";
 import { placeOfSymbol, symbolOf } from "../../../protocol/sketch-symbol.ts";
 import {
   type AskedSlots,
@@ -11,16 +11,26 @@ import {
   MAX_LISTED_IDS,
   type RangeAnswer,
   type RangeQuestion,
-  type SlotPlace,
   type SlotsAnswer,
-  type TopicIds,
 } from "../../../protocol/sync-messages.ts";
 import { isInRange, type SlotRange } from "../../../protocol/sync-range.ts";
 import { type SlotLeaf, slotGroupOf, slotGroups } from "../../../protocol/sync-tree.ts";
 import { bucketOf, topicKeysOf } from "../../../protocol/topic.ts";
 import type { ShardStore, StoredEvent } from "../shard-store.ts";
-import { BucketLeaves, firstIdOfSlot, SMALL_BUCKET_EVENTS, slotOfId } from "./bucket-leaves.ts";
+import { BucketLeaves, SMALL_BUCKET_EVENTS } from "./bucket-leaves.ts";
+import {
+  eventsOfClass,
+  type IdsOfSlot,
+  idsOfSlot,
+  type ListedSlots,
+  listSlots,
+  type NameSpan,
+  topicsOf,
+} from "./list-slots.ts";
 import type { ShardTree } from "./shard-tree.ts";
+import { firstIdOfSlot, rangesOf, slotOfId, spanOfSlots } from "./slot-spans.ts";
+import { eventsOfSpans } from "./span-walk.ts";
+import type { ListedEvent } from "./tree-store.ts";
 
 /** Rows of one read of a range; those outside the compared range are passed over. */
 const ROWS_PER_READ = 512;
@@ -35,17 +45,8 @@ interface ListingContext {
 /** `groups`: the slot groups' hashes, however few ids there are. */
 export type ListingForm = "shortest" | "groups";
 /** What one part of a question about slots is answered with. */
-export interface DifferingSlots {
+export interface DifferingSlots extends ListedSlots {
   readonly slots: SlotsAnswer["slots"];
-  readonly next: SlotPlace | null;
-  /** What is left of the limit. */
-  readonly left: number;
-}
-
-/** Names after one and up to another. */
-export interface NameSpan {
-  readonly after: EventName | null;
-  readonly upTo: EventName | null;
 }
 
 export interface NamePage {
@@ -77,29 +78,41 @@ export class Listings {
     return leaves.filter(({ slot }) => isInRange(range, slot));
   }
 
-  #topicsOf({ bucket, class: classId }: BucketClass, range: SlotRange): TopicIds[] {
-    if (range.from >= range.to) return [];
-    const [from, to] = [firstIdOfSlot(range.from), firstIdOfSlot(range.to)];
-    const events = [...this.#store.tree.idsOfBucket(bucket, from, to)];
-    return groupByTopic(events.filter((event) => event.class === classId));
-  }
-
   /** All ids of a bucket and class, or the hashes of its slot groups when they are many. */
   bucket(target: BucketClass, asOf: number, form: ListingForm): BucketListing {
     const { bucket, class: classId } = target;
     const range = this.#tree.rangeOf(classId, asOf);
-    if (form === "groups" || this.#tree.isLarge(bucket)) {
-      const leaves = this.#leavesOf(target, asOf);
-      const count = leaves.reduce((sum, leaf) => sum + leaf.count, 0);
-      if (form === "groups" || count > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS))
-        return {
-          bucket,
-          class: classId,
-          kind: "groups",
-          groups: slotGroups(leaves, range, this.#context.suite),
-        };
+    if (range.from >= range.to && form === "shortest") return { ...target, kind: "ids", topics: [] };
+    const isSmall = form === "shortest" && !this.#tree.isLarge(bucket);
+    const few = isSmall ? this.#few(bucket, range) : undefined;
+    if (few) {
+      const own = few.filter((event) => event.class === classId);
+      return { bucket, class: classId, kind: "ids", topics: topicsOf(own) };
     }
-    return { bucket, class: classId, kind: "ids", topics: this.#topicsOf(target, range) };
+    const leaves = this.#leavesOf(target, asOf);
+    const count = leaves.reduce((sum, leaf) => sum + leaf.count, 0);
+    if (form === "groups" || count > this.#small) {
+      const groups = slotGroups(leaves, range, this.#context.suite);
+      return { bucket, class: classId, kind: "groups", groups };
+    }
+    const slots = rangesOf(leaves.map(({ slot }) => slot));
+    const { events } = eventsOfClass(this.#store.tree, target, slots);
+    return { bucket, class: classId, kind: "ids", topics: topicsOf(events) };
+  }
+
+  /** A bucket with at most so many events is listed as a whole. */
+  get #small(): number {
+    return this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS;
+  }
+
+  /** The events of some slots; undefined when they are more than those of a small bucket. */
+  #few(bucket: number, range: SlotRange): ListedEvent[] | undefined {
+    const events: ListedEvent[] = [];
+    for (const event of eventsOfSpans(this.#store.tree, bucket, [spanOfSlots(range)])) {
+      if (events.length === this.#small) return undefined;
+      events.push(event);
+    }
+    return events;
   }
 
   /** The hashes of all slots of some slot groups, in order of slots. */
@@ -111,47 +124,33 @@ export class Listings {
   /** What is here in the slots that differ from those asked, up to `limit` ids. */
   differingSlots(part: AskedSlots, asOf: number, limit: number): DifferingSlots {
     const { bucket, class: classId, place } = part;
-    const mine = new Map(this.slots(part, new Set(part.groups), asOf).map(({ slot, hash }) => [slot, hash]));
+    const before = this.#leaves.rows;
+    const groups = new Set(part.groups);
+    const leaves = this.#leavesOf(part, asOf);
+    const counts = new Map(leaves.map(({ slot, count }) => [slot, count]));
+    const inGroups = leaves.filter(({ slot }) => groups.has(slotGroupOf(slot)));
+    const mine = new Map(inGroups.map(({ slot, hash }) => [slot, hash]));
     const theirs = new Map(part.slots.map(({ slot, hash }) => [slot, hash]));
     const all = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
     const range = this.#tree.rangeOf(classId, asOf);
-    const slots: SlotsAnswer["slots"][number][] = [];
-    let left = limit;
-    for (const slot of all) {
+    const differing = all.filter((slot) => {
+      if (slot < (place?.slot ?? 0) || !isInRange(range, slot)) return false;
       const [own, other] = [mine.get(slot), theirs.get(slot)];
-      if (slot < (place?.slot ?? 0) || !isInRange(range, slot)) continue;
-      if (own && other && equalBytes(own, other)) continue;
-      if (left <= 0) return { slots, next: { slot, after: null }, left };
-      const after = slot === place?.slot ? place.after : null;
-      const { topics, isCut } = this.idsOfSlot(part, slot, { after, upTo: null }, left);
-      slots.push({ bucket, class: classId, slot, topics });
-      left -= 1 + topics.reduce((sum, { ids }) => sum + ids.length, 0);
-      const last = topics.at(-1);
-      const lastId = last?.ids.at(-1);
-      if (isCut && last && lastId)
-        return { slots, next: { slot, after: { topicKey: last.topicKey, id: lastId } }, left };
-    }
-    return { slots, next: null, left };
+      return !own || !other || !equalBytes(own, other);
+    });
+    const asked = differing.map((slot) => ({
+      slot,
+      count: counts.get(slot) ?? 0,
+      after: slot === place?.slot ? place.after : null,
+    }));
+    const listed = listSlots(this.#store.tree, { bucket, class: classId }, asked, limit);
+    const slots = listed.slots.map((each) => ({ bucket, class: classId, ...each }));
+    return { slots, next: listed.next, left: listed.left, rows: this.#leaves.rows - before + listed.rows };
   }
 
-  /** The ids of a slot, after one event and up to another, in the order of topic and id. */
-  idsOfSlot(
-    { bucket, class: classId }: BucketClass,
-    slot: number,
-    { after, upTo }: NameSpan,
-    limit: number,
-  ): { readonly topics: TopicIds[]; readonly isCut: boolean } {
-    const events = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1), after);
-    const within: EventName[] = [];
-    let isCut = false;
-    for (const event of events) {
-      if (event.class !== classId) continue;
-      if (upTo && byName(event, upTo) > 0) break;
-      isCut = within.length === limit;
-      if (isCut) break;
-      within.push(event);
-    }
-    return { topics: groupByTopic(within), isCut };
+  /** The ids of a slot in the order of topic and id, up to `limit`. */
+  idsOfSlot(target: BucketClass, slot: number, span: NameSpan, limit: number): IdsOfSlot {
+    return idsOfSlot(this.#store.tree, target, slot, span, limit);
   }
 
   /** The names of a bucket and class in range, after one, in the order of topic and id. */
@@ -202,20 +201,14 @@ export class Listings {
     const isOfLarge = (symbol: Bytes) => this.#tree.isLarge(placeOfSymbol(symbol).bucket);
     // Each slot is read once, however many symbols name it.
     const places = symbols.filter((symbol) => !isOfLarge(symbol)).map(placeOfSymbol);
-    for (const { bucket, slot } of new Map(places.map((at) => [`${at.bucket} ${at.slot}`, at])).values())
-      look(this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(slot), firstIdOfSlot(slot + 1)));
+    for (const [bucket, own] of Map.groupBy(places, (place) => place.bucket)) {
+      const slots = [...new Set(own.map(({ slot }) => slot))].sort((a, b) => a - b);
+      look(eventsOfSpans(this.#store.tree, bucket, rangesOf(slots).map(spanOfSlots)));
+    }
     // The last 62 bits of a symbol are the first of the digest.
     const prefixOf = (symbol: Bytes) => readUint64(symbol, 4) & (2n ** 62n - 1n);
     const prefixes = new Set(symbols.filter(isOfLarge).map(prefixOf));
     if (prefixes.size > 0) look(this.#store.tree.namesByDigestPrefix(prefixes));
     return [...found.values()];
   }
-}
-
-/** Names that are sorted by topic and id. */
-function groupByTopic(names: readonly EventName[]): TopicIds[] {
-  const groups = Map.groupBy(names, ({ topicKey }) => toHex(topicKey));
-  return [...groups.values()].flatMap((group) =>
-    group[0] ? [{ topicKey: group[0].topicKey, ids: group.map(({ id }) => id) }] : [],
-  );
 }

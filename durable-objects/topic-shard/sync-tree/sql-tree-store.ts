@@ -5,12 +5,19 @@ import { topicKeysOf } from "../../../protocol/topic.ts";
 import type { DigestIndex } from "../digest-index.ts";
 import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage } from "../event-rows.ts";
 import type { StoredEvent } from "../shard-store.ts";
-import type { ListedEvent, SavedSlotGroup, TopicKeyRange, TreeStore } from "./tree-store.ts";
+import { END_OF_IDS } from "./slot-spans.ts";
+import type { BucketPage, ListedEvent, SavedSlotGroup, TopicKeyRange, TreeStore } from "./tree-store.ts";
 
 interface ListedRow extends Record<string, SqlStorageValue> {
   topic_key: ArrayBuffer;
   id: ArrayBuffer;
   class: number;
+}
+
+/** A topic without any such event. */
+interface TopicRow extends Record<string, SqlStorageValue> {
+  topic_key: ArrayBuffer;
+  id: null;
 }
 
 interface SlotGroupRow extends Record<string, SqlStorageValue> {
@@ -31,6 +38,17 @@ const TOPICS = `WITH RECURSIVE topics (key) AS (
       WHERE topics.key IS NOT NULL
   )`;
 
+/** Their ids from ?3 on and below ?4. A page begins where the one before ended, in the topic ?5 at ?6, however long that topic is. */
+const EVENTS_OF_TOPICS = `events AS e ON e.topic_key = topics.key AND e.id < ?4
+  AND e.id >= CASE topics.key WHEN ?5 THEN max(?3, ?6) ELSE ?3 END`;
+
+function bindingsOf(bucket: number, fromId: Bytes, toId: Bytes, after: EventName | null): Bytes[] {
+  const { from, to } = topicKeysOf(bucket, bucket + 1);
+  const { topicKey, id } =
+    after && compareBytes(after.topicKey, from) >= 0 ? after : { topicKey: from, id: fromId };
+  return [topicKey, to ?? END_OF_KEYS, fromId, toId, topicKey, id];
+}
+
 /** The same in the SQLite of the shard's Durable Object. */
 export class SqlTreeStore implements TreeStore {
   readonly #sql: SqlStorage;
@@ -47,27 +65,34 @@ export class SqlTreeStore implements TreeStore {
     toId: Bytes,
     after: EventName | null = null,
   ): Iterable<ListedEvent> {
-    // A page begins where the one before ended, however long the topic is.
-    const query = `${TOPICS} SELECT e.topic_key, e.id, e.class FROM topics
-      JOIN events AS e ON e.topic_key = topics.key AND e.id < ?4
-        AND e.id >= CASE topics.key WHEN ?5 THEN max(?3, ?6) ELSE ?3 END`;
-    const { from, to } = topicKeysOf(bucket, bucket + 1);
-    const { topicKey, id } =
-      after && compareBytes(after.topicKey, from) >= 0 ? after : { topicKey: from, id: fromId };
-    const keys = [topicKey, to ?? END_OF_KEYS];
-    for (const row of this.#sql.exec<ListedRow>(query, ...keys, fromId, toId, topicKey, id)) {
+    const query = `${TOPICS} SELECT e.topic_key, e.id, e.class FROM topics JOIN ${EVENTS_OF_TOPICS}`;
+    const bindings = bindingsOf(bucket, fromId, toId, after);
+    for (const row of this.#sql.exec<ListedRow>(query, ...bindings)) {
       const listed = { topicKey: bytes(row.topic_key), id: bytes(row.id), class: row.class };
       if (!after || byName(listed, after) > 0) yield listed;
     }
   }
 
-  leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined {
-    const query = `${TOPICS} SELECT min((SELECT min(id) FROM events WHERE topic_key = topics.key AND id >= ?3)) AS id
-      FROM topics WHERE topics.key IS NOT NULL`;
-    const { from, to } = topicKeysOf(bucket, bucket + 1);
-    const keys = [from, to ?? END_OF_KEYS];
-    const { id } = this.#sql.exec<{ id: ArrayBuffer | null }>(query, ...keys, fromId).one();
-    return id ? bytes(id) : undefined;
+  pageOfBucket(
+    bucket: number,
+    fromId: Bytes,
+    toId: Bytes,
+    after: EventName | null,
+    limit: number,
+  ): BucketPage {
+    const query = `${TOPICS} SELECT topics.key AS topic_key, e.id, e.class FROM topics
+      LEFT JOIN ${EVENTS_OF_TOPICS} WHERE topics.key IS NOT NULL LIMIT ?7`;
+    const bindings = bindingsOf(bucket, fromId, toId, after);
+    const rows = this.#sql.exec<ListedRow | TopicRow>(query, ...bindings, limit).toArray();
+    const events: ListedEvent[] = [];
+    for (const row of rows) {
+      if (row.id === null) continue;
+      const listed = { topicKey: bytes(row.topic_key), id: bytes(row.id), class: row.class };
+      if (!after || byName(listed, after) > 0) events.push(listed);
+    }
+    const last = rows.length === limit ? rows.at(-1) : undefined;
+    const next = last && { topicKey: bytes(last.topic_key), id: last.id ? bytes(last.id) : END_OF_IDS };
+    return { events, rows: rows.length, next: next ?? null };
   }
 
   eventsOfTopics(
@@ -152,9 +177,12 @@ export class SqlTreeStore implements TreeStore {
   }
 
   markLate(bucket: number, slot: number): void {
-    const query = `UPDATE slot_groups SET late = late | (1 << ?3)
-      WHERE bucket = ?1 AND slot_group = ?2 AND late & (1 << ?3) = 0`;
-    this.#sql.exec(query, bucket, slotGroupOf(slot), slot % SLOTS_PER_GROUP);
+    const query = `INSERT INTO slot_groups (bucket, slot_group, covered, late, leaves)
+      SELECT ?1, ?2, ?3, 1 << ?4, x''
+        WHERE EXISTS (SELECT 1 FROM slot_groups WHERE bucket = ?1 AND slot_group >= ?2)
+      ON CONFLICT DO UPDATE SET late = late | (1 << ?4) WHERE late & (1 << ?4) = 0`;
+    const group = slotGroupOf(slot);
+    this.#sql.exec(query, bucket, group, group * SLOTS_PER_GROUP, slot % SLOTS_PER_GROUP);
   }
 }
 

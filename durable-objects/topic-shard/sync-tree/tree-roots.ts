@@ -124,7 +124,9 @@ export class TreeRoots {
   /** What was the newest becomes the previous; the buckets that change are to be computed then. */
   advance(): void {
     for (const record of this.#records.values()) {
-      if (record.newest) this.#records.set(bucketClassKey(record), { ...record, previous: record.newest });
+      const { newest, count } = record;
+      if (newest)
+        this.#records.set(bucketClassKey(record), { ...record, previous: newest, previousCount: count });
       else this.#records.delete(bucketClassKey(record));
     }
     this.#nextLeaveAsOf = undefined;
@@ -145,12 +147,14 @@ export class TreeRoots {
     const { suite } = this.#context;
     const newest = this.rangeOf(id, asOf);
     const previous = this.rangeOf(id, asOf - 1);
-    const within = leaves.filter(({ slot }) => isInRange(newest, slot));
+    const countOf = (range: SlotRange) =>
+      leaves.reduce((sum, { slot, count }) => sum + (isInRange(range, slot) ? count : 0), 0);
     return {
       bucket,
       class: id,
-      count: within.reduce((sum, { count }) => sum + count, 0),
-      oldest: within[0]?.slot ?? NO_SLOT,
+      count: countOf(newest),
+      previousCount: countOf(previous),
+      oldest: leaves.find(({ slot }) => isInRange(newest, slot))?.slot ?? NO_SLOT,
       newest: rootOf(slotGroups(leaves, newest, suite), suite) ?? null,
       previous: rootOf(slotGroups(leaves, previous, suite), suite) ?? null,
     };
@@ -165,12 +169,15 @@ export class TreeRoots {
     });
   }
 
-  /** Whether a bucket holds more than is listed at once. */
+  /** Whether a bucket holds more than is listed at once, in the newest range or in the one before. */
   isLarge(bucket: number): boolean {
-    let count = 0;
-    for (const { id } of this.#classes)
-      count += this.#records.get(bucketClassKey({ bucket, class: id }))?.count ?? 0;
-    return count > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS);
+    let [newest, previous] = [0, 0];
+    for (const { id } of this.#classes) {
+      const record = this.#records.get(bucketClassKey({ bucket, class: id }));
+      newest += record?.count ?? 0;
+      previous += record?.previousCount ?? 0;
+    }
+    return Math.max(newest, previous) > (this.#context.smallBucketEvents ?? SMALL_BUCKET_EVENTS);
   }
 }
 

@@ -8,6 +8,15 @@ export interface ListedEvent extends EventName {
   readonly class: number;
 }
 
+/** Events of a bucket, as many as were to be read at once. */
+export interface BucketPage {
+  readonly events: readonly ListedEvent[];
+  /** What was looked at: events, and topics that have none of them. */
+  readonly rows: number;
+  /** Where to go on; null at the end. */
+  readonly next: EventName | null;
+}
+
 /** What is written down of a bucket's slot group; see `bucket-leaves.ts`. */
 export interface SavedSlotGroup {
   readonly group: number;
@@ -28,8 +37,14 @@ export interface TopicKeyRange {
 export interface TreeStore {
   /** A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id, after a given one. */
   idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes, after?: EventName | null): Iterable<ListedEvent>;
-  /** The least id of a bucket's events, from `fromId` on. */
-  leastIdOfBucket(bucket: number, fromId: Bytes): Bytes | undefined;
+  /** The same in pages of at most `limit` events and topics that have none: what a page costs does not depend on what there is. */
+  pageOfBucket(
+    bucket: number,
+    fromId: Bytes,
+    toId: Bytes,
+    after: EventName | null,
+    limit: number,
+  ): BucketPage;
   /** Events of the topics from one key (inclusive) to another (exclusive), in the order of topic and id, after a given one. */
   eventsOfTopics(
     range: TopicKeyRange,
@@ -50,7 +65,10 @@ export interface TreeStore {
   savedSlotGroups(bucket: number): SavedSlotGroup[];
   /** Replaces what is written down of the group; none of its slots is late then. */
   saveSlotGroup(bucket: number, saved: Omit<SavedSlotGroup, "late">): void;
-  /** A slot has a late event; does nothing where its group is not written down. */
+  /**
+   * A slot has a late event. Where its group is not written down though a later one is, it is from now on, with nothing covered: till
+   * then it was known to be empty. Does nothing behind what is written down.
+   */
   markLate(bucket: number, slot: number): void;
   dropSlotGroups(bucket: number): void;
 }
