@@ -11,8 +11,8 @@ import { SLOT_MS } from "./retention.ts";
 export const SETTLE_MS = 120_000;
 /** The range begins so many slots above the expiry line, so that nothing in it expires while it is compared. */
 const MARGIN_SLOTS = 3;
-/** Roots are kept for a clock that steps back by so much; one that does by more was wrong, and they are computed anew. */
-export const MAX_BACK_SLOTS = 2;
+/** Roots are kept for a clock that steps back by so much (2.3 h); one that does by more was wrong, and they are computed anew. */
+export const MAX_BACK_SLOTS = 8;
 
 /** The newest `asOf` of a clock: every slot below it has settled. */
 export const newestAsOf = (nowMs: number): number => Math.max(0, Math.floor((nowMs - SETTLE_MS) / SLOT_MS));
