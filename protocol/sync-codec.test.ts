@@ -2,12 +2,12 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Bytes } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
-import { PennypostError } from "./errors.ts";
 import { MAX_PEER_BODY_BYTES } from "./limits.ts";
 import { CELL_BYTES, SKETCH_CELLS } from "./sketch.ts";
 import * as codec from "./sync-codec.ts";
 import { type BucketListing, type CompareAnswer, FIRST_CELLS } from "./sync-messages.ts";
 import { bytesOf } from "./testing/arbitraries.ts";
+import { codeOf } from "./testing/decoding.ts";
 import { BUCKETS } from "./topic.ts";
 
 const few = <T>(each: fc.Arbitrary<T>) => fc.array(each, { maxLength: 4 });
@@ -134,18 +134,6 @@ const MESSAGES: Readonly<Record<string, Message<unknown>>> = {
   names: message(few(name), codec.encodeNames, codec.decodeNames),
 };
 const each = Object.entries(MESSAGES);
-
-/** "good", or the code of the typed error. */
-function codeOf(decode: (bytes: Uint8Array) => unknown, bytes: Uint8Array): string {
-  try {
-    decode(bytes);
-    return "good";
-  } catch (error) {
-    if (!(error instanceof PennypostError)) throw error;
-    expect(error.httpStatus).toBe(400);
-    return error.code;
-  }
-}
 
 describe.each(each)("%s", (_, { values, encode, decode }) => {
   test("reads back as it was written, also from within other bytes", () => {

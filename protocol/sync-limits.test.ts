@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Bytes } from "./bytes.ts";
 import { encodeCbor } from "./cbor.ts";
-import { PennypostError } from "./errors.ts";
 import { MAX_PEER_BODY_BYTES, MAX_PEER_EVENTS } from "./limits.ts";
 import { CELL_BYTES, SKETCH_CELLS } from "./sketch.ts";
 import * as codec from "./sync-codec.ts";
@@ -14,23 +13,12 @@ import {
   MAX_LISTED_IDS,
   MAX_OFFERED_NAMES,
 } from "./sync-messages.ts";
+import { codeOf } from "./testing/decoding.ts";
 import { BUCKETS } from "./topic.ts";
 
 /** How much each body of anti-entropy may hold. */
 
 const { encodeCompare, encodeRoots, encodeRootsAnswer, encodeSlots } = codec;
-
-/** "good", or the code of the typed error. */
-function codeOf(decode: (bytes: Uint8Array) => unknown, bytes: Uint8Array): string {
-  try {
-    decode(bytes);
-    return "good";
-  } catch (error) {
-    if (!(error instanceof PennypostError)) throw error;
-    expect(error.httpStatus).toBe(400);
-    return error.code;
-  }
-}
 
 const zero = { bucket: 0, class: 0 };
 const some = (count: number, bytes: number) => Array.from({ length: count }, () => new Uint8Array(bytes));

@@ -16,11 +16,11 @@ const YOUNG_MB = 96;
 
 const seedOf = (job: Job): number => ("plan" in job ? job.plan.seed : job.seed);
 
-/** What a run that never came back counts as. */
-const lostRun = (job: Job, what: string): RunResult => ({
-  seed: seedOf(job),
+/** A run of which nothing is known but how it failed, if it did. */
+export const blankRun = (seed: number, failure: RunResult["failure"]): RunResult => ({
+  seed,
   digest: "",
-  failure: { invariant: "ends", what },
+  failure,
   events: 0,
   acknowledged: 0,
   messages: 0,
@@ -28,6 +28,9 @@ const lostRun = (job: Job, what: string): RunResult => ({
   virtualMs: 0,
   strikes: {},
 });
+
+/** What a run that never came back counts as. */
+const lostRun = (job: Job, what: string): RunResult => blankRun(seedOf(job), { invariant: "ends", what });
 
 /** One thread that runs plans, one at a time; begun anew when a run hangs. */
 class Runner {

@@ -1,20 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { Plan, Step } from "./plan.ts";
-import type { RunResult } from "./run.ts";
+import { blankRun } from "./pool.ts";
 import { shrink } from "./shrink.ts";
 import { planOf, publishes } from "./testing.ts";
 
-const failing = (invariant: string | undefined): RunResult => ({
-  seed: 1,
-  digest: "",
-  failure: invariant === undefined ? undefined : { invariant, what: "" },
-  events: 0,
-  acknowledged: 0,
-  messages: 0,
-  steps: 0,
-  virtualMs: 0,
-  strikes: {},
-});
+const failing = (invariant: string | undefined) =>
+  blankRun(1, invariant === undefined ? undefined : { invariant, what: "" });
 
 const textsOf = ({ steps }: Plan) => steps.map((step: Step) => (step.kind === "publish" ? step.text : -1));
 

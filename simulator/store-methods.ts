@@ -45,7 +45,6 @@ export const SHARD_METHODS: StoreMethods = {
 
 export const TREE_METHODS: StoreMethods = {
   reads: [
-    "idsOfBucket",
     "pageOfBucket",
     "eventsOfTopics",
     "topicAfter",

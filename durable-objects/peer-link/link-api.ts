@@ -3,9 +3,12 @@ import type { EventPage, PushBody, PushedRun, WantBody } from "../../protocol/pe
 import type { LinkHistory } from "./link-history.ts";
 import type { SyncReport } from "./reconciliation.ts";
 
+/** A shard comes again after this long at the latest: the peer may be heard of before a long pause ends. */
+export const MAX_SHARD_PAUSE_MS = 5_000;
+
 /** What shards ask of the link to one peer. All @throws PennypostError, also when the link does not answer. */
 export interface ShardLink {
-  /** A shard hands over its new events. Answers until when it need not call again: 0, or the end of a pause. */
+  /** A shard hands over its new events. Answers until when it need not call again: 0, or at most `MAX_SHARD_PAUSE_MS` from now. */
   push(run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number>;
   /** Asks the peer for events by name; the caller judges them. @throws PennypostError `peer_*`. */
   want(want: WantBody): Promise<EventPage>;

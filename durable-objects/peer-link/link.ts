@@ -16,6 +16,7 @@ import { decodeNames, encodeNames } from "../../protocol/sync-codec.ts";
 import type { Clock } from "../clock.ts";
 import { logWarning } from "../log.ts";
 import { type ConductPort, peerSuspended } from "../node-state/conduct-api.ts";
+import { Semaphore } from "../semaphore.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import type { Shards } from "../topic-shard/shard-api.ts";
 import { AnswerWatch } from "./asking.ts";
@@ -23,12 +24,11 @@ import { Availability, FIRST_PAUSE_MS } from "./availability.ts";
 import { BodyExchange, type ExchangeParts } from "./body-exchange.ts";
 import { CursorPull } from "./cursor-pull.ts";
 import type { CursorStore } from "./cursor-store.ts";
-import type { LinkApi, LinkState } from "./link-api.ts";
+import { type LinkApi, type LinkState, MAX_SHARD_PAUSE_MS } from "./link-api.ts";
 import { HistoryKeeper, type HistoryStore } from "./link-history.ts";
 import { PushQueue } from "./push-queue.ts";
 import { Reconciliation, type SyncReport } from "./reconciliation.ts";
 import { RunBudget } from "./run-budget.ts";
-import { Semaphore } from "./semaphore.ts";
 
 /** New events of all shards are gathered this long before they are pushed. */
 const GATHER_MS = 25;
@@ -36,8 +36,6 @@ const GATHER_MS = 25;
 const MAX_IN_FLIGHT = 4;
 const MAX_WAITING_CALLS = 64;
 const ASK_NEWEST_EVERY_MS = 86_400_000;
-/** A shard comes again after this long at the latest: the peer may be heard of before a long pause ends. */
-const MAX_SHARD_PAUSE_MS = 5_000;
 
 /** A peer whose key is known, so that requests can be signed for it. */
 export interface ResolvedPeer {

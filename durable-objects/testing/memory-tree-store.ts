@@ -36,19 +36,6 @@ export class MemoryTreeStore implements TreeStore {
     return this.#whole.events().filter(isIn).sort(byName);
   }
 
-  *idsOfBucket(
-    bucket: number,
-    fromId: Bytes,
-    toId: Bytes,
-    after: EventName | null = null,
-  ): Iterable<ListedEvent> {
-    for (const { topicKey, id, class: retention } of this.#of(topicKeysOf(bucket, bucket + 1))) {
-      if (after && byName({ topicKey, id }, after) <= 0) continue;
-      if (compareBytes(id, fromId) >= 0 && compareBytes(id, toId) < 0)
-        yield { topicKey, id, class: retention };
-    }
-  }
-
   pageOfBucket(
     bucket: number,
     fromId: Bytes,

@@ -10,8 +10,8 @@ import { suite } from "../platform-suite.ts";
 import { unpackRecords } from "../sync/root-records.ts";
 import { type CoreContext, ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore } from "../topic-shard/shard-store.ts";
-import { slotOfId } from "../topic-shard/sync-tree/bucket-leaves.ts";
 import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
+import { slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import { envelopeOf, forgeEvent, newGeneration, SUBJECT, signers } from "./shard-world.ts";
 
 /** Slots leave the range of one class soon, and that of another never. */

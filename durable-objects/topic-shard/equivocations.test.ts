@@ -28,6 +28,7 @@ import { ProofReport } from "./proof-report.ts";
 import type { ShardStore } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 import { spanOfSlots } from "./sync-tree/slot-spans.ts";
+import { eventsOfSpans } from "./sync-tree/span-walk.ts";
 
 const [A, B] = [signers[1], signers[2]] as [Signer, Signer];
 const SETTLED_MS = START_MS + SLOT_MS + SETTLE_MS;
@@ -131,13 +132,13 @@ test("what shares a seq by chance is looked for in one walk through a bucket, ho
     });
     const equivocations = new Equivocations(store);
     const ends = spanOfSlots({ from: 6_400, to: 6_401 });
-    for (const { id } of store.tree.idsOfBucket(7, ends.from, ends.to)) equivocations.entered(7, id);
+    for (const { id } of eventsOfSpans(store.tree, 7, [ends])) equivocations.entered(7, id);
     const read = rowsRead(storage, () => store.transaction(() => equivocations.compareEntered()));
     // A few for each event, its outline among them.
     expect(read).toBeLessThan(8 * rows.length);
     expect(equivocations.pending).toBe(MAX_PENDING_PROOFS);
     // Where there is no room for more none are looked for.
-    for (const { id } of store.tree.idsOfBucket(7, ends.from, ends.to)) equivocations.entered(7, id);
+    for (const { id } of eventsOfSpans(store.tree, 7, [ends])) equivocations.entered(7, id);
     expect(rowsRead(storage, () => store.transaction(() => equivocations.compareEntered()))).toBe(0);
   }));
 

@@ -3,7 +3,7 @@ import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName, PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import type { Clock } from "../clock.ts";
 import { logError, logWarning } from "../log.ts";
-import type { Links } from "../peer-link/link-api.ts";
+import { type Links, MAX_SHARD_PAUSE_MS } from "../peer-link/link-api.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import { OWN, type ShardStore } from "./shard-store.ts";
 
@@ -11,8 +11,6 @@ const BATCH_EVENTS = 256;
 const BATCH_BYTES = 512 * 1024;
 /** A link that cannot be reached is left alone for so long. */
 const AFTER_FAILURE_MS = 1_000;
-/** No link asks for a longer pause at a time. */
-const MAX_PAUSE_MS = 60_000;
 
 type Ephemeral = PushBody["ephemeral"][number];
 
@@ -79,7 +77,7 @@ export class PushFeed {
   /** A pause that a clock far ahead began does not outlast it. */
   #isPaused({ pausedUntilMs }: PeerState): boolean {
     const leftMs = pausedUntilMs - this.#parts.clock.nowMs();
-    return leftMs > 0 && leftMs <= MAX_PAUSE_MS;
+    return leftMs > 0 && leftMs <= MAX_SHARD_PAUSE_MS;
   }
 
   /** The own events after what was sent; skips what came from others, which is not pushed on. */

@@ -9,7 +9,8 @@ import { rowsRead } from "../../testing/rows-read.ts";
 import { onStorage, wipe } from "../../testing/shard-world.ts";
 import type { ShardStore } from "../shard-store.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
-import { BucketLeaves, firstIdOfSlot, type LeavesByClass, slotOfId } from "./bucket-leaves.ts";
+import { BucketLeaves, type LeavesByClass } from "./bucket-leaves.ts";
+import { firstIdOfSlot, slotOfId } from "./slot-spans.ts";
 
 const BUCKET = 77;
 const FIRST_SLOT = 6_400;

@@ -6,8 +6,6 @@ import { type ClassLeaf, leavesOfSlot, readLeaves, SlotReader } from "./slot-rea
 import { rangesOf } from "./slot-spans.ts";
 import type { SavedSlotGroup, TreeStore } from "./tree-store.ts";
 
-export { firstIdOfSlot, SLOTS, slotOfId } from "./slot-spans.ts";
-
 /** A bucket with at most this many events in range is listed as a whole, here and to peers. */
 export const SMALL_BUCKET_EVENTS = 512;
 /** Leaves of a slot group that is still open are written down once so many ids were hashed for them. */

@@ -12,13 +12,18 @@ export interface NameSpan {
   readonly upTo: EventName | null;
 }
 
-/** The ids of a slot, or as many as were asked for. */
-export interface IdsOfSlot {
-  readonly topics: TopicIds[];
+/** Events of some slots, or as many as were asked for. */
+export interface PageOfSlots {
+  readonly events: readonly ListedEvent[];
   /** The last name, when there are more behind it. */
   readonly next: EventName | null;
   /** What was looked at: events, topics and statements. */
   readonly rows: number;
+}
+
+/** The same of one slot, by its ids. */
+export interface IdsOfSlot extends Omit<PageOfSlots, "events"> {
+  readonly topics: TopicIds[];
 }
 
 /** A slot that is to be listed: with so many events, from after one of them on. */
@@ -46,29 +51,39 @@ export function topicsOf(events: readonly ListedEvent[]): TopicIds[] {
   );
 }
 
-/** The ids of a slot in the order of topic and id, after one and up to another, and up to `limit`. */
-export function idsOfSlot(
+/** The events of a class in some slots in the order of topic and id, after one and up to another, and up to `limit`. */
+export function pageOfSlots(
   store: TreeStore,
   { bucket, class: classId }: BucketClass,
-  slot: number,
+  slots: SlotRange,
   { after, upTo }: NameSpan,
   limit: number,
-): IdsOfSlot {
-  const walk = new SpanWalk(store, bucket, [spanOfSlots({ from: slot, to: slot + 1 })], after);
+): PageOfSlots {
+  const walk = new SpanWalk(store, bucket, [spanOfSlots(slots)], after);
   const events: ListedEvent[] = [];
   const answer = (last?: EventName) => {
     const next = last ? { topicKey: last.topicKey, id: last.id } : null;
-    return { topics: topicsOf(events), next, rows: walk.rows };
+    return { events, next, rows: walk.rows };
   };
-  for (let page = walk.next(); page; page = walk.next()) {
-    for (const event of page) {
-      if (upTo && byName(event, upTo) > 0) return answer();
-      if (event.class !== classId) continue;
-      if (events.length === limit) return answer(events.at(-1));
-      events.push(event);
-    }
+  for (const event of walk.events()) {
+    if (upTo && byName(event, upTo) > 0) return answer();
+    if (event.class !== classId) continue;
+    if (events.length === limit) return answer(events.at(-1));
+    events.push(event);
   }
   return answer();
+}
+
+/** The ids of a slot in the order of topic and id, after one and up to another, and up to `limit`. */
+export function idsOfSlot(
+  store: TreeStore,
+  target: BucketClass,
+  slot: number,
+  span: NameSpan,
+  limit: number,
+): IdsOfSlot {
+  const { events, ...rest } = pageOfSlots(store, target, { from: slot, to: slot + 1 }, span, limit);
+  return { topics: topicsOf(events), ...rest };
 }
 
 /** Lists slots, which are in order, until `limit` ids are listed; a slot counts as one, too. */

@@ -88,7 +88,8 @@ test("the names of a large bucket come 8,192 at a time, each read once, nothing 
     }
     expect(counts).toEqual([8_192, 8_192, 3_616]);
     expect(found).toEqual(sorted(shard));
-    expect(rows).toBeLessThan(20_100);
+    // A walk reads up to 1,024 rows ahead of where a page ends.
+    expect(rows).toBeLessThan(20_100 + 2 * 1_024);
   }));
 
 test("a symbol of the last slot that there is stands for nothing", () =>

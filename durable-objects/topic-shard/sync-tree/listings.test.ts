@@ -16,7 +16,8 @@ import { onStorage, wipe } from "../../testing/shard-world.ts";
 import { treeNetwork } from "../../testing/tree-node.ts";
 import type { ShardStore, StoredEvent } from "../shard-store.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
-import { firstIdOfSlot, slotOfId } from "./bucket-leaves.ts";
+import { slotOfId, spanOfSlots } from "./slot-spans.ts";
+import { SpanWalk } from "./span-walk.ts";
 
 const AS_OF = 6_500;
 /** Three events are a small bucket here. */
@@ -103,8 +104,8 @@ describe("the ids of a bucket", () => {
           .filter((each) => bucketOf(each.topicKey) === bucket && byName(each, name) > 0)
           .filter(({ id }) => slotOfId(id) >= from && slotOfId(id) < to)
           .sort(byName);
-        const found = shard.store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to), name);
-        expect([...found].map(textOf)).toEqual(expected.map(textOf));
+        const walk = new SpanWalk(shard.store.tree, bucket, [spanOfSlots({ from, to })], name);
+        expect([...walk.events()].map(textOf)).toEqual(expected.map(textOf));
       }
     },
   );

@@ -25,10 +25,11 @@ import {
   type ListedSlots,
   listSlots,
   type NameSpan,
+  pageOfSlots,
   topicsOf,
 } from "./list-slots.ts";
 import type { ShardTree } from "./shard-tree.ts";
-import { firstIdOfSlot, rangesOf, slotOfId, spanOfSlots } from "./slot-spans.ts";
+import { rangesOf, slotOfId, spanOfSlots } from "./slot-spans.ts";
 import { eventsOfSpans } from "./span-walk.ts";
 import type { ListedEvent } from "./tree-store.ts";
 
@@ -154,16 +155,12 @@ export class Listings {
   }
 
   /** The names of a bucket and class in range, after one, in the order of topic and id. */
-  names({ bucket, class: classId }: BucketClass, asOf: number, after: EventName | null): NamePage {
-    const { from, to } = this.#tree.rangeOf(classId, asOf);
-    const names: EventName[] = [];
-    if (from >= to) return { names, next: null };
-    for (const event of this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to), after)) {
-      if (event.class !== classId) continue;
-      if (names.length === MAX_LISTED_IDS) return { names, next: names.at(-1) ?? null };
-      names.push({ topicKey: event.topicKey, id: event.id });
-    }
-    return { names, next: null };
+  names(target: BucketClass, asOf: number, after: EventName | null): NamePage {
+    const range = this.#tree.rangeOf(target.class, asOf);
+    if (range.from >= range.to) return { names: [], next: null };
+    const span = { after, upTo: null };
+    const { events, next } = pageOfSlots(this.#store.tree, target, range, span, MAX_LISTED_IDS);
+    return { names: events.map(({ topicKey, id }) => ({ topicKey, id })), next };
   }
 
   /** A page of all events in range of some buckets, in the order of topic and id. */

@@ -4,7 +4,9 @@ import { isInRange, MAX_BACK_SLOTS, type SlotRange } from "../../../protocol/syn
 import { bucketOf, bucketsOf } from "../../../protocol/topic.ts";
 import { namesBehind } from "../names-behind.ts";
 import { EPOCH_SHIFT, type PlacedName, type ShardStore } from "../shard-store.ts";
-import { firstIdOfSlot, type LeavesByClass, SLOTS, slotOfId } from "./bucket-leaves.ts";
+import type { LeavesByClass } from "./bucket-leaves.ts";
+import { SLOTS, slotOfId, spanOfSlots } from "./slot-spans.ts";
+import { eventsOfSpans } from "./span-walk.ts";
 import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
 import { type RootsPart, type TreeContext, TreeRoots } from "./tree-roots.ts";
 import type { ListedEvent } from "./tree-store.ts";
@@ -204,7 +206,7 @@ export class ShardTree {
     const { from, to } = bucketsOf(this.#context.shard, this.#context.shardCount);
     for (let bucket = from; bucket < to; bucket++) {
       this.distrust(bucket);
-      const ahead = this.#store.tree.idsOfBucket(bucket, firstIdOfSlot(asOf), firstIdOfSlot(SLOTS));
+      const ahead = eventsOfSpans(this.#store.tree, bucket, [spanOfSlots({ from: asOf, to: SLOTS })]);
       for (const { id } of ahead) this.#noteOpen(slotOfId(id), bucket);
     }
   }
@@ -253,22 +255,16 @@ export class ShardTree {
     entered: (bucket: number, id: Bytes) => void = () => {},
   ): Sketch {
     const moved = sketch.clone();
-    const toggle = (bucket: number, ids: Iterable<ListedEvent>) => {
-      for (const { id, class: classId } of ids) {
+    for (const bucket of buckets) {
+      const leaving = this.#roots.leaving(bucket, from, to);
+      const ranges = [...(leaving ? [leaving] : []), { from, to }];
+      for (const { id, class: classId } of eventsOfSpans(this.#store.tree, bucket, ranges.map(spanOfSlots))) {
         const slot = slotOfId(id);
         const was = isInRange(this.rangeOf(classId, from), slot);
         const is = isInRange(this.rangeOf(classId, to), slot);
         if (was !== is) moved.toggle(bucket, id);
         if (is && !was) entered(bucket, id);
       }
-    };
-    for (const bucket of buckets) {
-      const leaving = this.#roots.leaving(bucket, from, to);
-      const { tree } = this.#store;
-      if (leaving) {
-        toggle(bucket, tree.idsOfBucket(bucket, firstIdOfSlot(leaving.from), firstIdOfSlot(leaving.to)));
-      }
-      toggle(bucket, tree.idsOfBucket(bucket, firstIdOfSlot(from), firstIdOfSlot(to)));
     }
     return moved;
   }

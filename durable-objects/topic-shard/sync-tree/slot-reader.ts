@@ -7,7 +7,7 @@ import { SpanWalk, walksOf } from "./span-walk.ts";
 import type { ListedEvent, TreeStore } from "./tree-store.ts";
 
 /** Ids that are held at once, in 10 MB, unless one slot has more of them. */
-export const MAX_HELD_IDS = 262_144;
+const MAX_HELD_IDS = 262_144;
 /** What a slot and class costs beside its ids, in ids. */
 const SLOT_COST = 8;
 

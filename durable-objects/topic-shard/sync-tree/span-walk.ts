@@ -60,6 +60,11 @@ export class SpanWalk {
     return this.#spans.length > 1 ? page.events.filter(({ id }) => this.#isWanted(id)) : [...page.events];
   }
 
+  /** All events from here on. */
+  *events(): Iterable<ListedEvent> {
+    for (let page = this.next(); page; page = this.next()) yield* page;
+  }
+
   /** Whether it has come past a name, so that an event of that name which is stored now is not read any more. */
   isPast(name: EventName): boolean {
     return this.#isEnded || (this.#place !== null && byName(name, this.#place) <= 0);
@@ -114,7 +119,7 @@ export function* eventsOfSpans(
 ): Iterable<ListedEvent> {
   for (const own of walksOf(spans)) {
     const walk = new SpanWalk(store, bucket, own);
-    for (let page = walk.next(); page; page = walk.next()) yield* page;
+    yield* walk.events();
     seen(walk.rows);
   }
 }

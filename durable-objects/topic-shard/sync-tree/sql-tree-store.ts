@@ -59,20 +59,6 @@ export class SqlTreeStore implements TreeStore {
     this.#digests = digests;
   }
 
-  *idsOfBucket(
-    bucket: number,
-    fromId: Bytes,
-    toId: Bytes,
-    after: EventName | null = null,
-  ): Iterable<ListedEvent> {
-    const query = `${TOPICS} SELECT e.topic_key, e.id, e.class FROM topics JOIN ${EVENTS_OF_TOPICS}`;
-    const bindings = bindingsOf(bucket, fromId, toId, after);
-    for (const row of this.#sql.exec<ListedRow>(query, ...bindings)) {
-      const listed = { topicKey: bytes(row.topic_key), id: bytes(row.id), class: row.class };
-      if (!after || byName(listed, after) > 0) yield listed;
-    }
-  }
-
   pageOfBucket(
     bucket: number,
     fromId: Bytes,

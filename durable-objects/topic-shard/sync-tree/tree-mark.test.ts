@@ -1,6 +1,5 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encodeCbor } from "../../../protocol/cbor.ts";
 import { BUCKETS } from "../../../protocol/topic.ts";
 import { decodeMark, EMPTY_MARK, encodeMark, type TreeMark } from "./tree-mark.ts";
 
@@ -34,12 +33,6 @@ describe("a mark", () => {
         expect(encodeMark(other)).toEqual(encodeMark(each));
       }),
     );
-  });
-
-  test("of a version before, which did not say whether it was told, was", () => {
-    const before = encodeCbor([3, 5, 7, [], new Uint8Array([0, 9])]);
-    const expected = { ...EMPTY_MARK, epoch: 3, position: 5, asOf: 7, dirty: new Set([9]) };
-    expect(decodeMark(before)).toEqual(expected);
   });
 
   test("fits a row with all buckets dirty, and busy in the 64 slots that may be open and those of the next 10 minutes", () => {

@@ -46,13 +46,13 @@ export function encodeMark({ epoch, position, asOf, open, dirty, isUntold }: Tre
 }
 
 export function decodeMark(bytes: Bytes): TreeMark {
-  const [epoch, position, asOf, slots, dirty, isUntold = false] = decodeCbor(bytes, LIMITS) as [
+  const [epoch, position, asOf, slots, dirty, isUntold] = decodeCbor(bytes, LIMITS) as [
     number,
     number,
     number,
     [number, Uint8Array][],
     Uint8Array,
-    boolean?,
+    boolean,
   ];
   const open = new Map(slots.map(([slot, buckets]) => [slot, unpackBuckets(buckets)]));
   return { epoch, position, asOf, open, dirty: unpackBuckets(dirty), isUntold };

@@ -35,9 +35,10 @@ export interface TopicKeyRange {
 
 /** A shard's events in the order of anti-entropy, and what derives from them for it. Every method is synchronous. */
 export interface TreeStore {
-  /** A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id, after a given one. */
-  idsOfBucket(bucket: number, fromId: Bytes, toId: Bytes, after?: EventName | null): Iterable<ListedEvent>;
-  /** The same in pages of at most `limit` events and topics that have none: what a page costs does not depend on what there is. */
+  /**
+   * A bucket's events with ids from `fromId` and below `toId`, in the order of topic and id, after a given one: at most `limit` events and
+   * topics that have none, so that what a page costs does not depend on what there is.
+   */
   pageOfBucket(
     bucket: number,
     fromId: Bytes,

@@ -1,4 +1,4 @@
-import { exhausted } from "../../protocol/errors.ts";
+import { exhausted } from "../protocol/errors.ts";
 
 /** Lets so many calls run at a time, and so many wait, in the order in which they came. */
 export class Semaphore {
