@@ -69,6 +69,7 @@ describe("a disk", () => {
       await scheduler.runUntil(scheduler.nowMs + 100);
     }
     disk.crash();
+    expect(disk.stateAt(snapshot)).toEqual({ list: upTo(4), value: 4 });
     expect(disk.state.list).toEqual(upTo(8));
     expect(disk.restore(snapshot)).toBe(4);
     expect(disk.state).toEqual({ list: upTo(4), value: 4 });

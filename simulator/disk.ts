@@ -93,12 +93,27 @@ export class Disk<State> {
     return this.#snapshots.push(this.#commits.filter(({ durableMs }) => durableMs <= nowMs).length) - 1;
   }
 
+  /** A remembered state, beside the present one. */
+  stateAt(snapshot: number): State {
+    return this.#replayed(this.#keptAt(snapshot));
+  }
+
   /** Brings a remembered state back: the files were restored. Answers how many commits were lost. */
   restore(snapshot: number): number {
-    const kept = Math.min(this.#snapshots[snapshot] ?? 0, this.#commits.length);
+    const kept = this.#keptAt(snapshot);
     const lost = this.#commits.length - kept;
     if (lost > 0) this.#rebuild(kept);
     return lost;
+  }
+
+  #keptAt(snapshot: number): number {
+    return Math.min(this.#snapshots[snapshot] ?? 0, this.#commits.length);
+  }
+
+  #replayed(kept: number): State {
+    const state = this.#make();
+    for (const { ops } of this.#commits.slice(0, kept)) for (const op of ops) op.apply(state);
+    return state;
   }
 
   #rebuild(kept: number): void {
@@ -106,8 +121,7 @@ export class Disk<State> {
     this.#compacted = Math.min(this.#compacted, kept);
     this.#snapshots = this.#snapshots.map((each) => Math.min(each, kept));
     for (const [key, { commit }] of this.#latest) if (commit >= kept) this.#latest.delete(key);
-    this.#state = this.#make();
-    for (const { ops } of this.#commits) for (const op of ops) op.apply(this.#state);
+    this.#state = this.#replayed(kept);
   }
 }
 

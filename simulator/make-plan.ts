@@ -1,6 +1,6 @@
 import { TOPICS } from "./genesis.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
-import { ATTACKS, type Plan, type Step, WAYS, type Ways } from "./plan.ts";
+import { ATTACKS, type Plan, type Step, type StepOf, WAYS, type Ways } from "./plan.ts";
 import { Random } from "./random.ts";
 import { CALM, type Weather } from "./sim-network.ts";
 import { CRASH_POINTS } from "./storage-faults.ts";
@@ -39,15 +39,13 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const isHonest = ways === "only pulls" || ways === "none";
   const nodes = makeNodes(random.fork("nodes"), isHonest ? { ...options, hostile: 0 } : options);
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
+  // Where no way works, one node may have it all in the end.
+  const publishers = ways === "none" && random.chance(40) ? honest.slice(0, 1) : honest;
+  const publishes = makePublishes(random.fork("publishes"), phases, publishers);
   const steps = [
-    // Where no way works, one node may have it all in the end.
-    ...makePublishes(
-      random.fork("publishes"),
-      phases,
-      ways === "none" && random.chance(40) ? honest.slice(0, 1) : honest,
-    ),
+    ...publishes,
     ...makeReaders(random.fork("readers"), phases, honest),
-    ...makeFaults(random.fork("faults"), phases, { nodes, honest, options, ways }),
+    ...makeFaults(random.fork("faults"), phases, { nodes, honest, options, ways, publishes }),
     ...makeAttacks(random.fork("attacks"), phases, nodes),
   ];
   // A page of small limits has no room for a large message.
@@ -196,6 +194,7 @@ interface FaultContext {
   readonly honest: readonly number[];
   readonly options: PlanOptions;
   readonly ways: Ways;
+  readonly publishes: readonly Step[];
 }
 
 function makeFaults(random: Random, phases: readonly Phase[], context: FaultContext): Step[] {
@@ -203,7 +202,8 @@ function makeFaults(random: Random, phases: readonly Phase[], context: FaultCont
   return Array.from({ length: count }, () => makeFault(random, random.pick(phases), context));
 }
 
-function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways }: FaultContext): Step {
+function makeFault(random: Random, phase: Phase, context: FaultContext): Step {
+  const { nodes, honest, options, ways } = context;
   const atMs = within(random, phase);
   const node = random.pick(honest);
   const others = [...nodes.keys()].filter((each) => each !== node);
@@ -212,9 +212,7 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways 
   const part = () => random.pick([`shard-${random.below(shards)}`, `shard-${random.below(shards)}`, "sync"]);
   const isLong = random.chance(20);
   const someMs = isLong ? random.between(1, 60) * MINUTE_MS : random.between(1, 90) * SECOND_MS;
-  // Positions that a restored store gives again are passed by, where it had lost no event of its own: pulls alone never see them.
-  const mayRollBack = options.mayRollBack !== false && ways !== "only pulls";
-  switch (random.below(mayRollBack ? 12 : 11)) {
+  switch (random.below(options.mayRollBack === false ? 11 : 12)) {
     case 0:
     case 1:
       return { kind: "cut", atMs, from: node, to: other, both: random.chance(50), forMs: someMs };
@@ -236,9 +234,17 @@ function makeFault(random: Random, phase: Phase, { nodes, honest, options, ways 
     case 10:
       return { kind: "sync", atMs, node, peer: other };
     default:
-      // Mostly by less than a busy stretch, so that what comes after takes the places of what was lost.
-      return { kind: "rollback", atMs, node, agoMs: random.between(1, 120) * SECOND_MS, downMs: someMs };
+      return makeRollback(random, { kind: "rollback", atMs, node, agoMs: 0, downMs: someMs }, context);
   }
+}
+
+/** Mostly by less than a busy stretch, so that what comes after takes the places of what was lost. */
+function makeRollback(random: Random, step: StepOf<"rollback">, { ways, publishes }: FaultContext): Step {
+  const agoMs = random.between(1, 120) * SECOND_MS;
+  const own = publishes.filter((publish) => publish.kind === "publish" && publish.node === step.node);
+  if (ways !== "only pulls" || own.length === 0) return { ...step, agoMs };
+  // To just before a publish: pulls alone notice no other loss, and what they cannot notice is left out when it comes to it.
+  return { ...step, atMs: random.pick(own).atMs + agoMs, agoMs: agoMs + 1 };
 }
 
 /** One object of a node ends by itself: a hub with its connections, or without; others most often at a storage step. */

@@ -1,4 +1,5 @@
 import type { Timer } from "../durable-objects/clock.ts";
+import { isLossNoticed } from "./lost-events.ts";
 import type { Plan, Step, StepOf } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Simulation } from "./simulation.ts";
@@ -180,6 +181,8 @@ export class Steps {
   #rollback(node: SimNode, step: StepOf<"rollback">): void {
     const snapshot = this.#snapshots.get(step);
     if (!node.isUp || snapshot === undefined) return;
+    if (this.#plan.ways === "only pulls" && !node.disks.every((disk) => isLossNoticed(disk, snapshot)))
+      return;
     this.#simulation.struck("rollback");
     node.crash();
     node.restore(snapshot);
