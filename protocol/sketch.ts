@@ -1,3 +1,4 @@
+import { swap32IfBE } from "@noble/hashes/utils.js";
 import { type Bytes, toHex } from "./bytes.ts";
 import { invalidArgument } from "./errors.ts";
 import { SYMBOL_BYTES, SymbolWalk, symbolWord, writeSymbol } from "./sketch-symbol.ts";
@@ -26,7 +27,7 @@ function checkCells(cells: number, limit: number): void {
 
 export class Sketch {
   readonly cells: number;
-  readonly #words: Int32Array;
+  readonly #words: Int32Array<ArrayBuffer>;
   readonly #walk = new SymbolWalk();
   readonly #symbol = new Uint8Array(SYMBOL_BYTES);
 
@@ -40,9 +41,9 @@ export class Sketch {
   /** @throws PennypostError `sketch_size` when the bytes are not 1 to 2,048 whole cells. */
   static fromBytes(bytes: Uint8Array): Sketch {
     const sketch = new Sketch(bytes.length / CELL_BYTES);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const words = sketch.#words;
-    for (let at = 0; at < words.length; at++) words[at] = view.getInt32(4 * at, true);
+    const { buffer } = sketch.#words;
+    new Uint8Array(buffer).set(bytes);
+    swap32IfBE(new Uint32Array(buffer));
     return sketch;
   }
 
@@ -82,10 +83,9 @@ export class Sketch {
   /** The first cells as bytes: what a sketch of that many cells is. @throws PennypostError `sketch_size`. */
   prefix(cells = this.cells): Bytes {
     checkCells(cells, this.cells);
-    const bytes = new Uint8Array(CELL_BYTES * cells);
-    const view = new DataView(bytes.buffer);
-    for (let at = 0; at < WORDS * cells; at++) view.setInt32(4 * at, this.#words[at] as number, true);
-    return bytes;
+    const { buffer } = this.#words.slice(0, WORDS * cells);
+    swap32IfBE(new Uint32Array(buffer));
+    return new Uint8Array(buffer);
   }
 
   /** A sketch of its own, of the first cells. @throws PennypostError `sketch_size`. */
