@@ -57,7 +57,7 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
     ways,
     hasPairs: ways === "none" || random.chance(50),
-    hasScrubs: seed % 10 === 3,
+    hasScrubs: seed % 20 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
     nodes,
@@ -79,7 +79,7 @@ function makePhases(random: Random, startMs: number): Phase[] {
   const count = random.pick([2, 2, 3, 3, 4]);
   for (let i = 0; i < count; i++) {
     const fromMs = random.chance(50) ? atMs : nearBoundary(random, startMs, atMs);
-    const toMs = fromMs + random.between(1, 4) * MINUTE_MS;
+    const toMs = fromMs + random.between(1, 3) * MINUTE_MS;
     phases.push({ fromMs, toMs });
     const kind = random.below(10);
     if (kind < 2) atMs = toMs;
@@ -126,7 +126,7 @@ const within = (random: Random, { fromMs, toMs }: Phase): number => random.betwe
 function makePublishes(random: Random, phases: readonly Phase[], honest: readonly number[]): Step[] {
   const steps: Step[] = [];
   const topics = random.shuffled([...TOPICS.keys()]).slice(0, random.between(3, 8));
-  const count = random.between(18, 54);
+  const count = random.between(16, 46);
   const isBig = random.chance(8);
   for (let i = 0; i < count; i++) {
     const phase = random.pick(phases);

@@ -8,10 +8,8 @@ const sha256 = (data: Uint8Array): Bytes => new Uint8Array(hash("sha256", data, 
 /** What only the signers below know: who has no signer cannot sign. */
 const SECRET = utf8("the signatures of a simulation");
 
-function keyedHash(publicKey: Uint8Array, message: Uint8Array): Bytes {
-  const first = sha256(concatBytes(SECRET, publicKey, message));
-  return concatBytes(first, sha256(first));
-}
+const keyedHash = (publicKey: Uint8Array, message: Uint8Array): Bytes =>
+  new Uint8Array(hash("sha512", concatBytes(SECRET, publicKey, message), "buffer"));
 
 const keyedSuite: CryptoSuite = {
   sha256,

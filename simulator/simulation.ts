@@ -20,7 +20,7 @@ import { Trace } from "./trace.ts";
 const MAX_STEPS = 3_000_000;
 const MINUTE_MS = 60_000;
 /** Between the rounds of quiet times: now and then, so that a day costs little. */
-const QUIET_CRON_MS = 23 * MINUTE_MS;
+const QUIET_CRON_MS = 61 * MINUTE_MS;
 
 export interface Failure {
   readonly invariant: string;

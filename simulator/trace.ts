@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 
-/** Lines that are gathered before they go into the digest. */
-const LINES = 512;
+/** Bytes that are gathered before they go into the digest. */
+const GATHERED_BYTES = 64 * 1024;
 
 /** All that happens in a run, as one digest, and as text for those who ask. */
 export class Trace {
   readonly #hash = createHash("sha256");
   readonly #write: ((line: string) => void) | undefined;
-  #lines: string[] = [];
+  readonly #gathered = Buffer.alloc(GATHERED_BYTES);
+  #length = 0;
 
   constructor(write?: (line: string) => void) {
     this.#write = write;
@@ -15,18 +16,30 @@ export class Trace {
 
   note(line: string): void {
     this.#write?.(line);
-    if (this.#lines.push(line) === LINES) this.#flush();
+    // A character of UTF-16 takes up to three bytes.
+    this.#makeRoom(3 * line.length + 1);
+    if (this.#length + 3 * line.length + 1 > GATHERED_BYTES) this.#hash.update(`${line}\n`);
+    else this.#length += this.#gathered.write(`${line}\n`, this.#length);
   }
 
   /** What a message holds, byte for byte. */
   bytes(bytes: Uint8Array): void {
-    this.#flush();
-    this.#hash.update(bytes);
+    this.#makeRoom(bytes.length);
+    if (bytes.length > GATHERED_BYTES) {
+      this.#hash.update(bytes);
+      return;
+    }
+    this.#gathered.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  #makeRoom(length: number): void {
+    if (this.#length + length > GATHERED_BYTES) this.#flush();
   }
 
   #flush(): void {
-    if (this.#lines.length > 0) this.#hash.update(`${this.#lines.join("\n")}\n`);
-    this.#lines = [];
+    this.#hash.update(this.#gathered.subarray(0, this.#length));
+    this.#length = 0;
   }
 
   /** The digest of all so far, in hex. */
