@@ -199,7 +199,12 @@ interface FaultContext {
 
 function makeFaults(random: Random, phases: readonly Phase[], context: FaultContext): Step[] {
   const count = random.pick([0, 2, 4, 8, 12]);
-  return Array.from({ length: count }, () => makeFault(random, random.pick(phases), context));
+  return Array.from({ length: count }, () => makeFault(random, random.pick(phases), context)).flatMap(
+    (fault) =>
+      fault.kind === "rollback" && context.ways !== "none"
+        ? [fault, ...makeSuccessors(random, fault)]
+        : [fault],
+  );
 }
 
 function makeFault(random: Random, phase: Phase, context: FaultContext): Step {
@@ -212,7 +217,9 @@ function makeFault(random: Random, phase: Phase, context: FaultContext): Step {
   const part = () => random.pick([`shard-${random.below(shards)}`, `shard-${random.below(shards)}`, "sync"]);
   const isLong = random.chance(20);
   const someMs = isLong ? random.between(1, 60) * MINUTE_MS : random.between(1, 90) * SECOND_MS;
-  switch (random.below(options.mayRollBack === false ? 11 : 12)) {
+  // Where pulls work alone, few files can be restored (`isLossNoticed`): it is tried more often.
+  const rollbacks = ways === "only pulls" ? 6 : 1;
+  switch (random.below(options.mayRollBack === false ? 11 : 11 + rollbacks)) {
     case 0:
     case 1:
       return { kind: "cut", atMs, from: node, to: other, both: random.chance(50), forMs: someMs };
@@ -238,7 +245,20 @@ function makeFault(random: Random, phase: Phase, context: FaultContext): Step {
   }
 }
 
-/** Mostly by less than a busy stretch, so that what comes after takes the places of what was lost. */
+/** Publishes on a node that was restored just now: they take the places of what was lost before its peers have called. */
+function makeSuccessors(random: Random, { atMs, node, downMs }: StepOf<"rollback">): Step[] {
+  return Array.from({ length: random.below(7) }, () => ({
+    kind: "publish",
+    atMs: atMs + downMs + random.below(2 * SECOND_MS),
+    node,
+    topic: random.below(TOPICS.length),
+    ts: random.below(1_000),
+    text: 1_000_000 + random.below(1_000_000),
+    bytes: 0,
+  }));
+}
+
+/** Mostly by less than a busy stretch, so that little comes between the two. */
 function makeRollback(random: Random, step: StepOf<"rollback">, { ways, publishes }: FaultContext): Step {
   const agoMs = random.between(1, 120) * SECOND_MS;
   const own = publishes.filter((publish) => publish.kind === "publish" && publish.node === step.node);
