@@ -217,8 +217,9 @@ export class Reconciliation {
     const last = shardOfBucket(range.toBucket - 1, shards.count);
     for (let shard = shardOfBucket(range.fromBucket, shards.count); shard <= last; shard++) {
       for (let after: EventName | null = null; ; ) {
-        if (!this.#budget.take()) return;
+        if (!this.#budget.goesOn()) return;
         const { events, next } = await shards.at(shard).listRange({ ...range, after });
+        if (events.length > 0 && !this.#budget.take()) return;
         this.#sent += await this.#exchange.pushEvents(events);
         if (!next) break;
         after = next;

@@ -218,6 +218,7 @@ export class RootDescent {
       this.#hasAskedSlots = true;
       const { slots, next } = answer;
       for (const some of inPieces(slots, SLOTS_AT_A_TIME)) {
+        if (!this.#parts.budget.goesOn()) return;
         const pages = some.map((each) => this.#comparePage(this.#comparedOf(each, asked, next)));
         for (let left of await Promise.all(pages)) {
           await this.#exchangeAbove(MAX_LISTED_IDS);

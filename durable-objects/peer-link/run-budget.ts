@@ -7,6 +7,8 @@ export const MAX_RUN_MS = 25_000;
 export interface PageBudget {
   /** Before each page of events; answers false when the run has to end. */
   take(): boolean;
+  /** Before what moves no page; answers false when the run has to end. */
+  goesOn(): boolean;
   /** Whether a page was refused because the run had its share. */
   readonly isCut: boolean;
 }
@@ -25,7 +27,12 @@ export class RunBudget implements PageBudget {
   }
 
   take(): boolean {
-    this.isCut ||= this.#pages-- <= 0 || this.#clock.nowMs() > this.#endMs;
+    this.isCut ||= this.#pages-- <= 0;
+    return this.goesOn();
+  }
+
+  goesOn(): boolean {
+    this.isCut ||= this.#clock.nowMs() > this.#endMs;
     return !this.isCut;
   }
 }

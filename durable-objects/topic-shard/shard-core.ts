@@ -130,8 +130,8 @@ export class ShardCore {
   }
 
   /** Whether the hash tree is to be brought up to date, though nobody asks for it. */
-  get isTreeBehind(): boolean {
-    return this.#tree.isBehind;
+  isTreeBehind(asOf: number): boolean {
+    return this.#tree.isBehind(asOf);
   }
 
   /** The newest events of an origin here, one for each of its shards. */
@@ -303,9 +303,17 @@ export class ShardCore {
       scrub.abandon();
       return false;
     }
+    const { repairs } = scrub;
     const isMore = scrub.step(nowMs);
-    if (!isMore) this.#scrub = undefined;
+    // What is to be computed anew must not be forgotten by a reload before the next hand-over.
+    if (scrub.repairs > repairs) this.#tree.saveMark(this.position);
+    if (!isMore) this.endScrub(scrub);
     return isMore;
+  }
+
+  /** Tells a scrub of nothing any more. */
+  endScrub(scrub: ShardScrub): void {
+    if (scrub === this.#scrub) this.#scrub = undefined;
   }
 
   /** Delivers what waited longer than 30 s, marked as a gap, inside a transaction. Answers when to come again. */

@@ -1,3 +1,4 @@
+import { PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { EPHEMERAL_HOPS, GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName, PushBody } from "../../protocol/peer-messages.ts";
@@ -9,7 +10,7 @@ import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
-import type { ScrubReport } from "./scrub/shard-scrub.ts";
+import type { ScrubReport, ShardScrub } from "./scrub/shard-scrub.ts";
 import type { IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
 import { type ShardPorts, ShardReads } from "./shard-reads.ts";
@@ -23,6 +24,9 @@ const MAX_OVERDUE = 256;
 const MIN_WAKE_PAUSE_MS = 100;
 /** After one that failed. */
 const FAILED_WAKE_PAUSE_MS = 5_000;
+/** A step of a scrub that finds too much waiting for the writer comes again after this, and gives up after a minute. */
+const SCRUB_PAUSE_MS = 1_000;
+const MAX_SCRUB_TRIES = 60;
 
 /**
  * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
@@ -91,7 +95,7 @@ export class Shard extends ShardReads implements ShardApi {
       committed: () => {
         this.#hubs.kick();
         this.#pushes.kick();
-        if (this.core.isTreeBehind && !this.#isCatchingUp) void this.#catchUpTree();
+        if (this.#isTreeBehind && !this.#isCatchingUp) void this.#catchUpTree();
         void this.#rootsReport.send();
         void this.#proofReport.send();
       },
@@ -111,10 +115,14 @@ export class Shard extends ShardReads implements ShardApi {
   /** Takes up what the shard's last life left undone. */
   async start(): Promise<void> {
     this.#hubs.kick();
-    if (this.core.isTreeBehind) await this.#catchUpTree();
+    if (this.#isTreeBehind) await this.#catchUpTree();
     void this.#rootsReport.send();
     void this.#proofReport.send();
     await this.#wakeForOverdue();
+  }
+
+  get #isTreeBehind(): boolean {
+    return this.core.isTreeBehind(newestAsOf(this.nowMs));
   }
 
   /** The sync object asks each slot; a shard that it does not reach must not note ever more. */
@@ -188,7 +196,24 @@ export class Shard extends ShardReads implements ShardApi {
   async handOver(asOf: number): Promise<HandOver> {
     const handOver = await this.#writer.write(0, () => this.core.handOver(asOf));
     this.#rootsReport.handedOver(handOver.dueAsOf);
+    // Writes of the same group may have come behind the hand-over, and been looked at before what it said was noted.
+    void this.#rootsReport.send();
     return handOver;
+  }
+
+  /** Waits while too much else waits for the writer. */
+  async #stepScrub(scrub: ShardScrub): Promise<boolean> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#writer.write(0, () => this.core.stepScrub(scrub, this.nowMs));
+      } catch (error) {
+        const isBusy = error instanceof PennypostError && error.code === "shard_overloaded";
+        if (!isBusy || tries === MAX_SCRUB_TRIES) throw error;
+      }
+      await new Promise<void>((resolve) => {
+        this.ports.clock.after(SCRUB_PAUSE_MS, resolve);
+      });
+    }
   }
 
   /** One pass at a time; its steps take turns with other writes. */
@@ -201,8 +226,11 @@ export class Shard extends ShardReads implements ShardApi {
 
   async #scrub(): Promise<ScrubReport> {
     const scrub = this.core.beginScrub();
-    const step = () => this.#writer.write(0, () => this.core.stepScrub(scrub, this.nowMs));
-    while (await step());
+    try {
+      while (await this.#stepScrub(scrub));
+    } finally {
+      this.core.endScrub(scrub);
+    }
     const { report } = scrub;
     if (!report.isWhole)
       logWarning("scrub_not_whole", { shard: this.ports.shard, skippedTopics: report.skippedTopics });

@@ -54,6 +54,11 @@ export class ShardScrub {
     this.#treeScrub = new TreeScrub(tree, store.tree, context.suite, buckets, this.#limits.idsPerStep);
   }
 
+  /** What was mended in the tree so far. */
+  get repairs(): number {
+    return this.#treeScrub.repairs;
+  }
+
   /** An event was stored, by another's hand. */
   noteStored(event: ListedEvent, links: readonly Bytes[]): void {
     if (!this.#isTreeRead) this.#treeScrub.noteStored(event);

@@ -70,9 +70,9 @@ export class ShardTree {
     return this.#asOf;
   }
 
-  /** Whether the tree has to be brought up to date, since it notes every slot behind `asOf` one by one. */
-  get isBehind(): boolean {
-    return this.#asOf === 0 || this.#open.size > MAX_OPEN_SLOTS;
+  /** Whether the tree has to be brought up to a later slot, since it notes every slot behind its own one by one. */
+  isBehind(asOf: number): boolean {
+    return this.#asOf === 0 || (this.#open.size > MAX_OPEN_SLOTS && asOf > this.#asOf);
   }
 
   /** The bits that an event stored now carries in its flags. */
