@@ -43,6 +43,8 @@ export class SimObject<T extends object> {
   readonly disk: Disk<unknown> | undefined;
   readonly #around: Surroundings;
   readonly #open: (life: Life) => Opened<T>;
+  /** The present life, also while it opens and starts: a crash may strike there. */
+  #life: Life | undefined;
   #running: Running<T> | undefined;
 
   constructor(name: string, around: Surroundings, open: (life: Life) => Opened<T>, disk?: Disk<unknown>) {
@@ -56,29 +58,31 @@ export class SimObject<T extends object> {
   get running(): Running<T> {
     if (this.#running) return this.#running;
     const life = new Life(this.name, this.#around.scheduler);
+    this.#life = life;
     const { api, start } = this.#open(life);
-    // A crash may strike while it opens.
     life.check();
     const started = start?.();
-    this.#running = { life, api, started };
     // The platform resets an object whose start has failed.
     started?.catch(() => {
-      if (this.#running?.life === life) this.crash();
+      if (this.#life === life) this.crash();
     });
+    life.check();
+    this.#running = { life, api, started };
     return this.#running;
   }
 
   get life(): Life | undefined {
-    return this.#running?.life;
+    return this.#life;
   }
 
   /** Ends the present life. Answers how many commits were lost; calls under way fail, where the caller lives. */
   crash(): number {
-    const running = this.#running;
+    const life = this.#life;
+    this.#life = undefined;
     this.#running = undefined;
-    running?.life.end();
-    for (const fail of running?.life.asked ?? []) fail();
-    running?.life.asked.clear();
+    life?.end();
+    for (const fail of life?.asked ?? []) fail();
+    life?.asked.clear();
     return this.disk?.crash() ?? 0;
   }
 
@@ -138,11 +142,16 @@ export class SimObject<T extends object> {
     const { scheduler, epoch, isUp } = this.#around;
     if (!isUp()) return;
     const era = epoch();
+    const lost = (name: string) =>
+      scheduler.after(0, `lost ${name} ${method}`, () =>
+        caller.failed(unavailable("part_unavailable", `${this.name} does not answer`, { part: this.name })),
+      );
     let running: Running<T>;
     try {
       running = this.running;
     } catch (error) {
       if (!isOfDeadLife(error)) throw error;
+      if (epoch() === era) lost(this.name);
       return;
     }
     const { life, started } = running;
@@ -150,10 +159,7 @@ export class SimObject<T extends object> {
       scheduler.at(atMs + this.#wayMs(), `${label} ${life.name} ${method}`, () => {
         if (epoch() === era && life.overMs >= atMs) work();
       });
-    const fail = () =>
-      scheduler.after(0, `lost ${life.name} ${method}`, () =>
-        caller.failed(unavailable("part_unavailable", `${this.name} does not answer`, { part: this.name })),
-      );
+    const fail = () => lost(life.name);
     life.asked.add(fail);
     const run = async () => {
       if (started) await started;

@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { type Life, LifeIsOver } from "./life.ts";
+import { Random } from "./random.ts";
+import { Scheduler } from "./scheduler.ts";
+import { SimObject } from "./sim-object.ts";
+
+interface Api {
+  hello(): Promise<number>;
+}
+
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof LifeIsOver)) throw error;
+  }
+}
+
+/** An object whose lives are counted, and that a crash may strike at some point of the first. */
+class Scene {
+  readonly scheduler = new Scheduler(0, 10_000, () => {});
+  readonly lives: Life[] = [];
+  readonly random = new Random(1);
+  readonly object: SimObject<Api>;
+  readonly #caller: SimObject<object>;
+  #epoch = 0;
+
+  constructor(strike: (crash: () => never, point: "opens" | "starts" | "starts later") => void) {
+    const crash = (): never => {
+      this.#epoch++;
+      this.object.crash();
+      throw new LifeIsOver("object");
+    };
+    const surroundings = {
+      scheduler: this.scheduler,
+      random: this.random,
+      isUp: () => true,
+      epoch: () => this.#epoch,
+      faulted: (where: string, error: unknown) => {
+        throw new Error(`${where}: ${error}`);
+      },
+    };
+    this.object = new SimObject<Api>("object", surroundings, (life) => {
+      const number = this.lives.push(life);
+      const isFirst = number === 1;
+      if (isFirst) strike(crash, "opens");
+      const start = async () => {
+        // As a writer does, which takes what its storage throws for a write that failed.
+        if (isFirst) attempt(() => strike(crash, "starts"));
+        await Promise.resolve();
+        if (isFirst) strike(crash, "starts later");
+      };
+      return { api: { hello: async () => number }, start };
+    });
+    this.#caller = new SimObject<object>("caller", surroundings, () => ({ api: {} }));
+  }
+
+  /** What a call is answered: from which life. */
+  async call(): Promise<number | "lost" | undefined> {
+    let answer: number | "lost" | undefined;
+    const { life } = this.#caller.running;
+    const seen = this.object.seenBy({ life, object: this.#caller });
+    void seen.hello().then(
+      (value) => {
+        answer = value;
+      },
+      () => {
+        answer = "lost";
+      },
+    );
+    await this.scheduler.runUntil(this.scheduler.nowMs + 10_000);
+    return answer;
+  }
+}
+
+describe("an object that a crash strikes", () => {
+  test.each(["opens", "starts", "starts later"] as const)(
+    "while it %s is dead, and lives anew when it is called",
+    async (when) => {
+      const scene = new Scene((crash, point) => {
+        if (point === when) crash();
+      });
+      expect([undefined, "lost"]).toContain(await scene.call());
+      expect(await scene.call()).toBe(2);
+      expect(scene.lives.map(({ isOver }) => isOver)).toEqual([true, false]);
+    },
+  );
+});
+
+test("an object that nothing strikes has one life", async () => {
+  const scene = new Scene(() => {});
+  expect([await scene.call(), await scene.call()]).toEqual([1, 1]);
+  expect(scene.lives).toHaveLength(1);
+});
