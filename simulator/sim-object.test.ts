@@ -25,9 +25,13 @@ class Scene {
   readonly #caller: SimObject<object>;
   #epoch = 0;
 
-  constructor(strike: (crash: () => never, point: "opens" | "starts" | "starts later") => void) {
+  /** `isOfNode`: the whole node crashes, and all calls that are on their way with it. */
+  constructor(
+    strike: (crash: () => never, point: "opens" | "starts" | "starts later") => void,
+    isOfNode = true,
+  ) {
     const crash = (): never => {
-      this.#epoch++;
+      if (isOfNode) this.#epoch++;
       this.object.crash();
       throw new LifeIsOver("object");
     };
@@ -73,14 +77,18 @@ class Scene {
   }
 }
 
-describe("an object that a crash strikes", () => {
+describe.each([
+  ["the whole node", true, undefined],
+  ["the object alone", false, "lost"],
+] as const)("a crash of %s", (_, isOfNode, answer) => {
   test.each(["opens", "starts", "starts later"] as const)(
-    "while it %s is dead, and lives anew when it is called",
+    "while the object %s ends its life; the next call begins another",
     async (when) => {
       const scene = new Scene((crash, point) => {
         if (point === when) crash();
-      });
-      expect([undefined, "lost"]).toContain(await scene.call());
+      }, isOfNode);
+      // A call that has reached the object is told by it; one before it is gone with the node.
+      expect(await scene.call()).toBe(when === "starts later" ? "lost" : answer);
       expect(await scene.call()).toBe(2);
       expect(scene.lives.map(({ isOver }) => isOver)).toEqual([true, false]);
     },

@@ -214,8 +214,7 @@ export class Reconciliation {
   /** Sends all of a range of which the peer has nothing. */
   async #pushRange(range: Range): Promise<void> {
     const { shards } = this.#parts;
-    const last = shardOfBucket(range.toBucket - 1, shards.count);
-    for (let shard = shardOfBucket(range.fromBucket, shards.count); shard <= last; shard++) {
+    for (const shard of await this.#shardsIn(range)) {
       for (let after: EventName | null = null; ; ) {
         if (!this.#budget.goesOn()) return;
         const { events, next } = await shards.at(shard).listRange({ ...range, after });
@@ -225,6 +224,15 @@ export class Reconciliation {
         after = next;
       }
     }
+  }
+
+  /** The shards that have something in a range: each run begins with the first, and must come past those that have nothing. */
+  async #shardsIn({ asOf, class: id, fromBucket, toBucket }: Range): Promise<Set<number>> {
+    const { sync, shards } = this.#parts;
+    const isIn = (root: BucketClass) =>
+      root.bucket >= fromBucket && root.bucket < toBucket && (id === null || root.class === id);
+    const roots = (await sync.roots(asOf)).filter(isIn);
+    return new Set(roots.map(({ bucket }) => shardOfBucket(bucket, shards.count)));
   }
 
   #report(outcome: SyncReport["outcome"], asOf: number): SyncReport {

@@ -1,13 +1,14 @@
 import { expect, test } from "vitest";
 import { toWire } from "../../protocol/event.ts";
 import { CELL_BYTES, Sketch } from "../../protocol/sketch.ts";
+import { bucketsOf } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
 import { ManualClock } from "../testing/manual-clock.ts";
 import { forgeEvent, keyOf, madeUpId, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { BodyExchange } from "./body-exchange.ts";
 import { Reconciliation, type ReconciliationParts } from "./reconciliation.ts";
 import { type DescentParts, RootDescent } from "./root-descent.ts";
-import { RunBudget } from "./run-budget.ts";
+import { MAX_RUN_MS, RunBudget } from "./run-budget.ts";
 
 const EMPTY_COMPARE = {
   kind: "different",
@@ -19,6 +20,7 @@ const EMPTY_COMPARE = {
 
 /** A run of a node that has an event in one of its shards, with a peer that has nothing. */
 function runWithOneEvent(count: number, own: number) {
+  const asked: number[] = [];
   const event = toWire(forgeEvent({ topic: TOPICS[0] }));
   const range = {
     root: new Uint8Array(32),
@@ -34,16 +36,20 @@ function runWithOneEvent(count: number, own: number) {
     sync: {
       state: async () => ({ asOf: 9, newest: range.root, previous: range.root }),
       range: async () => range,
+      roots: async () => [{ bucket: bucketsOf(own, count).from, class: 1, root: range.root }],
     },
     shards: {
       count,
       at: (shard: number) => ({
-        listRange: async () => ({ events: shard === own ? [event] : [], next: null }),
+        listRange: async () => {
+          asked.push(shard);
+          return { events: shard === own ? [event] : [], next: null };
+        },
       }),
     },
     ask: async (path: string) => (path === "/peer/v1/push" ? { refused: 0, missing: [] } : EMPTY_COMPARE),
   };
-  return new Reconciliation(parts as unknown as ReconciliationParts).run();
+  return { asked, run: () => new Reconciliation(parts as unknown as ReconciliationParts).run() };
 }
 
 test.each([
@@ -52,7 +58,41 @@ test.each([
   [512, 300],
   [1_024, 700],
 ])("with %i shards what is in shard %i is sent to a peer that has nothing", async (count, own) => {
-  expect(await runWithOneEvent(count, own)).toMatchObject({ outcome: "different", sent: 1 });
+  const { asked, run } = runWithOneEvent(count, own);
+  expect(await run()).toMatchObject({ outcome: "different", sent: 1 });
+  expect(asked).toEqual([own]);
+});
+
+test("a run ends when its time is over, also while it sends nothing", async () => {
+  const clock = new ManualClock(START_MS);
+  let asked = 0;
+  const root = new Uint8Array(32);
+  const range = { root, groups: new Uint8Array(2_048), count: 1_024, sketch: new Sketch().prefix() };
+  const parts = {
+    url: "https://peer.example",
+    suite,
+    clock,
+    refused: () => {},
+    sync: {
+      state: async () => ({ asOf: 9, newest: root, previous: root }),
+      range: async () => range,
+      roots: async () => Array.from({ length: 1_024 }, (_, i) => ({ bucket: i * 4, class: 1, root })),
+    },
+    shards: {
+      count: 1_024,
+      at: () => ({
+        listRange: async () => {
+          asked++;
+          clock.step(clock.nowMs() + 100);
+          return { events: [], next: null };
+        },
+      }),
+    },
+    ask: async () => EMPTY_COMPARE,
+  };
+  const report = await new Reconciliation(parts as unknown as ReconciliationParts).run();
+  expect(report).toMatchObject({ outcome: "partial", sent: 0 });
+  expect(asked).toBe(MAX_RUN_MS / 100 + 1);
 });
 
 test("a run that is cut reads no more slots, however many an answer lists", async () => {

@@ -14,7 +14,7 @@ export const OWN = 1;
 export const GAP = 2;
 /** Its envelope had been delivered before, with another event. */
 export const ECHO = 4;
-/** From this bit on: the tree epoch in which the event was stored, 8 bits; see `sync-tree/shard-tree.ts`. */
+/** From this bit on: the tree epoch in which the event was stored, 16 bits; see `sync-tree/shard-tree.ts`. */
 export const EPOCH_SHIFT = 8;
 
 export interface StoredEvent {

@@ -1,6 +1,7 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { HeldShard, settle } from "../../testing/held-shard.ts";
 import { envelopeOf, START_MS, TOPICS } from "../../testing/shard-world.ts";
+import { ShardScrub } from "./shard-scrub.ts";
 
 /** Writes that wait for a shard's writer at most. */
 const MAX_WAITING = 4_096;
@@ -33,7 +34,11 @@ test("a scrub gives up after a minute, and the next one runs", async () => {
   const { scrub, published } = await scrubBehindACrowd(node);
   await node.passTo(START_MS + 60_000);
   expect(await scrub).toMatchObject({ code: "shard_overloaded", httpStatus: 429 });
+  const told = vi.spyOn(ShardScrub.prototype, "noteStored");
   node.release();
   await published;
+  // Nobody keeps on telling it what is stored.
+  expect(told).not.toHaveBeenCalled();
+  told.mockRestore();
   expect(await node.shard.scrub()).toMatchObject({ isWhole: true });
 });

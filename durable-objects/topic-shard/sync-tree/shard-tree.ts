@@ -11,7 +11,8 @@ import { decodeMark, EMPTY_MARK, encodeMark } from "./tree-mark.ts";
 import { type RootsPart, type TreeContext, TreeRoots } from "./tree-roots.ts";
 import type { ListedEvent } from "./tree-store.ts";
 
-const EPOCHS = 256;
+/** More marks than are made while an event waits to be delivered: a scrub may make one with each step. */
+const EPOCHS = 65_536;
 /** Events that are read at a time when a shard wakes. */
 const NAMES_PER_READ = 1_024;
 /** Two or three are open while the sync object asks each slot; a mark, which is one row, names them all. */
@@ -57,6 +58,8 @@ export class ShardTree {
   #noted = 0;
   #newest = new Sketch();
   #previous = new Sketch();
+  /** The sketches in memory are further than those that are stored. */
+  #isUnsaved = false;
 
   /** `entered` hears of each id that enters the compared range as its slot settles. */
   constructor(store: ShardStore, context: TreeContext, entered: (bucket: number, id: Bytes) => void) {
@@ -97,6 +100,7 @@ export class ShardTree {
     this.#late = [];
     this.#noted = 0;
     this.#roots.reload();
+    this.#isUnsaved = false;
     this.#newest = sketchOf(tree.treeValue("sketch-newest"));
     this.#previous = sketchOf(tree.treeValue("sketch-previous"));
     this.#noteAgain(mark.position);
@@ -152,7 +156,9 @@ export class ShardTree {
   /** Writes down what is known up to a position, as the last step of a transaction. */
   saveMark(position: number): void {
     const { tree } = this.#store;
-    if (this.#fold()) this.#saveSketches();
+    this.#fold();
+    // What was folded before is behind the mark, too, and would not be noted again.
+    if (this.#isUnsaved) this.#saveSketches();
     this.#epoch++;
     this.#noted = 0;
     const mark = {
@@ -169,18 +175,18 @@ export class ShardTree {
   #saveSketches(): void {
     this.#store.tree.saveTreeValue("sketch-newest", this.#newest.prefix());
     this.#store.tree.saveTreeValue("sketch-previous", this.#previous.prefix());
+    this.#isUnsaved = false;
   }
 
-  /** Puts late events into the sketches. Answers whether there were any. */
-  #fold(): boolean {
+  /** Puts late events into the sketches. */
+  #fold(): void {
     for (const { bucket, class: classId, id } of this.#late) {
       const slot = slotOfId(id);
       if (isInRange(this.rangeOf(classId, this.#asOf), slot)) this.#newest.toggle(bucket, id);
       if (isInRange(this.rangeOf(classId, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
     }
-    const isChanged = this.#late.length > 0;
+    this.#isUnsaved ||= this.#late.length > 0;
     this.#late = [];
-    return isChanged;
   }
 
   /**

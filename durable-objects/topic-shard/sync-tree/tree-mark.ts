@@ -3,7 +3,7 @@ import { decodeCbor, encodeCbor } from "../../../protocol/cbor.ts";
 
 /** What a shard's tree wrote down last: the events that came later are found by position and epoch. */
 export interface TreeMark {
-  /** Grows with each mark: events carry the epoch in which they were stored, modulo 256. */
+  /** Grows with each mark: events carry the epoch in which they were stored, modulo 65,536. */
   readonly epoch: number;
   /** Delivered events up to here were stored before the mark. */
   readonly position: number;
@@ -46,13 +46,14 @@ export function encodeMark({ epoch, position, asOf, open, dirty, isUntold }: Tre
 }
 
 export function decodeMark(bytes: Bytes): TreeMark {
-  const [epoch, position, asOf, slots, dirty, isUntold] = decodeCbor(bytes, LIMITS) as [
+  const [epoch, position, asOf, slots, dirty, isUntold = false] = decodeCbor(bytes, LIMITS) as [
     number,
     number,
     number,
     [number, Uint8Array][],
     Uint8Array,
-    boolean,
+    // Not there in marks of the first version.
+    boolean?,
   ];
   const open = new Map(slots.map(([slot, buckets]) => [slot, unpackBuckets(buckets)]));
   return { epoch, position, asOf, open, dirty: unpackBuckets(dirty), isUntold };
