@@ -93,3 +93,13 @@ export function exhausted(code: string, message: string, data: ErrorData = {}): 
 export function unavailable(code: string, message: string, data: ErrorData = {}): PennypostError {
   return new PennypostError(code, GRPC.unavailable, message, data);
 }
+
+/** Nobody that may: 401 with gRPC code 16; another proof of who it is may help. */
+export function unauthenticated(code: string, message: string, data: ErrorData = {}): PennypostError {
+  return new PennypostError(code, GRPC.unauthenticated, message, data);
+}
+
+/** Somebody that may not: 403 with gRPC code 7. */
+export function denied(code: string, message: string, data: ErrorData = {}): PennypostError {
+  return new PennypostError(code, GRPC.permissionDenied, message, data);
+}

@@ -8,6 +8,7 @@ const FOLDER = import.meta.dirname;
 const LIBRARIES = [
   "@noble/curves",
   "@noble/hashes",
+  "@bufbuild/protobuf",
   "@ipld/dag-cbor",
   "multiformats",
   "zod",

@@ -1,0 +1,199 @@
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { secp256k1 } from "@noble/curves/secp256k1.js";
+import { keccak_256 } from "@noble/hashes/sha3.js";
+import { base64 } from "multiformats/bases/base64";
+import { type Bytes, fromUtf8, toHex } from "./bytes.ts";
+import { type ErrorData, PennypostError, unauthenticated } from "./errors.ts";
+import {
+  addressOfKey,
+  checksummed,
+  type EvmAddress,
+  personalDigest,
+  type RecoverableSignature,
+  recoverKey,
+} from "./evm-address.ts";
+
+/**
+ * The bearer token of the XMTP message API (2023): a wallet vouches for an identity key by a signed text, and the identity key signs
+ * the wallet's address and a time. Nothing in it names a node or a content.
+ */
+
+/** A token is good for so long after it was made. */
+export const TOKEN_LIFE_MS = 3_600_000;
+/** A client's clock may be so far ahead. */
+export const TOKEN_AHEAD_MS = 300_000;
+/** The SDKs' tokens have about 280 bytes. */
+const MAX_TOKEN_BYTES = 1_024;
+const KEY_BYTES = 65;
+const NS_PER_MS = 1_000_000n;
+
+/** A token that was read: of the right form, nothing in it verified. */
+export interface WalletToken {
+  /** As the token says it, EIP-55 or not. */
+  readonly walletAddress: string;
+  readonly createdNs: bigint;
+  /** Uncompressed, 65 bytes. */
+  readonly identityKey: Uint8Array;
+  /** The text by which the wallet vouches for the identity key. */
+  readonly identityText: string;
+  readonly walletSignature: RecoverableSignature;
+  readonly authData: Uint8Array;
+  readonly authSignature: RecoverableSignature;
+}
+
+const invalid = (rule: string, why: string, data: ErrorData = {}) =>
+  unauthenticated("token_invalid", `validating token: ${why}`, { rule, ...data });
+
+/**
+ * The token's bytes out of an `Authorization` header.
+ * @throws PennypostError `token_missing`, `authorization_malformed`, `scheme_unknown`, `token_invalid` (401).
+ */
+export function readAuthorization(header: string | undefined): Bytes {
+  if (header === undefined || header === "")
+    throw unauthenticated("token_missing", "authorization token is not provided");
+  const [scheme, text, ...rest] = header.split(" ");
+  if (!scheme || !text || rest.length > 0)
+    throw unauthenticated("authorization_malformed", "invalid authorization header");
+  if (scheme !== "Bearer")
+    throw unauthenticated("scheme_unknown", `unrecognized authorization scheme ${scheme.slice(0, 32)}`);
+  if (text.length > 2 * MAX_TOKEN_BYTES) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
+  try {
+    return base64.baseDecode(text.replace(/=+$/, "")) as Bytes;
+  } catch {
+    throw invalid("encoding", "it is not standard base64");
+  }
+}
+
+type Fields = ReadonlyMap<number, Uint8Array | bigint>;
+
+/** The fields of a message, the last of each number, as protobuf has it. Unknown wire types are passed over. */
+function readFields(bytes: Uint8Array): Fields {
+  const reader = new BinaryReader(bytes);
+  const fields = new Map<number, Uint8Array | bigint>();
+  while (reader.pos < reader.len) {
+    const [number, wireType] = reader.tag();
+    if (wireType === WireType.LengthDelimited) fields.set(number, reader.bytes());
+    else if (wireType === WireType.Varint) fields.set(number, BigInt(reader.uint64()));
+    else reader.skip(wireType, number);
+  }
+  return fields;
+}
+
+const bytesOf = (fields: Fields, number: number): Uint8Array | undefined => {
+  const value = fields.get(number);
+  return value instanceof Uint8Array ? value : undefined;
+};
+
+const numberOf = (fields: Fields, number: number): bigint => {
+  const value = fields.get(number);
+  return typeof value === "bigint" ? value : 0n;
+};
+
+/** Either form of a signature: of a key, or of a wallet. */
+function readSignature(bytes: Uint8Array | undefined): RecoverableSignature | undefined {
+  if (!bytes) return undefined;
+  const outer = readFields(bytes);
+  const inner = bytesOf(outer, 1) ?? bytesOf(outer, 2);
+  if (!inner) return undefined;
+  const fields = readFields(inner);
+  const compact = bytesOf(fields, 1);
+  const recovery = numberOf(fields, 2);
+  return compact?.length === 64 && recovery <= 1n ? { compact, recovery: Number(recovery) } : undefined;
+}
+
+/** The public key as protobuf without its signature: what the wallet's text holds in hex. */
+function unsignedKey(timestampMs: bigint, key: Uint8Array): Uint8Array {
+  const writer = new BinaryWriter();
+  if (timestampMs !== 0n) writer.tag(1, WireType.Varint).uint64(timestampMs);
+  return writer
+    .tag(3, WireType.LengthDelimited)
+    .fork()
+    .tag(1, WireType.LengthDelimited)
+    .bytes(key)
+    .join()
+    .finish();
+}
+
+const identityTextOf = (unsigned: Uint8Array): string =>
+  `XMTP : Create Identity\n${toHex(unsigned)}\n\nFor more info: https://xmtp.org/signatures/`;
+
+/** @throws PennypostError `token_invalid` (401), whose `rule` names what is wrong. */
+export function readToken(bytes: Uint8Array): WalletToken {
+  if (bytes.length > MAX_TOKEN_BYTES) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
+  try {
+    return readParts(bytes);
+  } catch (error) {
+    if (error instanceof PennypostError) throw error;
+    throw invalid("encoding", "it is not a token");
+  }
+}
+
+function readParts(bytes: Uint8Array): WalletToken {
+  const token = readFields(bytes);
+  const keyMessage = bytesOf(token, 1);
+  if (!keyMessage) throw invalid("identity_key", "missing identity key");
+  const key = readFields(keyMessage);
+  const point = bytesOf(key, 3);
+  const identityKey = point && bytesOf(readFields(point), 1);
+  if (identityKey?.length !== KEY_BYTES || identityKey[0] !== 4)
+    throw invalid("identity_key", "the identity key is not an uncompressed key of 65 bytes");
+  const walletSignature = readSignature(bytesOf(key, 2));
+  if (!walletSignature) throw invalid("identity_signature", "missing identity key signature");
+  const authData = bytesOf(token, 2);
+  if (!authData) throw invalid("auth_data", "missing auth data");
+  const authSignature = readSignature(bytesOf(token, 3));
+  if (!authSignature) throw invalid("auth_signature", "missing auth data signature");
+  const auth = readFields(authData);
+  const address = bytesOf(auth, 1);
+  return {
+    walletAddress: address ? fromUtf8(address) : "",
+    createdNs: numberOf(auth, 2),
+    identityKey,
+    identityText: identityTextOf(unsignedKey(numberOf(key, 1), identityKey)),
+    walletSignature,
+    authData,
+    authSignature,
+  };
+}
+
+/** The wallet that vouched for the identity key, if it is one with a key of its own (no contract). */
+export function signingWallet({ identityText, walletSignature }: WalletToken): EvmAddress | undefined {
+  const key = recoverKey(walletSignature, personalDigest(identityText));
+  return key && addressOfKey(key);
+}
+
+/**
+ * Checks all but who signed the identity key.
+ * @returns the wallet that the token names.
+ * @throws PennypostError `token_invalid` (401), whose `rule` names what is wrong.
+ */
+export function checkToken(token: WalletToken, nowMs: number): EvmAddress {
+  const wallet = checksummed(token.walletAddress);
+  if (!wallet || wallet !== token.walletAddress)
+    throw invalid("wallet_address", "the wallet address is not in its EIP-55 form");
+  checkAge(token, nowMs);
+  const { compact } = token.authSignature;
+  const isSigned = isSignedBy(compact, token.authData, token.identityKey);
+  if (!isSigned) throw invalid("auth_signature", "the auth data is not signed by the identity key");
+  return wallet;
+}
+
+function isSignedBy(compact: Uint8Array, data: Uint8Array, key: Uint8Array): boolean {
+  try {
+    return secp256k1.verify(compact, keccak_256(data), key, { prehash: false, lowS: true });
+  } catch {
+    return false;
+  }
+}
+
+/** @throws PennypostError `token_invalid` (401) for a token that has expired, or is from the future. */
+export function checkAge({ createdNs }: Pick<WalletToken, "createdNs">, nowMs: number): void {
+  const ageMs = Number(BigInt(nowMs) - createdNs / NS_PER_MS);
+  if (ageMs > TOKEN_LIFE_MS) throw invalid("expired", "token expired", { ageMs, limitMs: TOKEN_LIFE_MS });
+  if (ageMs < -TOKEN_AHEAD_MS)
+    throw invalid("future", "token is from the future", { aheadMs: -ageMs, limitMs: TOKEN_AHEAD_MS });
+}
+
+/** The refusal of a token whose identity key another wallet vouched for, or none. */
+export const wrongWallet = () =>
+  invalid("identity_signature", "the identity key is not signed by the wallet that the token names");
