@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { fromHex } from "../protocol/bytes.ts";
 import { portableSigner, portableSuite } from "../protocol/crypto.ts";
 import { bytesOf } from "../protocol/testing/arbitraries.ts";
+import { torsionedKey } from "../protocol/vectors/signature-vectors.ts";
 import signatures from "../protocol/vectors/signatures.json" with { type: "json" };
 import { platformSigner, suite } from "./platform-suite.ts";
 
@@ -14,7 +15,9 @@ test("the tests run in workerd, as a local node", () => {
 
 describe("signatures.json", () => {
   test.each(signatures.cases)("$valid: $description", ({ publicKey, message, signature, valid }) => {
-    expect(suite.verify(fromHex(publicKey), fromHex(message), fromHex(signature))).toBe(valid);
+    const [key, text, made] = [fromHex(publicKey), fromHex(message), fromHex(signature)];
+    expect(suite.verify(key, text, made)).toBe(valid);
+    expect(suite.verifyFresh(key, text, made)).toBe(portableSuite().verifyFresh(key, text, made));
   });
 });
 
@@ -51,6 +54,26 @@ describe("the platform's suite", () => {
   test("takes seeds of 32 bytes only", () => {
     for (const length of [0, 31, 33, 64])
       expect(() => platformSigner(new Uint8Array(length))).toThrow(RangeError);
+  });
+
+  test("agrees with the portable one on keys that are used once, points or not", () => {
+    const portable = portableSuite();
+    const { sign } = portableSigner(new Uint8Array(32).fill(3));
+    const key = portableSigner(new Uint8Array(32).fill(3)).publicKey;
+    expect(suite.verifyFresh(key, Uint8Array.of(1), sign(Uint8Array.of(1)))).toBe(true);
+    const property = fc.property(bytesOf(32), bytesOf(0, 20), (some, message) => {
+      const answers = [suite, portable].map((each) => each.verifyFresh(some, message, sign(message)));
+      expect(answers).toEqual([false, false]);
+    });
+    fc.assert(property, { numRuns: 200 });
+    const torsioned = torsionedKey("a fresh key");
+    for (let i = 0; i < 40; i++) {
+      const message = Uint8Array.of(i);
+      const answers = [suite, portable].map((each) =>
+        each.verifyFresh(torsioned.publicKey, message, torsioned.sign(message)),
+      );
+      expect(answers[0]).toBe(answers[1]);
+    }
   });
 
   test("bears more keys than it remembers", () => {

@@ -4,6 +4,7 @@ import {
   type CryptoSuite,
   hasCanonicalScalar,
   hasNeutralR,
+  mayBeFreshKey,
   PrimeOrderKeys,
   SEED_BYTES,
   type Signer,
@@ -14,6 +15,18 @@ const PKCS8_HEAD = fromHex("302e020100300506032b657004220420");
 const SPKI_HEAD = fromHex("302a300506032b6570032100");
 
 const MAX_KEYS_IN_MEMORY = 1_024;
+
+const importKey = (publicKey: Uint8Array): KeyObject =>
+  createPublicKey({ key: Buffer.from(concatBytes(SPKI_HEAD, publicKey)), format: "der", type: "spki" });
+
+/** Whether a signature is of a key; false where the bytes name no point. */
+function verifyOnce(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return verify(null, message, importKey(publicKey), signature);
+  } catch {
+    return false;
+  }
+}
 
 /**
  * The suite on the platform's own code: synchronous, so that nothing interleaves with a commit. BoringSSL verifies
@@ -26,8 +39,7 @@ function platformSuite(): CryptoSuite {
     const name = toHex(publicKey);
     const known = imported.get(name);
     if (known) return known;
-    const der = Buffer.from(concatBytes(SPKI_HEAD, publicKey));
-    const key = createPublicKey({ key: der, format: "der", type: "spki" });
+    const key = importKey(publicKey);
     if (imported.size >= MAX_KEYS_IN_MEMORY) imported.clear();
     imported.set(name, key);
     return key;
@@ -39,6 +51,11 @@ function platformSuite(): CryptoSuite {
       !hasNeutralR(signature) &&
       primeOrder.has(publicKey) &&
       verify(null, message, keyOf(publicKey), signature),
+    verifyFresh: (publicKey, message, signature) =>
+      hasCanonicalScalar(signature) &&
+      !hasNeutralR(signature) &&
+      mayBeFreshKey(publicKey) &&
+      verifyOnce(publicKey, message, signature),
   };
 }
 

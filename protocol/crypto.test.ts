@@ -14,12 +14,13 @@ import {
   hasCanonicalScalar,
   hasNeutralR,
   isPrimeOrderKey,
+  mayBeFreshKey,
   PrimeOrderKeys,
   portableSigner,
   portableSuite,
 } from "./crypto.ts";
 import { bytesOf } from "./testing/arbitraries.ts";
-import { encodedSmallOrderPoint, ORDER, scalarBytes } from "./vectors/signature-vectors.ts";
+import { encodedSmallOrderPoint, ORDER, scalarBytes, torsionedKey } from "./vectors/signature-vectors.ts";
 import signatures from "./vectors/signatures.json" with { type: "json" };
 
 const suite = portableSuite();
@@ -121,6 +122,55 @@ describe("the rule of verification", () => {
         expect(suite.verify(key, message, signature)).toBe(false);
       }),
     );
+  });
+});
+
+describe("a key that is used once", () => {
+  test("is a member's key as well", () => {
+    for (const each of cases)
+      if (each.valid) expect(suite.verifyFresh(each.publicKey, each.message, each.signature)).toBe(true);
+  });
+
+  test("may have torsion: the equation alone decides, without the cofactor", () => {
+    const key = torsionedKey("a fresh key");
+    const outcomes = new Set<boolean>();
+    for (let i = 0; i < 60; i++) {
+      const message = Uint8Array.of(i);
+      const signature = key.sign(message);
+      const holds = equationHolds(key.publicKey, message, signature);
+      expect(suite.verifyFresh(key.publicKey, message, signature)).toBe(holds);
+      expect(suite.verify(key.publicKey, message, signature)).toBe(false);
+      outcomes.add(holds);
+    }
+    expect([...outcomes].sort()).toEqual([false, true]);
+  });
+
+  test("is not of small order, in any encoding, nor any other that is not canonical", () => {
+    const { Point } = ed25519;
+    for (let multiple = 0; multiple < 8; multiple++) {
+      const encoded = encodedSmallOrderPoint(multiple);
+      const flipped = encoded.map((byte, i) => (i === 31 ? byte ^ 0x80 : byte));
+      expect([mayBeFreshKey(encoded), mayBeFreshKey(flipped)]).toEqual([false, false]);
+    }
+    for (let y = 0n; y < 19n; y++)
+      for (const sign of [0n, 2n ** 255n])
+        expect(mayBeFreshKey(scalarBytes(Point.Fp.ORDER + y + sign))).toBe(false);
+    for (const length of [0, 31, 33]) expect(mayBeFreshKey(new Uint8Array(length).fill(9))).toBe(false);
+    expect(mayBeFreshKey(Uint8Array.from(Point.BASE.toBytes()))).toBe(true);
+  });
+
+  test("that is no point verifies nothing", () => {
+    const signature = portableSigner(new Uint8Array(32)).sign(Uint8Array.of(1));
+    const noPoints = Array.from({ length: 40 }, (_, i) => scalarBytes(BigInt(i + 2))).filter((key) => {
+      try {
+        ed25519.Point.fromBytes(key, false);
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    expect(noPoints.length).toBeGreaterThan(5);
+    for (const key of noPoints) expect(suite.verifyFresh(key, Uint8Array.of(1), signature)).toBe(false);
   });
 });
 

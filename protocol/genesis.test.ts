@@ -239,13 +239,13 @@ describe("a network", () => {
   test("asks no topic for a stamp, and admits any origin, in development", () => {
     expect(DEVELOPMENT_GENESIS.stampPrefixes).toEqual([]);
     expect(development.isOpen).toBe(true);
-    expect(development.admits(signer.publicKey)).toBe(true);
+    expect(development.admitsFirst(signer.publicKey)).toBe(true);
   });
 
   test("with members admits these alone", () => {
     const network = new Network({ ...MEMBERS_GENESIS, members: [toHex(signer.publicKey)] }, suite);
     expect(network.isOpen).toBe(false);
-    expect(network.admits(signer.publicKey)).toBe(true);
-    expect(network.admits(otherSigner.publicKey)).toBe(false);
+    expect(network.admitsFirst(signer.publicKey)).toBe(true);
+    expect(network.admitsFirst(otherSigner.publicKey)).toBe(false);
   });
 });

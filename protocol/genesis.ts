@@ -110,6 +110,7 @@ export class Network {
   /** Longest prefix first, so that the first match is the longest. */
   readonly #prefixes: readonly { readonly bytes: Bytes; readonly classId: number }[];
   readonly #members: ReadonlySet<string> | "any";
+  readonly #stampPrefixes: readonly Bytes[];
 
   constructor(genesis: Genesis, suite: CryptoSuite) {
     this.genesis = genesis;
@@ -118,6 +119,7 @@ export class Network {
     this.#prefixes = genesis.prefixes
       .map(([prefix, classId]) => ({ bytes: utf8(prefix), classId }))
       .sort((a, b) => b.bytes.length - a.bytes.length);
+    this.#stampPrefixes = genesis.stampPrefixes.map(utf8);
     this.#members = genesis.members === "any" ? "any" : new Set(genesis.members);
   }
 
@@ -136,6 +138,13 @@ export class Network {
     return found;
   }
 
+  /** Whether the policy asks for a stamp in the events of a topic (UTF-8 bytes). */
+  asksForStamp(topic: Uint8Array): boolean {
+    return this.#stampPrefixes.some(
+      (bytes) => topic.length >= bytes.length && equalBytes(topic.subarray(0, bytes.length), bytes),
+    );
+  }
+
   /** The class of an id. @throws PennypostError `class_unknown` when the network has none such. */
   retentionOf(classId: number): RetentionClass {
     const found = this.#classes.get(classId);
@@ -144,8 +153,8 @@ export class Network {
     return found;
   }
 
-  /** Whether the network's records admit an origin whose signature was verified (its key is of prime order then). */
-  admits(origin: Uint8Array): boolean {
+  /** Whether the genesis admits an origin, before any record says more. */
+  admitsFirst(origin: Uint8Array): boolean {
     return this.#members === "any" || this.#members.has(toHex(origin));
   }
 }

@@ -33,6 +33,10 @@ const NOT_FOR_PEERS = [
   // Of a time that no event has, and of a sketch that no node makes.
   "time_out_of_range",
   "sketch_size",
+  // Of a stamp's grant: an event with it breaks the rule `grant`.
+  "stamp_malformed",
+  "stamp_invalid",
+  "issuer_key_invalid",
 ];
 /** What answers before the peer API, or when something else failed. */
 const OF_ALL_PATHS = ["not_found", "method_not_allowed", "internal"];
@@ -52,6 +56,7 @@ function sourcesOf(files: readonly string[]): string[] {
 }
 
 const HELPERS: Readonly<Record<string, keyof typeof GRPC>> = {
+  denied: "permissionDenied",
   invalidArgument: "invalidArgument",
   exhausted: "resourceExhausted",
   unavailable: "unavailable",

@@ -14,7 +14,7 @@ import { eventId } from "./event-id.ts";
 import { type Genesis, Network } from "./genesis.ts";
 import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
 import { endOfSlotMs, SLOT_MS, slotOfSeq } from "./retention.ts";
-import { bytesOf, network, newEvents, otherSigner, signer, suite } from "./testing/arbitraries.ts";
+import { bytesOf, network, newEvents, noRecords, otherSigner, signer, suite } from "./testing/arbitraries.ts";
 import { judgeEvent } from "./validity.ts";
 import { MEMBERS_GENESIS } from "./vectors/arithmetic-vectors.ts";
 import { signerOf } from "./vectors/encoding.ts";
@@ -38,7 +38,7 @@ function eventAt(timeMs: number, changes: Partial<NewEvent> = {}, by = signer) {
 }
 
 const judgeAt = (event: WireEvent, nowMs: number, of = network) =>
-  judgeEvent(event, { network: of, suite, nowMs });
+  judgeEvent(event, { network: of, records: noRecords(of), suite, nowMs });
 
 describe("a valid event", () => {
   test("is what decides, whatever the event: fields, id, class, topic key and digest come with it", () => {
@@ -146,7 +146,7 @@ describe("an event ahead of the clock", () => {
 
 describe("an unknown origin", () => {
   const members = new Network(MEMBERS_GENESIS, suite);
-  const topic = utf8("/xmtp/0/m-verdicts/proto");
+  const topic = utf8("/xmtp/0/invite-verdicts/proto");
   const at = (timeMs: number, by = signer) =>
     eventAt(timeMs, { net: members.id, topic, class: members.classOf(topic).id }, by);
 
@@ -241,7 +241,8 @@ describe("what a peer sends", () => {
 
   test("without 64 bytes of signature is refused, whatever the suite says", () => {
     const event = eventAt(NOW_MS);
-    const context = { network, suite: { ...suite, verify: () => true }, nowMs: NOW_MS };
+    const lenient = { ...suite, verify: () => true };
+    const context = { network, records: noRecords(network), suite: lenient, nowMs: NOW_MS };
     expect(judgeEvent({ ...event, signature: new Uint8Array(64) }, context).kind).toBe("valid");
     for (const length of [0, 63, 65]) {
       const verdict = judgeEvent({ ...event, signature: new Uint8Array(length) }, context);

@@ -15,7 +15,9 @@ import { eventId, seqOfId } from "./event-id.ts";
 import type { Network, RetentionClass } from "./genesis.ts";
 import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
 import { MAX_AHEAD_HELD_MS, MAX_AHEAD_STORED_MS } from "./limits.ts";
+import type { RecordSet } from "./record-set.ts";
 import { expiryLine, isEphemeral, SLOT_MS } from "./retention.ts";
+import { brokenGrantRule, decodeGrant, isBoundTo, type StampGrant } from "./stamp.ts";
 import { topicKey } from "./topic.ts";
 
 /** An event that passed every rule; only `judgeEvent` and the origin's own publish make one. */
@@ -36,15 +38,19 @@ export type Verdict =
   | { readonly kind: "valid"; readonly event: VerifiedEvent }
   | {
       readonly kind: "held";
-      readonly reason: "ahead" | "unknown-origin";
+      readonly reason: "ahead" | "unknown-origin" | "unknown-issuer-key";
       readonly id: Bytes;
       readonly seq: bigint;
     }
-  | { readonly kind: "dropped"; readonly reason: "expired" | "far-ahead" | "later-version" }
+  | {
+      readonly kind: "dropped";
+      readonly reason: "expired" | "far-ahead" | "later-version" | "removed-origin" | "stamp-not-in-force";
+    }
   | { readonly kind: "refused"; readonly rule: string; readonly message: string };
 
 export interface JudgeContext {
   readonly network: Network;
+  readonly records: RecordSet;
   readonly suite: CryptoSuite;
   readonly nowMs: number;
 }
@@ -103,9 +109,46 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
   if (!suite.verify(fields.origin, signedBytes(blockDigest), wire.signature)) {
     return refused("signature", "the signature is not the origin's");
   }
-  if (!network.admits(fields.origin)) return { kind: "held", reason: "unknown-origin", id, seq: fields.seq };
-  if (aheadMs > MAX_AHEAD_STORED_MS) return { kind: "held", reason: "ahead", id, seq: fields.seq };
+  const held = (reason: (Verdict & { kind: "held" })["reason"]): Verdict => ({
+    kind: "held",
+    reason,
+    id,
+    seq: fields.seq,
+  });
+  const standing = context.records.standingAt(fields.origin, fields.seq);
+  if (standing === "removed") return { kind: "dropped", reason: "removed-origin" };
+  if (standing === "unknown") return held("unknown-origin");
+  const grant = judgeGrant(fields, context);
+  if (grant === "unknown-issuer-key") return held(grant);
+  if (grant !== "good") return grant;
+  if (aheadMs > MAX_AHEAD_STORED_MS) return held("ahead");
   return { kind: "valid", event: asVerified({ ...wire, fields, id }, retention, suite) };
+}
+
+/**
+ * A grant is there exactly where the policy asks for one, and bound to its event: whoever sends another has broken a rule. What a stamp
+ * is worth depends on its issuer's records, of which the sender may have more.
+ */
+function judgeGrant(
+  fields: EventFields,
+  { network, records, suite }: JudgeContext,
+): Verdict | "good" | "unknown-issuer-key" {
+  const { grant: bytes, origin, seq } = fields;
+  if (!network.asksForStamp(fields.topic))
+    return bytes ? refused("grant", "the policy asks for no grant in this topic") : "good";
+  if (!bytes) return refused("grant", "the policy asks for a stamp in this topic");
+  let grant: StampGrant;
+  try {
+    grant = decodeGrant(bytes);
+  } catch (error) {
+    if (!(error instanceof PennypostError)) throw error;
+    return refused("grant", error.message);
+  }
+  if (!isBoundTo(grant, fields, suite)) return refused("grant", "the stamp is not bound to this event");
+  const keys = records.issuerKeys(origin, grant.key);
+  if (keys.length === 0) return "unknown-issuer-key";
+  const isGood = keys.some((key) => !brokenGrantRule(grant, seq, key, suite));
+  return isGood ? "good" : { kind: "dropped", reason: "stamp-not-in-force" };
 }
 
 /** Marks an event that this node made itself, by the same rules, as verified. */

@@ -7,6 +7,7 @@ import { createEvent, decodeBlock, envelopeDigest, signedBytes } from "./event.t
 import { digestOfId, eventCid, parseEventCid } from "./event-id.ts";
 import { DEVELOPMENT_GENESIS, encodeGenesis, Network, parseGenesis } from "./genesis.ts";
 import { nextSeq, shardOfSeq, timeOfSeq } from "./hybrid-clock.ts";
+import { RecordSet } from "./record-set.ts";
 import { expiresAtMs, expiryLine, slotOfSeq } from "./retention.ts";
 import { decodeDifference, SKETCH_CELLS, Sketch } from "./sketch.ts";
 import { cellsOfSymbol, checkOfSymbol, placeOfSymbol, SYMBOL_BYTES, symbolOf } from "./sketch-symbol.ts";
@@ -38,6 +39,7 @@ import topics from "./vectors/topics.json" with { type: "json" };
 
 const suite = portableSuite();
 const development = new Network(DEVELOPMENT_GENESIS, suite);
+const records = new RecordSet(development, suite);
 
 describe("the files", () => {
   const files = [...vectorFiles()];
@@ -95,13 +97,15 @@ describe("events.json", () => {
     expect(decodeBlock(event.block)).toEqual(event.fields);
     expect(parseEventCid(expected.cid)).toEqual(digest);
     expect(readUint64(event.id)).toBe(BigInt(input.seq));
-    const context = { network: development, suite, nowMs: timeOfSeq(event.fields.seq) };
-    expect(judgeEvent(event, context)).toMatchObject({ kind: "valid", event: { id: event.id } });
+    const context = { network: development, records, suite, nowMs: timeOfSeq(event.fields.seq) };
+    const verdict = { kind: "valid", event: { id: event.id } };
+    const unasked = { kind: "refused", rule: "grant" };
+    expect(judgeEvent(event, context)).toMatchObject(input.grant === null ? verdict : unasked);
   });
 });
 
 describe("refused.json", () => {
-  const context = { network: development, suite, nowMs: refused.nowMs };
+  const context = { network: development, records, suite, nowMs: refused.nowMs };
   const wireOf = (each: { block: string; signature: string; message?: string; patternBytes?: number }) => ({
     block: fromHex(each.block),
     signature: fromHex(each.signature),
