@@ -153,6 +153,16 @@ function checkFact(fact: RecordFact, by: Bytes, network: Network, suite: CryptoS
     throw broken("interval", "the key is older than the genesis");
 }
 
+/** A record of this node's own store, which was checked before it was stored. */
+export function readStoredRecord(wire: WireRecord, suite: CryptoSuite): VerifiedRecord {
+  const { block, signature } = wire;
+  const fields = decodeCbor(block, { bytes: MAX_RECORD_BYTES }) as Fields;
+  const fact = factOf(fields);
+  if (!fact) throw broken("version", "it is of a newer node's kind");
+  const by = bytesOf(fields, "by", PUBLIC_KEY_BYTES);
+  return { block, signature, id: suite.sha256(block), by, atMs: timeOf(fields, "at"), fact };
+}
+
 /**
  * Reads a record that came from outside, and checks all that it shows by itself.
  * @returns undefined for a version or kind that only newer nodes know: no breach by who passes it on.

@@ -125,13 +125,17 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
   return { kind: "valid", event: asVerified({ ...wire, fields, id }, retention, suite) };
 }
 
+/** Whether an event that was stored as valid still has a good grant, where its topic needs one. */
+export const hasGoodGrant = (fields: EventFields, context: Omit<JudgeContext, "nowMs">): boolean =>
+  judgeGrant(fields, context) === "good";
+
 /**
  * A grant is there exactly where the policy asks for one, and bound to its event: whoever sends another has broken a rule. What a stamp
  * is worth depends on its issuer's records, of which the sender may have more.
  */
 function judgeGrant(
   fields: EventFields,
-  { network, records, suite }: JudgeContext,
+  { network, records, suite }: Omit<JudgeContext, "nowMs">,
 ): Verdict | "good" | "unknown-issuer-key" {
   const { grant: bytes, origin, seq } = fields;
   if (!network.asksForStamp(fields.topic))

@@ -9,7 +9,7 @@ import type { ShardStore } from "../durable-objects/topic-shard/shard-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { Disk } from "./disk.ts";
 import { GuardedStore, type StorageGuard } from "./guarded-store.ts";
-import { NAME_METHODS, SHARD_METHODS, TREE_METHODS } from "./store-methods.ts";
+import { NAME_METHODS, RECORD_METHODS, SHARD_METHODS, TREE_METHODS } from "./store-methods.ts";
 
 /** What the objects of a node have on their disks. */
 
@@ -48,12 +48,13 @@ export interface ShardStorage {
 export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): ShardStorage {
   const guarded = new GuardedStore(disk, guard);
   const tree = guarded.view((state) => state.store.tree, TREE_METHODS);
+  const records = guarded.view((state) => state.store.records, RECORD_METHODS);
   const alarm = guarded.view<Pick<ShardContents, "setAlarm">>((state) => state, {
     reads: [],
     writes: { setAlarm: () => "" },
   });
   return {
-    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree }),
+    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree, records }),
     names: guarded.view<HubNames>((state) => state.names, NAME_METHODS),
     setAlarm: (timeMs) => alarm.setAlarm(timeMs),
   };

@@ -23,6 +23,7 @@ describe("the stores of a node", () => {
   const stores = [
     ["shard", new MemoryShardStore(), methods.SHARD_METHODS],
     ["tree", new MemoryShardStore().tree, methods.TREE_METHODS],
+    ["records", new MemoryShardStore().records, methods.RECORD_METHODS],
     ["names", new MemoryHubNames(), methods.NAME_METHODS],
     ["sync", new MemorySyncStore(), methods.SYNC_METHODS],
     ["cursors", new MemoryCursorStore(), methods.CURSOR_METHODS],

@@ -6,6 +6,7 @@ import type { StoreMethods } from "./guarded-store.ts";
 export const SHARD_METHODS: StoreMethods = {
   reads: [
     "positionOf",
+    "isRemoved",
     "idsWithSeq",
     "get",
     "outline",
@@ -33,6 +34,9 @@ export const SHARD_METHODS: StoreMethods = {
   writes: {
     insert: null,
     deliver: null,
+    remove: null,
+    noteRemoved: null,
+    forgetRemoved: null,
     addHead: null,
     removeHead: null,
     addUnmet: null,
@@ -61,6 +65,7 @@ export const TREE_METHODS: StoreMethods = {
   },
 };
 
+export const RECORD_METHODS: StoreMethods = { reads: ["all"], writes: { save: null, drop: null } };
 export const NAME_METHODS: StoreMethods = { reads: ["all"], writes: { add: null, remove: null } };
 
 export const SYNC_METHODS: StoreMethods = {

@@ -11,6 +11,7 @@ import {
   type TimeRange,
   type UnmetNote,
 } from "../topic-shard/shard-store.ts";
+import { MemoryRecordStore } from "./memory-record-store.ts";
 import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { SortedList } from "./sorted-list.ts";
 
@@ -69,6 +70,8 @@ export class MemoryShardStore implements ShardStore {
     ],
     do: (step, undo) => this.#do(step, undo),
   });
+  readonly records = new MemoryRecordStore((step, undo) => this.#do(step, undo));
+  readonly #removed = new Set<string>();
 
   constructor(generation: Bytes = new Uint8Array(8)) {
     this.#generation = generation;
@@ -153,6 +156,37 @@ export class MemoryShardStore implements ShardStore {
         this.#remove(delivered);
         this.#add(pending);
       },
+    );
+  }
+
+  remove(position: number): void {
+    const event = this.#at(position);
+    if (!event) return;
+    this.#do(
+      () => this.#remove(event),
+      () => this.#add(event),
+    );
+  }
+
+  noteRemoved({ topicKey, id }: EventName): void {
+    const name = toHex(topicKey) + toHex(id);
+    if (this.#removed.has(name)) return;
+    this.#do(
+      () => this.#removed.add(name),
+      () => this.#removed.delete(name),
+    );
+  }
+
+  isRemoved({ topicKey, id }: EventName): boolean {
+    return this.#removed.has(toHex(topicKey) + toHex(id));
+  }
+
+  forgetRemoved({ topicKey, id }: EventName): void {
+    const name = toHex(topicKey) + toHex(id);
+    if (!this.#removed.has(name)) return;
+    this.#do(
+      () => this.#removed.delete(name),
+      () => this.#removed.add(name),
     );
   }
 

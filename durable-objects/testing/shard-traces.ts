@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
+import type { Signer } from "../../protocol/crypto.ts";
 import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
@@ -7,7 +8,7 @@ import { MAX_LINKS } from "../../protocol/limits.ts";
 import { headsOf } from "../topic-shard/heads.ts";
 import type { ShardStore, StoredEvent } from "../topic-shard/shard-store.ts";
 import { MemoryShardStore } from "./memory-shard-store.ts";
-import { forgeEvent, keyOf, madeUpId, Node, START_MS, signers, TOPICS } from "./shard-world.ts";
+import { forgeEvent, keyOf, madeUpId, memberRecord, Node, START_MS, signers, TOPICS } from "./shard-world.ts";
 
 /** Random lives of a shard: what its own clients publish, and what comes from peers, in any order and with gaps. */
 
@@ -21,7 +22,9 @@ export type Step =
   | { readonly kind: "arrives"; event: number }
   | { readonly kind: "publish"; topic: number; ts: number; message: number }
   | { readonly kind: "wait"; ms: number }
-  | { readonly kind: "overdue"; limit: number };
+  | { readonly kind: "overdue"; limit: number }
+  /** A record says that an origin is a member, or none any more, from a time on that may lie back. */
+  | { readonly kind: "record"; origin: number; admitted: boolean; agoMs: number };
 
 const small = fc.nat({ max: 2 });
 const place = fc.nat({ max: 63 });
@@ -53,6 +56,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 export const traces = fc.array(step, { maxLength: 60, size: "max" });
+
+const record: fc.Arbitrary<Step> = fc.record({
+  kind: fc.constant("record" as const),
+  origin: small,
+  admitted: fc.boolean(),
+  agoMs: fc.nat({ max: 200 }),
+});
+/** The same, while members are removed and admitted again. */
+export const tracesWithRecords = fc.array(
+  fc.oneof({ weight: 14, arbitrary: step }, { weight: 1, arbitrary: record }),
+  { maxLength: 60, size: "max" },
+);
 
 export interface Known {
   readonly topic: string;
@@ -89,6 +104,12 @@ export class World {
         const event = this.at(each.event);
         if (event) this.#origins[each.origin]?.ingest(event.wire, nowMs);
         return [];
+      }
+      case "record": {
+        const member = signers[1 + each.origin] as Signer;
+        const record = memberRecord(member, each.admitted, firstSeqOf(nowMs - each.agoMs), nowMs);
+        for (const node of subjects) node.addRecords([record], nowMs);
+        return subjects.map((node) => toHex(node.core.records.set.digest));
       }
       case "forge":
         this.#forge(each);

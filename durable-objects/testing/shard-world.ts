@@ -5,10 +5,12 @@ import type { Signer } from "../../protocol/crypto.ts";
 import { createEvent, decodeBlock, type EncodedEvent, type WireEvent } from "../../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
+import { createRecord, type VerifiedRecord } from "../../protocol/record.ts";
 import { topicKey as topicKeyOf } from "../../protocol/topic.ts";
 import { platformSigner, suite } from "../platform-suite.ts";
 import { headsOf } from "../topic-shard/heads.ts";
 import { migrateSchema } from "../topic-shard/schema.ts";
+import type { ScrubLimits } from "../topic-shard/scrub/scrub-limits.ts";
 import { type Envelope, ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore, StoredEvent } from "../topic-shard/shard-store.ts";
 
@@ -18,9 +20,15 @@ export const signers: readonly Signer[] = Array.from({ length: 4 }, (_, n) =>
   platformSigner(new Uint8Array(32).fill(0xa0 + n)),
 );
 export const SUBJECT = signers[0] as Signer;
+/** Signs the records of members. */
+export const RECORD_SIGNER: Signer = platformSigner(new Uint8Array(32).fill(0xaf));
 /** With listed members, since judging whether any key may be one costs half a millisecond. */
 export const network = new Network(
-  { ...DEVELOPMENT_GENESIS, members: signers.map(({ publicKey }) => toHex(publicKey)) },
+  {
+    ...DEVELOPMENT_GENESIS,
+    members: signers.map(({ publicKey }) => toHex(publicKey)),
+    recordKeys: [toHex(RECORD_SIGNER.publicKey)],
+  },
   suite,
 );
 /** That of the nodes in the tests, whose classes are the same. */
@@ -68,6 +76,20 @@ export function forgeEvent(input: {
   );
 }
 
+export const memberRecord = (
+  member: Signer,
+  admitted: boolean,
+  from: bigint,
+  atMs = START_MS,
+): VerifiedRecord =>
+  createRecord(
+    { kind: "member", member: member.publicKey, admitted, from },
+    atMs,
+    network,
+    RECORD_SIGNER,
+    suite,
+  );
+
 /** The id of an event that nobody made, at a time. */
 export const madeUpId = (timeMs: number, fill = 0xee): Bytes =>
   concatBytes(uint64Bytes(firstSeqOf(timeMs)), new Uint8Array(32).fill(fill));
@@ -78,11 +100,13 @@ export const newGeneration = (): Bytes => new Uint8Array(8).fill(9);
 export class Node {
   readonly store: ShardStore;
   readonly signer: Signer;
+  readonly scrubLimits: Partial<ScrubLimits>;
   core: ShardCore;
 
-  constructor(store: ShardStore, signer: Signer = SUBJECT) {
+  constructor(store: ShardStore, signer: Signer = SUBJECT, scrubLimits: Partial<ScrubLimits> = {}) {
     this.store = store;
     this.signer = signer;
+    this.scrubLimits = scrubLimits;
     this.core = this.freshCore();
   }
 
@@ -94,6 +118,7 @@ export class Node {
       signer: this.signer,
       shard: 0,
       shardCount: 1,
+      scrubLimits: this.scrubLimits,
       newGeneration,
     });
   }
@@ -115,6 +140,13 @@ export class Node {
     const envelope = envelopeOf(topic, ts, message);
     const { id } = this.run((core) => core.publish(envelope, nowMs));
     return this.get(topic, id);
+  }
+
+  /** Judges by more records, to the end. */
+  addRecords(records: readonly VerifiedRecord[], nowMs: number): void {
+    this.run((core) => core.records.add(records));
+    for (let steps = 0; this.run((core) => core.stepRecordCheck(nowMs)); steps++)
+      if (steps > 10_000) throw new Error("the check of the records never ends");
   }
 
   ingest(wire: WireEvent, nowMs: number) {
@@ -148,7 +180,17 @@ export function onStorage<T>(work: (storage: DurableObjectStorage) => T | Promis
 
 /** Empties a shard's tables, so that one object serves many runs of a property. */
 export function wipe({ sql }: DurableObjectStorage): void {
-  const tables = ["events", "heads", "unmet", "digest_runs", "hubs", "tree", "slot_groups"];
+  const tables = [
+    "events",
+    "heads",
+    "unmet",
+    "digest_runs",
+    "hubs",
+    "tree",
+    "slot_groups",
+    "records",
+    "removed",
+  ];
   for (const table of tables) sql.exec(`DELETE FROM ${table}`);
   sql.exec("DELETE FROM meta WHERE name <> 'schema'");
 }

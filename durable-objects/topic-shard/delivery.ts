@@ -9,7 +9,7 @@ import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { ECHO, GAP, type Outline, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 
 /**
- * When a stored event is delivered: once each parent is delivered or expired, and at the latest 30 s after it was
+ * When a stored event is delivered: once each parent is delivered, expired or removed by the network's records, and at the latest 30 s after it was
  * stored, marked as a gap. Delivery gives it the next position.
  */
 export class Delivery {
@@ -45,7 +45,8 @@ export class Delivery {
     const line = expiryLine(event.retention, nowMs);
     return event.fields.links.filter((id) => {
       const position = this.#store.positionOf({ topicKey: event.topicKey, id });
-      return position === undefined ? seqOfId(id) >= line : position >= PENDING_BASE;
+      if (position !== undefined) return position >= PENDING_BASE;
+      return seqOfId(id) >= line && !this.#store.isRemoved({ topicKey: event.topicKey, id });
     });
   }
 

@@ -50,6 +50,12 @@ export class NewestOfOrigins {
     if (this.#entries.size > MAX_REMEMBERED * 2) this.#forget();
   }
 
+  /** Events of an origin were taken out: reads them all again when they are asked for. */
+  readAnew(): void {
+    this.#entries = new Map();
+    this.#unreadFrom = 0;
+  }
+
   #forget(): void {
     const newest = [...this.#entries]
       .sort(([, a], [, b]) => compareBytes(b.id, a.id))

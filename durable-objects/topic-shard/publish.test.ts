@@ -10,6 +10,7 @@ import {
   MAX_AHEAD_STORED_MS,
   MAX_LINKS,
 } from "../../protocol/limits.ts";
+import { RecordSet } from "../../protocol/record-set.ts";
 import { expiresAtMs } from "../../protocol/retention.ts";
 import { judgeEvent } from "../../protocol/validity.ts";
 import { suite } from "../platform-suite.ts";
@@ -190,7 +191,9 @@ describe("links", () => {
     const node = fresh();
     node.ingest(forgeEvent({ topic: TOPIC, timeMs: START_MS + 50_000 }), START_MS);
     const event = node.publish(TOPIC, 9, "m", START_MS);
-    expect(judgeEvent(event, { network, suite, nowMs: START_MS })).toMatchObject({ kind: "valid" });
+    expect(
+      judgeEvent(event, { network, records: new RecordSet(network, suite), suite, nowMs: START_MS }),
+    ).toMatchObject({ kind: "valid" });
   });
 });
 

@@ -1,5 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { decodeBlock } from "../../protocol/event.ts";
+import { CREATE_RECORDS } from "../records/sql-record-store.ts";
 
 /**
  * The schema of a shard's SQLite, as steps that are applied once each. A step is never edited once released.
@@ -44,6 +45,11 @@ const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
        bucket INTEGER NOT NULL, slot_group INTEGER NOT NULL, covered INTEGER NOT NULL, late INTEGER NOT NULL,
        leaves BLOB NOT NULL, PRIMARY KEY (bucket, slot_group)
      ) WITHOUT ROWID`,
+  ],
+  [
+    CREATE_RECORDS,
+    // Events that the network's records took out of the stored set: links to them count as expired.
+    "CREATE TABLE removed (topic_key BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (topic_key, id)) WITHOUT ROWID",
   ],
 ];
 

@@ -1,7 +1,13 @@
 import { type Bytes, compareBytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { createEvent, decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
+import {
+  createEvent,
+  decodeBlock,
+  type EventFields,
+  envelopeDigest,
+  type WireEvent,
+} from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
 import { firstSeqOf, nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
@@ -16,6 +22,7 @@ import { namesBehind } from "./names-behind.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
 import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
+import { ShardRecords } from "./shard-records.ts";
 import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
@@ -75,6 +82,8 @@ export class ShardCore {
   readonly #origins: NewestOfOrigins;
   /** Proofs that origins gave two events one seq, until they are handed over. */
   readonly equivocations: Equivocations;
+  /** The network's records by which this shard judges. */
+  readonly records: ShardRecords;
   #lastSeq = 0n;
   #lastOwn: EventName | null = null;
   #checkpointed = 0;
@@ -90,6 +99,11 @@ export class ShardCore {
     this.#tree = new ShardTree(store, context, (bucket, id) => this.equivocations.entered(bucket, id));
     this.#origins = new NewestOfOrigins(store);
     this.#listings = new Listings(store, this.#tree, context);
+    this.records = new ShardRecords({
+      ...context,
+      store,
+      removed: (name, fields, nowMs) => this.#removed(name, fields, nowMs),
+    });
     this.reload();
   }
 
@@ -119,6 +133,7 @@ export class ShardCore {
       if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);
     }
     if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
+    this.records.reload();
     this.#tree.reload();
     this.#origins.reload();
     this.equivocations.reload();
@@ -202,6 +217,7 @@ export class ShardCore {
     });
     const fields = { net: network.id, topic, ts, class: retention.id, links, seq, message };
     const event = asVerified(createEvent(fields, signer, suite), retention, suite);
+    this.records.checkMember(signer.publicKey, seq);
     this.#lastSeq = seq;
     if (ephemeral) return { id: event.id, isDuplicate: false, ephemeral: event };
     this.#storeEvent(event, nowMs, OWN);
@@ -226,7 +242,7 @@ export class ShardCore {
   /** Judges an event that a peer sent. Reads nothing but the event: nothing in it can make this throw. */
   judge(wire: WireEvent, nowMs: number): Judged {
     const { network, suite } = this.#context;
-    const verdict = judgeEvent(wire, { network, suite, nowMs });
+    const verdict = judgeEvent(wire, { network, records: this.records.set, suite, nowMs });
     if (verdict.kind !== "valid" || !isEphemeral(verdict.event.retention)) return verdict;
     return { kind: "ephemeral", event: verdict.event };
   }
@@ -236,6 +252,7 @@ export class ShardCore {
     if (this.#store.positionOf(event) !== undefined) return "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
     if (isOwn) this.#noticeRollback(event.fields.seq);
+    if (this.#store.isRemoved(event)) this.#store.forgetRemoved(event);
     this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
     return "stored";
   }
@@ -285,10 +302,26 @@ export class ShardCore {
     this.#scrub?.noteStored(stored, fields.links);
     this.#origins.note(fields.origin, stored);
     this.equivocations.noteStored(stored);
+    this.records.noteStored(stored, fields.links);
     for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+  }
+
+  /** One step of judging again what is stored, inside a transaction; answers whether there is more. */
+  stepRecordCheck(nowMs: number): boolean {
+    if (this.records.stepCheck(nowMs) > 0) {
+      this.#origins.readAnew();
+      this.#checkpoint();
+    }
+    return this.records.isCheckDue;
+  }
+
+  #removed(name: EventName, { class: classId }: EventFields, nowMs: number): void {
+    this.#scrub = undefined;
+    this.#tree.noteRemoved({ ...name, class: classId });
+    this.#delivery.deliverChildren(name, nowMs);
   }
 
   /** Begins to rebuild what derives from the events, beside what is kept. */
@@ -327,7 +360,11 @@ export class ShardCore {
   checkpointWhenDue(): void {
     const { position } = this.#delivery;
     const isDue = position - this.#checkpointed >= CHECKPOINT_POSITIONS;
-    if (!isDue && this.#tree.notedSinceMark < CHECKPOINT_POSITIONS) return;
+    if (isDue || this.#tree.notedSinceMark >= CHECKPOINT_POSITIONS) this.#checkpoint();
+  }
+
+  #checkpoint(): void {
+    const { position } = this.#delivery;
     this.#store.saveCheckpoint({ position, lastSeq: this.#lastSeq, lastOwn: this.#lastOwn });
     this.#tree.saveMark(position);
     this.#origins.save(position);

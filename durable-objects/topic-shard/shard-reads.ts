@@ -129,7 +129,7 @@ export abstract class ShardReads {
     const { generation } = this;
     const isSame = cursor !== null && equalBytes(cursor.generation, generation);
     // A cursor beyond the end is of a life of this store that was rolled back: the reader begins anew.
-    const isWithin = isSame && cursor.position <= store.lastPosition();
+    const isWithin = isSame && cursor.position <= this.core.position;
     const start = isWithin ? cursor.position : 0;
     const names = store.namesAfter(start, limit + 1);
     const page = names.slice(0, limit);

@@ -1,5 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import type { RecordStore } from "../records/record-store.ts";
 import type { TreeStore } from "./sync-tree/tree-store.ts";
 
 /**
@@ -67,6 +68,8 @@ export interface Checkpoint {
 export interface ShardStore {
   /** What anti-entropy reads and keeps, in the same transactions. */
   readonly tree: TreeStore;
+  /** The network's records, as far as this shard has them. */
+  readonly records: RecordStore;
 
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
@@ -74,6 +77,12 @@ export interface ShardStore {
   insert(event: StoredEvent): void;
   /** Moves a pending event to its place among the delivered ones. */
   deliver(pendingPosition: number, position: number, flags: number): void;
+  /** Takes an event out of the table. */
+  remove(position: number): void;
+  /** Remembers that records took an event out of the stored set, or could have. */
+  noteRemoved(name: EventName): void;
+  isRemoved(name: EventName): boolean;
+  forgetRemoved(name: EventName): void;
   positionOf(name: EventName): number | undefined;
   /** The ids of a topic's events with this seq, in order: there is one, unless an origin or chance made more. */
   idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[];

@@ -1,6 +1,7 @@
 import { type Bytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import { SqlRecordStore } from "../records/sql-record-store.ts";
 import { DigestIndex } from "./digest-index.ts";
 import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
@@ -44,6 +45,7 @@ const NAME_COLUMNS = "position, topic_key, id, class, flags";
 /** A shard's storage in the SQLite of its Durable Object. */
 export class SqlShardStore implements ShardStore {
   readonly tree: SqlTreeStore;
+  readonly records: SqlRecordStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly #digests: DigestIndex;
@@ -53,6 +55,7 @@ export class SqlShardStore implements ShardStore {
     this.#sql = storage.sql;
     this.#digests = new DigestIndex(storage.sql);
     this.tree = new SqlTreeStore(storage.sql, this.#digests);
+    this.records = new SqlRecordStore(storage.sql);
   }
 
   transaction<T>(work: () => T): T {
@@ -89,6 +92,24 @@ export class SqlShardStore implements ShardStore {
     ...bindings: (Bytes | number)[]
   ): T | undefined {
     return this.#sql.exec<T>(query, ...bindings).toArray()[0];
+  }
+
+  remove(position: number): void {
+    this.#sql.exec("DELETE FROM events WHERE position = ?", position);
+  }
+
+  noteRemoved({ topicKey, id }: EventName): void {
+    this.#sql.exec("INSERT OR IGNORE INTO removed (topic_key, id) VALUES (?, ?)", topicKey, id);
+  }
+
+  isRemoved({ topicKey, id }: EventName): boolean {
+    return (
+      this.#first("SELECT 1 AS found FROM removed WHERE topic_key = ? AND id = ?", topicKey, id) !== undefined
+    );
+  }
+
+  forgetRemoved({ topicKey, id }: EventName): void {
+    this.#sql.exec("DELETE FROM removed WHERE topic_key = ? AND id = ?", topicKey, id);
   }
 
   positionOf({ topicKey, id }: EventName): number | undefined {

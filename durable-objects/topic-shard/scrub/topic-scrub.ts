@@ -166,9 +166,10 @@ export class TopicScrub {
       }
       this.#retention ??= this.#network.classOf(decodeBlock(block).topic);
       rows++;
-      // What has expired is not asked for.
+      // What has expired or was removed is not asked for.
       if (seqOfId(link) < expiryLine(this.#retention, nowMs) || this.#store.hasUnmet(topicKey, link))
         continue;
+      if (this.#store.isRemoved({ topicKey, id: link })) continue;
       this.#store.addUnmet(topicKey, link, id);
       this.#wants++;
     }

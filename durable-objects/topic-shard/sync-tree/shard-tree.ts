@@ -121,6 +121,14 @@ export class ShardTree {
     if (slot < this.#asOf) this.#store.tree.markLate(bucketOf(event.topicKey), slot);
   }
 
+  /**
+   * An event is taken out, in the transaction under way, after which a mark must follow: in the sketches what leaves is toggled as what
+   * comes is, and after a restart nothing would tell of it.
+   */
+  noteRemoved(event: ListedEvent): void {
+    this.noteStored(event);
+  }
+
   #note({ topicKey, id, class: classId }: ListedEvent): number {
     const bucket = bucketOf(topicKey);
     const slot = slotOfId(id);

@@ -1,0 +1,185 @@
+import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
+import { decodeCbor, encodeCbor } from "../../protocol/cbor.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { decodeBlock, type EventFields, originOfStoredBlock } from "../../protocol/event.ts";
+import { seqOfId } from "../../protocol/event-id.ts";
+import type { Network } from "../../protocol/genesis.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import type { RecordSet } from "../../protocol/record-set.ts";
+import { bucketsOf, topicKeysOf } from "../../protocol/topic.ts";
+import { hasGoodGrant } from "../../protocol/validity.ts";
+import { LinkedIds } from "./scrub/linked-ids.ts";
+import { SCRUB_LIMITS, type ScrubLimits } from "./scrub/scrub-limits.ts";
+import { TopicScrub } from "./scrub/topic-scrub.ts";
+import type { ShardStore } from "./shard-store.ts";
+import type { TopicKeyRange } from "./sync-tree/tree-store.ts";
+
+/** Blocks that are read at once. */
+const BLOCKS_PER_READ = 64;
+const ABOVE_ALL = new Uint8Array(41).fill(255);
+
+/** Name in the tree's values; its value is empty, or says how far a pass has come. */
+const VALUE = "record-check";
+const MAX_PLACE_BYTES = 64 * 1024;
+
+export interface RecordCheckParts {
+  readonly store: ShardStore;
+  readonly network: Network;
+  readonly suite: CryptoSuite;
+  readonly shard: number;
+  readonly shardCount: number;
+  readonly scrubLimits?: Partial<ScrubLimits>;
+  records(): RecordSet;
+  /** An event was taken out of the stored set, in the transaction under way. */
+  removed(name: EventName, fields: EventFields, nowMs: number): void;
+}
+
+/** How far a pass has come, as it is written down. */
+interface Place {
+  /** The topics up to this one are done. */
+  readonly after: Bytes | null;
+  /** Topics to come that have lost events, so that their heads are to be mended: one, and one for each pass that began anew. */
+  readonly torn: readonly Bytes[];
+}
+
+/**
+ * Judges what is stored once more, when records came that say less of a member, or of an issuer's key, than those by which it was
+ * judged: topic by topic, in steps of some milliseconds. What does not hold any more leaves the stored set; then the heads and notes of
+ * its topic are mended by the scrub's own means. A pass goes on after a restart where it was.
+ */
+export class RecordCheck {
+  readonly #parts: RecordCheckParts;
+  readonly #limits: ScrubLimits;
+  readonly #range: TopicKeyRange;
+  #place: Place | undefined;
+  /** The topic that is read, and its events from here on were judged. */
+  #topicKey: Bytes | undefined;
+  #below: Bytes = ABOVE_ALL;
+  #scrub: TopicScrub | undefined;
+  /** Events that this life took out. */
+  removedCount = 0;
+
+  constructor(parts: RecordCheckParts) {
+    this.#parts = parts;
+    this.#limits = { ...SCRUB_LIMITS, ...parts.scrubLimits };
+    const { from, to } = bucketsOf(parts.shard, parts.shardCount);
+    this.#range = topicKeysOf(from, to);
+  }
+
+  get isDue(): boolean {
+    return this.#place !== undefined;
+  }
+
+  /** Reads the state anew from what is committed. */
+  reload(): void {
+    this.#leaveTopic();
+    this.#place = undefined;
+    const value = this.#parts.store.tree.treeValue(VALUE);
+    if (!value || value.length === 0) return;
+    const [after, torn] = decodeCbor(value, { bytes: MAX_PLACE_BYTES }) as [Uint8Array | null, Uint8Array[]];
+    this.#place = { after: after && new Uint8Array(after), torn: torn.map((each) => new Uint8Array(each)) };
+  }
+
+  /** Begins a pass over all topics, inside a transaction; one under way begins anew. */
+  begin(): void {
+    this.#leaveTopic();
+    this.#save({ after: null, torn: this.#place?.torn ?? [] });
+  }
+
+  #save(place: Place | undefined): void {
+    this.#place = place;
+    const value = place ? encodeCbor([place.after, place.torn]) : new Uint8Array();
+    this.#parts.store.tree.saveTreeValue(VALUE, value);
+  }
+
+  #leaveTopic(): void {
+    this.#topicKey = undefined;
+    this.#below = ABOVE_ALL;
+    this.#scrub = undefined;
+  }
+
+  /** An event was stored by another's hand: what mends its topic has to know. */
+  noteStored(name: EventName, links: readonly Bytes[]): void {
+    if (this.#scrub?.concerns(name.topicKey)) this.#scrub.noteStored(name.id, links);
+  }
+
+  /** One step, inside a transaction. Answers whether there is more to do. Small topics are many, and have room in one step. */
+  step(nowMs: number): boolean {
+    for (let rows = 0; this.#place && rows < this.#limits.rowsPerStep; )
+      rows += 1 + (this.#scrub ? this.#stepScrub(this.#scrub, nowMs) : this.#stepTopic(this.#place, nowMs));
+    return this.#place !== undefined;
+  }
+
+  /** Answers how many rows it looked at, as the others do. */
+  #stepTopic({ after }: Place, nowMs: number): number {
+    this.#topicKey ??= this.#parts.store.tree.topicAfter(this.#range, after);
+    if (this.#topicKey) return this.#judgeSome(this.#topicKey, nowMs);
+    this.#save(undefined);
+    return 0;
+  }
+
+  #judgeSome(topicKey: Bytes, nowMs: number): number {
+    const { store } = this.#parts;
+    const blocks = store.tree.blocksBelow(topicKey, this.#below, BLOCKS_PER_READ);
+    for (const { id, block } of blocks) {
+      if (!this.#holds(id, block)) this.#remove({ topicKey, id }, decodeBlock(block), nowMs);
+    }
+    this.#below = blocks.at(-1)?.id ?? this.#below;
+    if (blocks.length < BLOCKS_PER_READ) this.#endTopic(topicKey);
+    return blocks.length;
+  }
+
+  #holds(id: Bytes, block: Bytes): boolean {
+    const { network, suite } = this.#parts;
+    const records = this.#parts.records();
+    if (records.standingAt(originOfStoredBlock(block), seqOfId(id)) !== "member") return false;
+    return (
+      network.genesis.stampPrefixes.length === 0 ||
+      hasGoodGrant(decodeBlock(block), { network, suite, records })
+    );
+  }
+
+  #remove(name: EventName, fields: EventFields, nowMs: number): void {
+    const { store } = this.#parts;
+    const position = store.positionOf(name);
+    if (position === undefined) return;
+    if (!this.#isTorn(name.topicKey)) {
+      const { after = null, torn = [] } = this.#place ?? {};
+      this.#save({ after, torn: [...torn, name.topicKey] });
+    }
+    store.remove(position);
+    store.removeHead(name.topicKey, name.id);
+    store.noteRemoved(name);
+    this.removedCount++;
+    this.#parts.removed(name, fields, nowMs);
+  }
+
+  #endTopic(topicKey: Bytes): void {
+    if (!this.#isTorn(topicKey)) {
+      this.#passBy(topicKey);
+      return;
+    }
+    const { store, network } = this.#parts;
+    const linked = new LinkedIds(this.#limits.linkedIds);
+    this.#scrub = new TopicScrub(store, network, topicKey, { linked, limits: this.#limits });
+  }
+
+  #stepScrub(scrub: TopicScrub, nowMs: number): number {
+    const { rows, more } = scrub.step(nowMs);
+    if (!more) this.#passBy(scrub.topicKey);
+    return rows;
+  }
+
+  #isTorn(topicKey: Bytes): boolean {
+    return this.#place?.torn.some((each) => equalBytes(each, topicKey)) ?? false;
+  }
+
+  /** Written down where the topic was mended; other topics cost little to look at again. */
+  #passBy(topicKey: Bytes): void {
+    const wasTorn = this.#isTorn(topicKey);
+    this.#leaveTopic();
+    const torn = this.#place?.torn.filter((each) => !equalBytes(each, topicKey)) ?? [];
+    this.#place = { after: topicKey, torn };
+    if (wasTorn) this.#save(this.#place);
+  }
+}
