@@ -1,11 +1,16 @@
+import type { WireRecord } from "../protocol/record.ts";
 import { platformClock } from "./clock.ts";
 import type { Env } from "./env.ts";
 import { nodeConfig } from "./node-config.ts";
 import type { ConductApi } from "./node-state/conduct-api.ts";
 import type { EvidenceApi } from "./node-state/evidence-api.ts";
+import type { RecordListener } from "./node-state/record-teller.ts";
 import { RememberedConduct } from "./node-state/remembered-conduct.ts";
 import { outcomeOf } from "./outcome.ts";
 import type { LinkApi } from "./peer-link/link-api.ts";
+import { suite } from "./platform-suite.ts";
+import type { RecordApi } from "./records/record-api.ts";
+import { RememberedRecords } from "./records/remembered-records.ts";
 import type { SyncApi } from "./sync/sync-api.ts";
 import type { ShardApi, Shards } from "./topic-shard/shard-api.ts";
 
@@ -43,6 +48,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     attachHub: (name) => outcomeOf("shard", stub().attachHub(name)),
     deliveredAfter: (position, topicKeys) => outcomeOf("shard", stub().deliveredAfter(position, topicKeys)),
     checkClock: () => outcomeOf("shard", stub().checkClock()),
+    addRecords: (records) => outcomeOf("shard", stub().addRecords(records)),
     newestOf: (origin) => outcomeOf("shard", stub().newestOf(origin)),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
     scrub: () => outcomeOf("shard", stub().scrub()),
@@ -81,6 +87,7 @@ export function syncOf(env: Env): SyncApi {
   const stub = () => syncStub(env);
   return {
     changed: (shard, dueAsOf) => outcomeOf("sync", stub().changed(shard, dueAsOf)),
+    recordsChanged: (digest) => outcomeOf("sync", stub().recordsChanged(digest)),
     state: () => outcomeOf("sync", stub().state()),
     compare: (question) => outcomeOf("sync", stub().compare(question)),
     cells: (question) => outcomeOf("sync", stub().cells(question)),
@@ -92,7 +99,7 @@ export function syncOf(env: Env): SyncApi {
 }
 
 /** What peers did that broke rules, and the proofs against origins, in the node's Durable Object. */
-export function nodeStateOf(env: Env): ConductApi & EvidenceApi {
+export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi {
   const stub = () => nodeStateStub(env);
   return {
     breach: (peer, rules) => outcomeOf("node state", stub().breach(peer, rules)),
@@ -100,8 +107,33 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi {
     conductRecords: () => outcomeOf("node state", stub().conductRecords()),
     resume: (peer) => outcomeOf("node state", stub().resume(peer)),
     keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
+    recordsUnlike: (digest) => outcomeOf("node state", stub().recordsUnlike(digest)),
+    takeRecords: (records) => outcomeOf("node state", stub().takeRecords(records)),
+    compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),
     proofs: (origin, after, limit) => outcomeOf("node state", stub().proofs(origin, after, limit)),
   };
+}
+
+/** Who judges by records or compares them. */
+export function recordListenersOf(env: Env): RecordListener[] {
+  const { count, at } = shardsOf(env);
+  const shards = Array.from({ length: count }, (_, shard) => ({
+    name: `shard-${shard}`,
+    tell: (records: readonly WireRecord[]) => at(shard).addRecords(records),
+  }));
+  return [{ name: "sync", tell: (_, digest) => syncOf(env).recordsChanged(digest) }, ...shards];
+}
+
+const remembered = new WeakMap<Env, RememberedRecords>();
+
+/** One for each isolate: the network's records, a few seconds old at most. @throws PennypostError `misconfigured`. */
+export function recordsOf(env: Env): RememberedRecords {
+  const known = remembered.get(env);
+  if (known) return known;
+  const { network } = nodeConfig(env);
+  const fresh = new RememberedRecords({ records: nodeStateOf(env), network, suite, clock: platformClock });
+  remembered.set(env, fresh);
+  return fresh;
 }
 
 const conducts = new WeakMap<Env, RememberedConduct>();

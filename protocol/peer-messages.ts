@@ -35,6 +35,8 @@ export const PEER_PATHS = [
   "/peer/v1/pull",
   "/peer/v1/want",
   "/peer/v1/newest",
+  "/peer/v1/records",
+  "/peer/v1/records/offer",
   ...SYNC_PATHS,
 ] as const;
 export type PeerPath = (typeof PEER_PATHS)[number];

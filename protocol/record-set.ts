@@ -9,7 +9,7 @@ import { type IssuerKey, shortKeyId } from "./stamp.ts";
 export const MAX_ISSUER_KEYS_PER_SPAN = 4;
 const SPAN_MS = 15 * 86_400_000;
 /** Records of a network. They are signed by its record keys, or few for each member. */
-export const MAX_RECORDS = 65_536;
+export const MAX_RECORDS = 16_384;
 
 /** What the records say of an origin at a seq. */
 export type Standing = "member" | "removed" | "unknown";
@@ -68,9 +68,12 @@ export class RecordSet {
     return [...this.#records.values()].sort((a, b) => compareBytes(a.id, b.id));
   }
 
-  /** SHA-256 of the sorted ids behind a domain tag: two nodes with one digest have the same records. */
+  /** Two nodes with one digest have the same records. */
   get digest(): Bytes {
-    this.#digest ??= this.#suite.sha256(joinBytes([DIGEST_DOMAIN, ...this.list().map(({ id }) => id)]));
+    this.#digest ??= recordsDigest(
+      this.list().map(({ id }) => id),
+      this.#suite,
+    );
     return this.#digest;
   }
 
@@ -129,3 +132,7 @@ export class RecordSet {
 }
 
 const DIGEST_DOMAIN = utf8("pennypost/records/v1\0");
+
+/** SHA-256 of the ids of some records, which are sorted, behind a domain tag. */
+export const recordsDigest = (ids: readonly Uint8Array[], suite: CryptoSuite): Bytes =>
+  suite.sha256(joinBytes([DIGEST_DOMAIN, ...ids]));

@@ -27,6 +27,7 @@ const compareAnswers: fc.Arbitrary<CompareAnswer> = fc.oneof(
   fc.record({
     kind: fc.constant("different" as const),
     asOf: uint32,
+    records: hash,
     count: fc.maxSafeNat(),
     tags: bytesOf(256),
     cells: bytesOf(FIRST_CELLS * CELL_BYTES),

@@ -103,12 +103,20 @@ const compareAnswerSchema = z.union([
     .tuple([
       z.literal(2),
       uint32,
+      sized(DIGEST_BYTES),
       z.int().min(0),
       sized(BUCKET_GROUPS * GROUP_TAG_BYTES),
       sized(FIRST_CELLS * CELL_BYTES),
     ])
     .transform(
-      ([, asOf, count, tags, cells]): CompareAnswer => ({ kind: "different", asOf, count, tags, cells }),
+      ([, asOf, records, count, tags, cells]): CompareAnswer => ({
+        kind: "different",
+        asOf,
+        records,
+        count,
+        tags,
+        cells,
+      }),
     ),
 ]);
 const cellsSchema = z
@@ -236,7 +244,7 @@ export const encodeCompare = ({ asOf, newest, previous }: CompareQuestion): Byte
 export function encodeCompareAnswer(answer: CompareAnswer): Bytes {
   if (answer.kind === "same") return encodeCbor([0, answer.asOf]);
   if (answer.kind === "apart") return encodeCbor([1, answer.asOf]);
-  return encodeCbor([2, answer.asOf, answer.count, answer.tags, answer.cells]);
+  return encodeCbor([2, answer.asOf, answer.records, answer.count, answer.tags, answer.cells]);
 }
 export const encodeCells = ({ asOf, cells }: CellsQuestion): Bytes => encodeCbor([asOf, cells]);
 export const encodeCellsAnswer = (cells: Bytes): Bytes => encodeCbor([cells]);

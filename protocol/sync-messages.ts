@@ -31,7 +31,7 @@ export interface BucketClass {
   readonly class: number;
 }
 
-/** Is there a difference? `roots` are the asker's as of `asOf` and of the slot before. */
+/** Is there a difference? The asker's `comparedRoot`s as of `asOf` and of the slot before. */
 export interface CompareQuestion {
   readonly asOf: number;
   readonly newest: Bytes;
@@ -45,6 +45,8 @@ export type CompareAnswer =
   | {
       readonly kind: "different";
       readonly asOf: number;
+      /** The digest of the answering node's records: where it differs they are compared before any event. */
+      readonly records: Bytes;
       /** Events that the answering node compares. */
       readonly count: number;
       /** The beginnings of the hashes of its 64 bucket groups. */

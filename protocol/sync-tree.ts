@@ -16,7 +16,7 @@ export const BUCKET_GROUPS = 64;
 export const BUCKETS_PER_GROUP = 64;
 export const HASH_BYTES = 32;
 
-const TAGS = { slot: 0, slotGroup: 1, root: 2, bucketGroup: 3, node: 4 } as const;
+const TAGS = { slot: 0, slotGroup: 1, root: 2, bucketGroup: 3, node: 4, compared: 5 } as const;
 
 export const slotGroupOf = (slot: number): number => Math.floor(slot / SLOTS_PER_GROUP);
 export const bucketGroupOf = (bucket: number): number => Math.floor(bucket / BUCKETS_PER_GROUP);
@@ -106,3 +106,7 @@ export function bucketGroupHash(roots: readonly BucketRoot[], suite: CryptoSuite
 /** The hash of all that a node holds in the compared range. `groups` has 64 hashes, joined. */
 export const nodeRoot = (groups: Uint8Array, suite: CryptoSuite): Bytes =>
   suite.sha256(concatBytes(Uint8Array.of(TAGS.node), groups));
+
+/** What two nodes compare first: a node's root and the digest of its records (32 bytes), without which no event is judged. */
+export const comparedRoot = (root: Uint8Array, recordsDigest: Uint8Array, suite: CryptoSuite): Bytes =>
+  suite.sha256(concatBytes(Uint8Array.of(TAGS.compared), root, recordsDigest));

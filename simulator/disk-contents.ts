@@ -3,7 +3,10 @@ import { MemoryCursorStore } from "../durable-objects/testing/memory-cursor-stor
 import { MemoryEvidenceStore } from "../durable-objects/testing/memory-evidence-store.ts";
 import { MemoryHistoryStore } from "../durable-objects/testing/memory-history-store.ts";
 import { MemoryHubNames } from "../durable-objects/testing/memory-hub-names.ts";
+import { MemoryRecordStore } from "../durable-objects/testing/memory-record-store.ts";
 import { MemoryShardStore } from "../durable-objects/testing/memory-shard-store.ts";
+import { MemoryUntoldStore } from "../durable-objects/testing/memory-untold-store.ts";
+import { UndoLog } from "../durable-objects/testing/undo-log.ts";
 import type { HubNames } from "../durable-objects/topic-shard/hub-feed.ts";
 import type { ShardStore } from "../durable-objects/topic-shard/shard-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
@@ -36,6 +39,13 @@ export class LinkContents {
 export class NodeStateContents {
   readonly conduct = new MemoryConductStore();
   readonly evidence = new MemoryEvidenceStore();
+  readonly #log = new UndoLog();
+  readonly records = new MemoryRecordStore(this.#log);
+  readonly untold = new MemoryUntoldStore(this.#log);
+
+  transaction<T>(work: () => T): T {
+    return this.#log.transaction(work);
+  }
 }
 
 export interface ShardStorage {

@@ -6,6 +6,7 @@ import { MemoryHistoryStore } from "../durable-objects/testing/memory-history-st
 import { MemoryHubNames } from "../durable-objects/testing/memory-hub-names.ts";
 import { MemoryShardStore } from "../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
+import { MemoryUntoldStore } from "../durable-objects/testing/memory-untold-store.ts";
 import { Disk } from "./disk.ts";
 import { GuardedStore } from "./guarded-store.ts";
 import { isOfDeadLife, Life, LifeIsOver } from "./life.ts";
@@ -24,6 +25,7 @@ describe("the stores of a node", () => {
     ["shard", new MemoryShardStore(), methods.SHARD_METHODS],
     ["tree", new MemoryShardStore().tree, methods.TREE_METHODS],
     ["records", new MemoryShardStore().records, methods.RECORD_METHODS],
+    ["untold", new MemoryUntoldStore(), methods.UNTOLD_METHODS],
     ["names", new MemoryHubNames(), methods.NAME_METHODS],
     ["sync", new MemorySyncStore(), methods.SYNC_METHODS],
     ["cursors", new MemoryCursorStore(), methods.CURSOR_METHODS],

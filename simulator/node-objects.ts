@@ -4,11 +4,20 @@ import type { ConductStore } from "../durable-objects/node-state/conduct-store.t
 import { Evidence } from "../durable-objects/node-state/evidence.ts";
 import type { EvidenceApi } from "../durable-objects/node-state/evidence-api.ts";
 import type { EvidenceStore } from "../durable-objects/node-state/evidence-store.ts";
+import {
+  type RecordListener,
+  RecordTeller,
+  type UntoldStore,
+} from "../durable-objects/node-state/record-teller.ts";
+import { Records } from "../durable-objects/node-state/records.ts";
 import { RememberedConduct } from "../durable-objects/node-state/remembered-conduct.ts";
 import type { CursorStore } from "../durable-objects/peer-link/cursor-store.ts";
 import { Link } from "../durable-objects/peer-link/link.ts";
 import type { LinkApi } from "../durable-objects/peer-link/link-api.ts";
 import type { HistoryStore } from "../durable-objects/peer-link/link-history.ts";
+import type { RecordApi } from "../durable-objects/records/record-api.ts";
+import type { RecordStore } from "../durable-objects/records/record-store.ts";
+import { RememberedRecords } from "../durable-objects/records/remembered-records.ts";
 import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
 import { SyncRoots } from "../durable-objects/sync/sync-roots.ts";
 import type { SyncStore } from "../durable-objects/sync/sync-store.ts";
@@ -17,6 +26,7 @@ import { Shard } from "../durable-objects/topic-shard/shard.ts";
 import type { ShardApi, Shards } from "../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
+import type { WireRecord } from "../protocol/record.ts";
 import { shardOf } from "../protocol/topic.ts";
 import { PeerService } from "../workers/peer-api/peer-service.ts";
 import { LinkTeller } from "../workers/peer-api/tell-links.ts";
@@ -38,11 +48,13 @@ import {
   CURSOR_METHODS,
   EVIDENCE_METHODS,
   HISTORY_METHODS,
+  RECORD_METHODS,
   SYNC_METHODS,
+  UNTOLD_METHODS,
 } from "./store-methods.ts";
 
 export type ShardObject = ShardApi & { wake(): Promise<void> };
-export type StateApi = ConductApi & EvidenceApi;
+export type StateApi = ConductApi & EvidenceApi & RecordApi & { tellRecords(): Promise<null> };
 
 /** What a Worker's isolate holds: requests come in here. */
 export interface WorkerApi {
@@ -169,6 +181,7 @@ export function openLink(
     suite: world.suite,
     shards: shardsSeenBy(parts, here),
     sync: objects.sync.seenBy(here),
+    records: objects.state.seenBy(here),
     cursors: guarded.view<CursorStore>((state) => state.cursors, CURSOR_METHODS),
     history: guarded.view<HistoryStore>((state) => state.history, HISTORY_METHODS),
     conduct: conductOf(parts, here),
@@ -186,6 +199,7 @@ export function openState(parts: OpenParts, disk: Disk<NodeStateContents>, life:
     store: guarded.view<ConductStore>((state) => state.conduct, CONDUCT_METHODS),
   });
   const evidence = new Evidence(guarded.view<EvidenceStore>((state) => state.evidence, EVIDENCE_METHODS));
+  const { records, teller } = openRecords(parts, guarded, life);
   const api: StateApi = {
     breach: (peer, rules) => conduct.breach(peer, rules),
     suspendedUntil: (peer) => conduct.suspendedUntil(peer),
@@ -193,8 +207,46 @@ export function openState(parts: OpenParts, disk: Disk<NodeStateContents>, life:
     resume: (peer) => conduct.resume(peer),
     keepProofs: (proofs) => evidence.keepProofs(proofs),
     proofs: (origin, after, limit) => evidence.proofs(origin, after, limit),
+    recordsUnlike: (digest) => records.recordsUnlike(digest),
+    takeRecords: (taken) => records.takeRecords(taken),
+    compareRecords: (question) => records.compareRecords(question),
+    tellRecords: async () => {
+      await teller.tellUntold();
+      return null;
+    },
   };
   return { api };
+}
+
+function openRecords(parts: OpenParts, guarded: GuardedStore<NodeStateContents>, life: Life) {
+  const { settings, world } = parts;
+  const whole = guarded.view<{ transaction<T>(work: () => T): T }>((state) => state, {
+    reads: [],
+    writes: {},
+  });
+  const teller = new RecordTeller({
+    store: guarded.view<UntoldStore>((state) => state.untold, UNTOLD_METHODS),
+    listeners: () => recordListeners(parts, { life, object: parts.objects.state }),
+    records: () => records.set,
+  });
+  const records: Records = new Records({
+    store: guarded.view<RecordStore>((state) => state.records, RECORD_METHODS),
+    network: settings.config.network,
+    suite: world.suite,
+    clock: clockOf(parts, life),
+    transaction: (work) => whole.transaction(work),
+    changed: () => teller.changed(),
+    committed: () => void teller.tellUntold(),
+  });
+  return { records, teller };
+}
+
+function recordListeners({ objects }: OpenParts, here: Caller): RecordListener[] {
+  const shards = objects.shards.map((shard, number) => ({
+    name: `shard-${number}`,
+    tell: (records: readonly WireRecord[]) => shard.seenBy(here).addRecords(records),
+  }));
+  return [{ name: "sync", tell: (_, digest) => objects.sync.seenBy(here).recordsChanged(digest) }, ...shards];
 }
 
 export function openHub(parts: OpenParts, life: Life): Opened<SimHub> {
@@ -220,6 +272,13 @@ export function openWorker(parts: OpenParts, life: Life): Opened<WorkerApi> {
     sync: objects.sync.seenBy(here),
     suite: world.suite,
     conduct: conductOf(parts, here),
+    records: objects.state.seenBy(here),
+    members: new RememberedRecords({
+      records: objects.state.seenBy(here),
+      network: settings.config.network,
+      suite: world.suite,
+      clock: clockOf(parts, life),
+    }),
     heard: (peer, hasNews) => void teller.heard(peer, hasNews),
   });
   return { api };

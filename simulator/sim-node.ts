@@ -63,6 +63,7 @@ export class SimNode implements NodeObjects {
   readonly disks: readonly Disk<ShardContents>[];
   readonly sync: SimObject<SyncApi>;
   readonly state: SimObject<StateApi>;
+  readonly stateDisk: Disk<NodeStateContents>;
   readonly links = new Map<string, SimObject<LinkApi>>();
   readonly hub: SimObject<SimHub>;
   /** The open connections of clients. */
@@ -105,8 +106,8 @@ export class SimNode implements NodeObjects {
     this.#alarms = numbers.map((shard) => this.#alarm(shard));
     const syncDisk = this.#disk("sync", () => new MemorySyncStore());
     this.sync = this.#object("sync", (life) => openSync(parts, syncDisk, life), syncDisk);
-    const stateDisk = this.#disk("state", () => new NodeStateContents());
-    this.state = this.#object("state", (life) => openState(parts, stateDisk, life), stateDisk);
+    this.stateDisk = this.#disk("state", () => new NodeStateContents());
+    this.state = this.#object("state", (life) => openState(parts, this.stateDisk, life), this.stateDisk);
     for (const { url } of settings.config.peers) {
       const disk = this.#disk(`link ${url}`, () => new LinkContents());
       const link = this.#object(`link ${url}`, (life) => openLink(parts, url, disk, life), disk);
@@ -300,6 +301,7 @@ export class SimNode implements NodeObjects {
       const quietly = (work: Promise<unknown>) => work.catch((error) => this.#cronFailed(error));
       const sync = this.sync.seenBy(here);
       await quietly(sync.state());
+      await quietly(this.state.seenBy(here).tellRecords());
       const rounds = [...this.links.values()].map((link) => quietly(link.seenBy(here).round()));
       await Promise.all(this.settings.hasScrubs ? [...rounds, quietly(sync.scrubNext())] : rounds);
     };

@@ -66,14 +66,19 @@ export const TREE_METHODS: StoreMethods = {
 };
 
 export const RECORD_METHODS: StoreMethods = { reads: ["all"], writes: { save: null, drop: null } };
+export const UNTOLD_METHODS: StoreMethods = {
+  reads: ["untold"],
+  writes: { addUntold: null, removeUntold: null },
+};
 export const NAME_METHODS: StoreMethods = { reads: ["all"], writes: { add: null, remove: null } };
 
 export const SYNC_METHODS: StoreMethods = {
-  reads: ["dueAsOfs", "handOvers", "scrubbedMs", "summary"],
+  reads: ["dueAsOfs", "handOvers", "scrubbedMs", "recordsDigest", "summary"],
   writes: {
     saveDueAsOf: null,
     saveHandOver: ({ shard }: StoredHandOver) => shard,
     saveScrubbedMs: null,
+    saveRecordsDigest: () => "",
     saveSummary: () => "",
   },
 };

@@ -1,20 +1,31 @@
 import { DurableObject } from "cloudflare:workers";
 import type { Bytes } from "../../protocol/bytes.ts";
+import type { WireRecord } from "../../protocol/record.ts";
+import type { RecordsAnswer, RecordsQuestion } from "../../protocol/record-messages.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
+import { nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
+import { suite } from "../platform-suite.ts";
+import type { RecordApi, RecordsTaken } from "../records/record-api.ts";
+import { CREATE_RECORDS, SqlRecordStore } from "../records/sql-record-store.ts";
+import { recordListenersOf } from "../stubs.ts";
 import { Conduct } from "./conduct.ts";
 import type { ConductApi, ConductRecord } from "./conduct-api.ts";
 import { Evidence } from "./evidence.ts";
 import type { Equivocation, EvidenceApi, EvidencePage, EvidencePlace } from "./evidence-api.ts";
 import { shardCountMismatch } from "./mismatches.ts";
+import { RecordTeller } from "./record-teller.ts";
+import { Records } from "./records.ts";
 import { SqlConductStore } from "./sql-conduct-store.ts";
 import { SqlEvidenceStore } from "./sql-evidence-store.ts";
+import { SqlUntoldStore } from "./sql-untold-store.ts";
 
 /** The one object of a node in which what concerns all its parts is decided and kept: its shard count, its peers' conduct. */
-export class NodeState extends DurableObject<Env> implements RemoteApi<ConductApi & EvidenceApi> {
+export class NodeState extends DurableObject<Env> implements RemoteApi<ConductApi & EvidenceApi & RecordApi> {
   readonly #conduct: Conduct;
   readonly #evidence: Evidence;
+  #records: { readonly known: Records; readonly teller: RecordTeller } | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -50,6 +61,53 @@ export class NodeState extends DurableObject<Env> implements RemoteApi<ConductAp
 
   async resume(peer: Bytes): Promise<Outcome<boolean | null>> {
     return attempt(() => this.#conduct.resume(peer));
+  }
+
+  /** @throws PennypostError `misconfigured`: at each call, since the object itself can start. */
+  get #started(): { readonly known: Records; readonly teller: RecordTeller } {
+    this.#records ??= this.#openRecords();
+    return this.#records;
+  }
+
+  #openRecords() {
+    const { sql } = this.ctx.storage;
+    const { network } = nodeConfig(this.env);
+    sql.exec(CREATE_RECORDS);
+    const teller = new RecordTeller({
+      store: new SqlUntoldStore(sql),
+      listeners: () => recordListenersOf(this.env),
+      records: () => known.set,
+    });
+    const known = new Records({
+      store: new SqlRecordStore(sql),
+      network,
+      suite,
+      clock: platformClock,
+      transaction: (work) => this.ctx.storage.transactionSync(work),
+      changed: () => teller.changed(),
+      committed: () => void teller.tellUntold(),
+    });
+    return { known, teller };
+  }
+
+  async recordsUnlike(digest: Bytes): Promise<Outcome<readonly WireRecord[] | null>> {
+    return attempt(() => this.#started.known.recordsUnlike(digest));
+  }
+
+  async takeRecords(records: readonly WireRecord[]): Promise<Outcome<RecordsTaken>> {
+    return attempt(() => this.#started.known.takeRecords(records));
+  }
+
+  async compareRecords(question: RecordsQuestion): Promise<Outcome<RecordsAnswer>> {
+    return attempt(() => this.#started.known.compareRecords(question));
+  }
+
+  /** Tells new records to the parts that did not answer before. */
+  async tellRecords(): Promise<Outcome<null>> {
+    return attempt(async () => {
+      await this.#started.teller.tellUntold();
+      return null;
+    });
   }
 
   async keepProofs(proofs: readonly Equivocation[]): Promise<Outcome<number>> {

@@ -226,6 +226,7 @@ describe("anti-entropy", () => {
       encodeCompareAnswer({
         kind: "different",
         asOf,
+        records: new Uint8Array(32),
         count: 5,
         tags: new Uint8Array(256),
         cells: new Uint8Array(512),

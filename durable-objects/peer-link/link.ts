@@ -16,6 +16,7 @@ import { decodeNames, encodeNames } from "../../protocol/sync-codec.ts";
 import type { Clock } from "../clock.ts";
 import { logWarning } from "../log.ts";
 import { type ConductPort, peerSuspended } from "../node-state/conduct-api.ts";
+import type { RecordApi } from "../records/record-api.ts";
 import { Semaphore } from "../semaphore.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import type { Shards } from "../topic-shard/shard-api.ts";
@@ -50,6 +51,7 @@ export interface LinkPorts {
   readonly suite: CryptoSuite;
   readonly shards: Shards;
   readonly sync: SyncApi;
+  readonly records: RecordApi;
   readonly cursors: CursorStore;
   readonly history: HistoryStore;
   readonly conduct: ConductPort;
@@ -183,7 +185,8 @@ export class Link implements LinkApi {
   async #syncOnce(): Promise<SyncReport> {
     this.#refuseWhilePaused();
     const watch = this.#watch();
-    const run = new Reconciliation({ ...this.#partsWith(watch), sync: this.#ports.sync });
+    const { sync, records } = this.#ports;
+    const run = new Reconciliation({ ...this.#partsWith(watch), sync, records });
     const report = await watch.run(() => run.run());
     this.#history.synced(report);
     return report;

@@ -8,7 +8,7 @@ import type { Env } from "../env.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { conductOf, shardsOf, syncOf } from "../stubs.ts";
+import { conductOf, nodeStateOf, shardsOf, syncOf } from "../stubs.ts";
 import { Link, type ResolvedPeer } from "./link.ts";
 import type { LinkState } from "./link-api.ts";
 import { callPeer, readPeerInfo } from "./peer-client.ts";
@@ -71,6 +71,7 @@ export class PeerLink extends DurableObject<Env> {
       suite,
       shards: shardsOf(this.env),
       sync: syncOf(this.env),
+      records: nodeStateOf(this.env),
       cursors: this.#cursors,
       history: this.#history,
       conduct: conductOf(this.env),

@@ -1,4 +1,4 @@
-import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { nameOfWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
@@ -25,11 +25,13 @@ import {
 } from "../../protocol/sync-messages.ts";
 import { BUCKET_GROUPS } from "../../protocol/sync-tree.ts";
 import { BUCKETS, bucketOf, shardOfBucket } from "../../protocol/topic.ts";
+import type { RecordApi } from "../records/record-api.ts";
 import type { RangeSummary } from "../sync/summary.ts";
-import type { SyncApi } from "../sync/sync-api.ts";
+import type { ComparedState, SyncApi } from "../sync/sync-api.ts";
 import { groupTags } from "../sync/sync-roots.ts";
 import { BodyExchange, type ExchangeParts, nameText, pageInvalid } from "./body-exchange.ts";
 import { MeteredCalls } from "./metered-calls.ts";
+import { exchangeRecords } from "./record-exchange.ts";
 import { RootDescent } from "./root-descent.ts";
 import { RunBudget } from "./run-budget.ts";
 
@@ -61,6 +63,7 @@ export interface SyncReport {
 
 export interface ReconciliationParts extends ExchangeParts {
   readonly sync: SyncApi;
+  readonly records: RecordApi;
 }
 
 type Different = Extract<CompareAnswer, { kind: "different" }>;
@@ -95,8 +98,14 @@ export class Reconciliation {
       throw unavailable("peer_answer_invalid", "compared as of a slot that was not asked", {
         asOf: answer.asOf,
       });
+    await this.#healRecords(answer, state);
     await this.#heal(answer, mayUseSketch);
     return this.#report(this.#budget.isCut ? "partial" : "different", answer.asOf);
+  }
+
+  /** Before any event, since events are judged by records. */
+  async #healRecords({ records }: Different, state: ComparedState): Promise<void> {
+    if (!equalBytes(records, state.records)) await exchangeRecords(this.#parts);
   }
 
   async #heal(answer: Different, mayUseSketch: boolean): Promise<void> {
@@ -106,6 +115,8 @@ export class Reconciliation {
     if (mine.count === 0 && count > 0) return this.#fetchRange(all);
     if (count === 0 && mine.count > 0) return this.#pushRange(all);
     const groups = differingGroups(mine, answer);
+    // The records made the difference, or one that the next run finds.
+    if (groups.size === 0 && mine.count === count) return;
     const descent = new RootDescent(
       { ...this.#parts, exchange: this.#exchange, budget: this.#budget },
       asOf,

@@ -12,6 +12,7 @@ const SCHEMA = [
    ) WITHOUT ROWID`,
   "CREATE TABLE IF NOT EXISTS scrubs (shard INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL)",
   "CREATE TABLE IF NOT EXISTS summary (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL)",
+  "CREATE TABLE IF NOT EXISTS records (one INTEGER PRIMARY KEY CHECK (one = 1), digest BLOB NOT NULL)",
 ];
 
 const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
@@ -103,6 +104,15 @@ export class SqlSyncStore implements SyncStore {
 
   saveScrubbedMs(shard: number, timeMs: number): void {
     this.#sql.exec("INSERT OR REPLACE INTO scrubs (shard, time_ms) VALUES (?, ?)", shard, timeMs);
+  }
+
+  recordsDigest(): Bytes | undefined {
+    const row = this.#sql.exec<{ digest: ArrayBuffer }>("SELECT digest FROM records").toArray()[0];
+    return row && bytes(row.digest);
+  }
+
+  saveRecordsDigest(digest: Bytes): void {
+    this.#sql.exec("INSERT OR REPLACE INTO records (one, digest) VALUES (1, ?)", digest);
   }
 
   summary(): Bytes | undefined {

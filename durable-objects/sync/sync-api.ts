@@ -12,8 +12,11 @@ import type { DifferingRoots } from "./sync-roots.ts";
 /** What this node compares with its peers, now and as of the slot before. */
 export interface ComparedState {
   readonly asOf: number;
+  /** See `comparedRoot`. */
   readonly newest: Bytes;
   readonly previous: Bytes;
+  /** The digest of this node's records. */
+  readonly records: Bytes;
 }
 
 export interface ShardScrubbed {
@@ -25,6 +28,8 @@ export interface ShardScrubbed {
 export interface SyncApi {
   /** A shard's roots are others from an `asOf` on than those that it handed over. */
   changed(shard: number, dueAsOf: number): Promise<null>;
+  /** The node's records are others: their digest. */
+  recordsChanged(digest: Bytes): Promise<null>;
   state(): Promise<ComparedState>;
   compare(question: CompareQuestion): Promise<CompareAnswer>;
   cells(question: CellsQuestion): Promise<Bytes>;

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { CELL_BYTES, Sketch } from "../../protocol/sketch.ts";
-import { FIRST_CELLS } from "../../protocol/sync-messages.ts";
+import { type CompareQuestion, FIRST_CELLS } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { suite } from "../platform-suite.ts";
 import { MemorySyncStore } from "../testing/memory-sync-store.ts";
@@ -239,7 +239,7 @@ describe("a comparison", () => {
     const { world, state } = await node();
     const { asOf, newest, previous } = state;
     const other = new Uint8Array(32);
-    const ask = async (question: ComparedState) => {
+    const ask = async (question: CompareQuestion) => {
       const answer = await world.roots.compare(question);
       return [answer.kind, answer.asOf];
     };
@@ -263,6 +263,7 @@ describe("a comparison", () => {
       expect(answer).toEqual({
         kind: "different",
         asOf,
+        records: state.records,
         count: range.count,
         tags: groupTags(range.groups),
         cells: range.sketch.slice(0, FIRST_CELLS * CELL_BYTES),

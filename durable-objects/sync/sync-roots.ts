@@ -1,6 +1,7 @@
 import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
+import { recordsDigest } from "../../protocol/record-set.ts";
 import { CELL_BYTES } from "../../protocol/sketch.ts";
 import {
   type BucketClass,
@@ -18,6 +19,7 @@ import {
   bucketClassKey,
   bucketGroupOf,
   byBucketAndClass,
+  comparedRoot,
   HASH_BYTES,
   slotGroupOf,
 } from "../../protocol/sync-tree.ts";
@@ -107,9 +109,30 @@ export class SyncRoots implements SyncApi {
     return { shard, report };
   }
 
+  async recordsChanged(digest: Bytes): Promise<null> {
+    const { store } = this.#ports;
+    const known = store.recordsDigest();
+    if (!known || !equalBytes(known, digest)) store.saveRecordsDigest(digest);
+    return null;
+  }
+
+  get #recordsDigest(): Bytes {
+    const { store, suite } = this.#ports;
+    return store.recordsDigest() ?? recordsDigest([], suite);
+  }
+
+  #compared({ root }: RangeSummary): Bytes {
+    return comparedRoot(root, this.#recordsDigest, this.#ports.suite);
+  }
+
   async state(): Promise<ComparedState> {
     const { asOf, newest, previous } = await this.#current();
-    return { asOf, newest: newest.root, previous: previous.root };
+    return {
+      asOf,
+      newest: this.#compared(newest),
+      previous: this.#compared(previous),
+      records: this.#recordsDigest,
+    };
   }
 
   /** What the node holds now. @throws PennypostError when a shard that has to be asked does not answer. */
@@ -219,10 +242,11 @@ export class SyncRoots implements SyncApi {
     if (asOf < Math.max(question.asOf, summary.asOf) - 1) return { kind: "apart", asOf: summary.asOf };
     const mine = asOf === summary.asOf ? summary.newest : summary.previous;
     const theirs = asOf === question.asOf ? question.newest : question.previous;
-    if (equalBytes(mine.root, theirs)) return { kind: "same", asOf };
+    if (equalBytes(this.#compared(mine), theirs)) return { kind: "same", asOf };
     return {
       kind: "different",
       asOf,
+      records: this.#recordsDigest,
       count: mine.count,
       tags: groupTags(mine.groups),
       cells: mine.sketch.slice(0, FIRST_CELLS * CELL_BYTES),

@@ -17,6 +17,9 @@ export interface SyncStore {
   /** When each shard was scrubbed last, in ms since 1970. */
   scrubbedMs(): ReadonlyMap<number, number>;
   saveScrubbedMs(shard: number, timeMs: number): void;
+  /** The digest of the node's records, once it was told. */
+  recordsDigest(): Bytes | undefined;
+  saveRecordsDigest(digest: Bytes): void;
   summary(): Bytes | undefined;
   saveSummary(summary: Bytes): void;
 }

@@ -45,6 +45,10 @@ export class Sync extends DurableObject<Env> implements RemoteApi<SyncApi> {
     return attempt(() => this.#started.changed(shard, dueAsOf));
   }
 
+  async recordsChanged(digest: Bytes): Promise<Outcome<null>> {
+    return attempt(() => this.#started.recordsChanged(digest));
+  }
+
   async state(): Promise<Outcome<ComparedState>> {
     return attempt(() => this.#started.state());
   }

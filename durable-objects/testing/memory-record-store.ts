@@ -1,13 +1,14 @@
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { RecordStore, StoredRecord } from "../records/record-store.ts";
+import { UndoLog } from "./undo-log.ts";
 
-/** What `SqlRecordStore` must agree with. `change` makes a step of the transaction under way, with what undoes it. */
+/** What `SqlRecordStore` must agree with. */
 export class MemoryRecordStore implements RecordStore {
   readonly #records = new Map<string, StoredRecord>();
-  readonly #change: (step: () => void, undo: () => void) => void;
+  readonly #log: UndoLog;
 
-  constructor(change: (step: () => void, undo: () => void) => void = (step) => step()) {
-    this.#change = change;
+  constructor(log = new UndoLog()) {
+    this.#log = log;
   }
 
   all(): StoredRecord[] {
@@ -17,7 +18,7 @@ export class MemoryRecordStore implements RecordStore {
   save({ id, block, signature }: StoredRecord): void {
     const name = toHex(id);
     if (this.#records.has(name)) return;
-    this.#change(
+    this.#log.do(
       () => this.#records.set(name, { id, block, signature }),
       () => this.#records.delete(name),
     );
@@ -27,7 +28,7 @@ export class MemoryRecordStore implements RecordStore {
     const name = toHex(id);
     const record = this.#records.get(name);
     if (!record) return;
-    this.#change(
+    this.#log.do(
       () => this.#records.delete(name),
       () => this.#records.set(name, record),
     );

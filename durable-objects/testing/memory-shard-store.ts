@@ -14,6 +14,7 @@ import {
 import { MemoryRecordStore } from "./memory-record-store.ts";
 import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { SortedList } from "./sorted-list.ts";
+import { UndoLog } from "./undo-log.ts";
 
 interface Topic {
   readonly byId: SortedList<Pick<StoredEvent, "id">>;
@@ -51,7 +52,6 @@ function upToBytes(
 
 /**
  * A shard's storage in memory: what `SqlShardStore` must agree with, call by call, and the storage of simulated nodes.
- * A transaction that throws is undone by the steps that it noted.
  */
 export class MemoryShardStore implements ShardStore {
   readonly #byPosition = new SortedList<StoredEvent>((a, b) => a.position - b.position);
@@ -61,7 +61,7 @@ export class MemoryShardStore implements ShardStore {
   readonly #unmet = new SortedList<Unmet>(byUnmet);
   #checkpoint: Checkpoint = { position: 0, lastSeq: 0n, lastOwn: null };
   #generation: Bytes;
-  #undo: (() => void)[] | undefined;
+  readonly #log = new UndoLog();
   readonly tree = new MemoryTreeStore({
     events: () => this.#byPosition.items,
     notedTopics: () => [
@@ -70,7 +70,7 @@ export class MemoryShardStore implements ShardStore {
     ],
     do: (step, undo) => this.#do(step, undo),
   });
-  readonly records = new MemoryRecordStore((step, undo) => this.#do(step, undo));
+  readonly records = new MemoryRecordStore(this.#log);
   readonly #removed = new Set<string>();
 
   constructor(generation: Bytes = new Uint8Array(8)) {
@@ -78,24 +78,11 @@ export class MemoryShardStore implements ShardStore {
   }
 
   transaction<T>(work: () => T): T {
-    const outer = this.#undo;
-    const undo: (() => void)[] = [];
-    this.#undo = undo;
-    try {
-      const result = work();
-      outer?.push(...undo);
-      return result;
-    } catch (error) {
-      for (const step of undo.reverse()) step();
-      throw error;
-    } finally {
-      this.#undo = outer;
-    }
+    return this.#log.transaction(work);
   }
 
   #do(step: () => void, undo: () => void): void {
-    step();
-    this.#undo?.push(undo);
+    this.#log.do(step, undo);
   }
 
   #topic(topicKey: Bytes): Topic {

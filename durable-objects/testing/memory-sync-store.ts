@@ -7,15 +7,17 @@ export class MemorySyncStore implements SyncStore {
   #handOvers = new Map<number, StoredHandOver>();
   #scrubbedMs = new Map<number, number>();
   #summary: Bytes | undefined;
+  #recordsDigest: Bytes | undefined;
 
   transaction<T>(work: () => T): T {
     const maps = [new Map(this.#dueAsOfs), new Map(this.#handOvers), new Map(this.#scrubbedMs)] as const;
-    const summary = this.#summary;
+    const [summary, digest] = [this.#summary, this.#recordsDigest];
     try {
       return work();
     } catch (error) {
       [this.#dueAsOfs, this.#handOvers, this.#scrubbedMs] = maps;
       this.#summary = summary;
+      this.#recordsDigest = digest;
       throw error;
     }
   }
@@ -42,6 +44,14 @@ export class MemorySyncStore implements SyncStore {
 
   saveScrubbedMs(shard: number, timeMs: number): void {
     this.#scrubbedMs.set(shard, timeMs);
+  }
+
+  recordsDigest(): Bytes | undefined {
+    return this.#recordsDigest;
+  }
+
+  saveRecordsDigest(digest: Bytes): void {
+    this.#recordsDigest = digest;
   }
 
   summary(): Bytes | undefined {

@@ -94,10 +94,12 @@ export class Intake {
 
   /** Lost with the memory: what was held then comes back by anti-entropy. */
   #retryHeldLater(): void {
-    this.#heldTimer ??= this.#parts.clock.after(HELD_RETRY_MS, () => void this.#retryHeld());
+    this.#heldTimer ??= this.#parts.clock.after(HELD_RETRY_MS, () => void this.retryHeld());
   }
 
-  async #retryHeld(): Promise<void> {
+  /** Judges again what could not be judged. */
+  async retryHeld(): Promise<void> {
+    this.#heldTimer?.cancel();
     this.#heldTimer = undefined;
     for (const [peer, events] of this.#held.takeAll()) {
       await this.ingest(events, peer).catch((error) => logWarning("held_not_judged", { why: String(error) }));

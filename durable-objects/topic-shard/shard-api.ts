@@ -8,6 +8,7 @@ import type {
   PushBody,
   WantBody,
 } from "../../protocol/peer-messages.ts";
+import type { WireRecord } from "../../protocol/record.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -94,6 +95,8 @@ export interface ShardApi {
   /** For the health check. @throws like every other method when the shard refuses to work. */
   checkClock(): Promise<null>;
 
+  /** Records of the network, which the node's own object has checked: from now on the shard judges by them, too. */
+  addRecords(records: readonly WireRecord[]): Promise<null>;
   /** The newest events of an origin here, one for each of its shards. */
   newestOf(origin: Bytes): Promise<EventName[]>;
   /** The shard's share of the hash tree as of a slot. */

@@ -2,6 +2,7 @@ import { PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { EPHEMERAL_HOPS, GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName, PushBody } from "../../protocol/peer-messages.ts";
+import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logWarning } from "../log.ts";
@@ -10,7 +11,7 @@ import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
-import type { ScrubReport, ShardScrub } from "./scrub/shard-scrub.ts";
+import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
 import { type ShardPorts, ShardReads } from "./shard-reads.ts";
@@ -24,9 +25,9 @@ const MAX_OVERDUE = 256;
 const MIN_WAKE_PAUSE_MS = 100;
 /** After one that failed. */
 const FAILED_WAKE_PAUSE_MS = 5_000;
-/** A step of a scrub that finds too much waiting for the writer comes again after this, and gives up after a minute. */
-const SCRUB_PAUSE_MS = 1_000;
-const MAX_SCRUB_TRIES = 60;
+/** A step of long work that finds too much waiting for the writer comes again after this, and gives up after a minute. */
+const STEP_PAUSE_MS = 1_000;
+const MAX_STEP_TRIES = 60;
 
 /**
  * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
@@ -44,6 +45,7 @@ export class Shard extends ShardReads implements ShardApi {
   readonly #rootsReport: RootsReport;
   readonly #proofReport: ProofReport;
   #isCatchingUp = false;
+  #isCheckingRecords = false;
   #scrubbing: Promise<ScrubReport> | undefined;
 
   /** Reads what the store has. `start` is to follow. */
@@ -118,6 +120,7 @@ export class Shard extends ShardReads implements ShardApi {
     if (this.#isTreeBehind) await this.#catchUpTree();
     void this.#rootsReport.send();
     void this.#proofReport.send();
+    if (this.core.records.isCheckDue) void this.#checkRecords();
     await this.#wakeForOverdue();
   }
 
@@ -201,17 +204,39 @@ export class Shard extends ShardReads implements ShardApi {
     return handOver;
   }
 
-  /** Waits while too much else waits for the writer. */
-  async #stepScrub(scrub: ShardScrub): Promise<boolean> {
+  async addRecords(records: readonly WireRecord[]): Promise<null> {
+    const { suite } = this.ports;
+    const checked = records.map((record) => readStoredRecord(record, suite));
+    await this.#writer.write(0, () => this.core.records.add(checked));
+    if (this.core.records.isCheckDue) void this.#checkRecords();
+    void this.intake.retryHeld();
+    return null;
+  }
+
+  /** Judges again what is stored, until it is done or fails: then the next start, or the next record, goes on. */
+  async #checkRecords(): Promise<void> {
+    if (this.#isCheckingRecords) return;
+    this.#isCheckingRecords = true;
+    try {
+      while (await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs)));
+    } catch (error) {
+      logWarning("record_check_cut", { shard: this.ports.shard, why: String(error) });
+    } finally {
+      this.#isCheckingRecords = false;
+    }
+  }
+
+  /** One step of long work, which waits while too much else waits for the writer. */
+  async #inTurn<T>(step: () => T): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#writer.write(0, () => this.core.stepScrub(scrub, this.nowMs));
+        return await this.#writer.write(0, step);
       } catch (error) {
         const isBusy = error instanceof PennypostError && error.code === "shard_overloaded";
-        if (!isBusy || tries === MAX_SCRUB_TRIES) throw error;
+        if (!isBusy || tries === MAX_STEP_TRIES) throw error;
       }
       await new Promise<void>((resolve) => {
-        this.ports.clock.after(SCRUB_PAUSE_MS, resolve);
+        this.ports.clock.after(STEP_PAUSE_MS, resolve);
       });
     }
   }
@@ -227,7 +252,7 @@ export class Shard extends ShardReads implements ShardApi {
   async #scrub(): Promise<ScrubReport> {
     const scrub = this.core.beginScrub();
     try {
-      while (await this.#stepScrub(scrub));
+      while (await this.#inTurn(() => this.core.stepScrub(scrub, this.nowMs)));
     } finally {
       this.core.endScrub(scrub);
     }

@@ -10,6 +10,7 @@ import type {
   PushBody,
   WantBody,
 } from "../../protocol/peer-messages.ts";
+import type { WireRecord } from "../../protocol/record.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -64,11 +65,14 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     if (stored === undefined) {
       const state = this.env.NODE_STATE.get(this.env.NODE_STATE.idFromName("node"));
       await outcomeOf("node state", state.registerShards(config.shardCount));
+      const known = await outcomeOf("node state", state.recordsUnlike(new Uint8Array(32)));
       storage.transactionSync(() => {
         writeMeta(storage.sql, "name", `shard-${shard}`);
         writeMeta(storage.sql, "shard_count", config.shardCount);
         writeMeta(storage.sql, "network", config.network.id);
         writeMeta(storage.sql, "generation", crypto.getRandomValues(new Uint8Array(8)));
+        const { records } = new SqlShardStore(storage);
+        for (const record of known ?? []) records.save({ ...record, id: suite.sha256(record.block) });
       });
     } else if (stored !== config.shardCount) {
       throw shardCountMismatch(Number(stored), config.shardCount);
@@ -178,6 +182,10 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async checkClock(): Promise<Outcome<null>> {
     return attempt(() => this.#started.checkClock());
+  }
+
+  async addRecords(records: readonly WireRecord[]): Promise<Outcome<null>> {
+    return attempt(() => this.#started.addRecords(records));
   }
 
   async newestOf(origin: Bytes): Promise<Outcome<EventName[]>> {

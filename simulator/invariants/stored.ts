@@ -17,6 +17,10 @@ export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
 export const eventsOf = (node: SimNode): StoredEvent[] =>
   node.shards.flatMap((_, shard) => eventsOfShard(node, shard));
 
+/** The ids of the records that a node has. */
+export const recordIdsOf = (node: SimNode): Uint8Array[] =>
+  node.stateDisk.state.records.all().map(({ id }) => id);
+
 export const nameOf = ({ topicKey, id }: { topicKey: Uint8Array; id: Uint8Array }): string =>
   `${toHex(topicKey)} ${toHex(id)}`;
 

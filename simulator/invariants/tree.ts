@@ -1,7 +1,7 @@
 import { unpackRecords } from "../../durable-objects/sync/root-records.ts";
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import type { HandOver } from "../../durable-objects/topic-shard/sync-tree/shard-tree.ts";
-import { type Bytes, compareBytes, concatBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { Sketch } from "../../protocol/sketch.ts";
 import { isCompared, slotOf } from "./rules.ts";
@@ -53,7 +53,20 @@ function rootsOf(events: readonly StoredEvent[], asOf: number, suite: CryptoSuit
 }
 
 /** The hash of all that a node holds as of a slot. */
-export function nodeRootOf(events: readonly StoredEvent[], asOf: number, suite: CryptoSuite): string {
+/** What a node compares: a tag, its root, and the hash of a domain tag and the sorted ids of its records. */
+export function comparedRootOf(
+  events: readonly StoredEvent[],
+  asOf: number,
+  recordIds: readonly Uint8Array[],
+  suite: CryptoSuite,
+): string {
+  const ids = recordIds.map(toHex).sort().map(fromHex);
+  const records = suite.sha256(concatBytes(utf8("pennypost/records/v1\0"), ...ids));
+  const root = fromHex(nodeRootOf(events, asOf, suite));
+  return toHex(suite.sha256(concatBytes(Uint8Array.of(5), root, records)));
+}
+
+function nodeRootOf(events: readonly StoredEvent[], asOf: number, suite: CryptoSuite): string {
   const byGroup = Map.groupBy(rootsOf(events, asOf, suite), ({ bucket }) => Math.floor(bucket / 64));
   const groups = Array.from({ length: 64 }, (_, group) => {
     const roots = byGroup.get(group);

@@ -11,6 +11,7 @@ import {
   encodePull,
   encodeWant,
 } from "../../protocol/peer-messages.ts";
+import { RecordSet } from "../../protocol/record-set.ts";
 import { symbolOf } from "../../protocol/sketch-symbol.ts";
 import { decodeFlags, encodeSymbols } from "../../protocol/sync-codec.ts";
 import { MAX_ASKED_SYMBOLS } from "../../protocol/sync-messages.ts";
@@ -19,6 +20,8 @@ import { judgeEvent } from "../../protocol/validity.ts";
 import type { TestNode } from "./network.ts";
 import { network as rules, suite, TestPeer } from "./peer.ts";
 import { shardFiles } from "./shard-files.ts";
+
+const NO_RECORDS = new RecordSet(rules, suite);
 
 /** Looks through all that a node stores, as a new peer would and in its files: each event holds, and may be there. */
 export class StoredEvents {
@@ -85,7 +88,7 @@ export class StoredEvents {
   }
 
   #checkEvent(event: WireEvent): string {
-    const verdict = judgeEvent(event, { network: rules, suite, nowMs: Date.now() });
+    const verdict = judgeEvent(event, { network: rules, records: NO_RECORDS, suite, nowMs: Date.now() });
     if (verdict.kind !== "valid") throw new Error(`an event is stored that is ${JSON.stringify(verdict)}`);
     const { id, fields } = verdict.event;
     const mayBeThere = this.#origins.has(toHex(fields.origin)) || this.#allowed.has(toHex(id));

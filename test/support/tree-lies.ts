@@ -1,5 +1,6 @@
 import { encodeCbor } from "../../protocol/cbor.ts";
 import { encodePage } from "../../protocol/peer-messages.ts";
+import { recordsDigest } from "../../protocol/record-set.ts";
 import { symbolOf } from "../../protocol/sketch-symbol.ts";
 import {
   decodeCompare,
@@ -17,6 +18,7 @@ import { slotGroupOf } from "../../protocol/sync-tree.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import { random, type Script } from "./hostile-peer.ts";
 import { differsBy, jammed, type Lie, type LieContext, nameOf } from "./liar.ts";
+import { suite } from "./peer.ts";
 
 /** What a hostile peer answers when it is asked how the two differ. */
 
@@ -28,7 +30,8 @@ const asOf = (change: (asked: number) => number, kind: "same" | "different"): Sc
   "/peer/v1/sync/compare": ({ body }) => {
     const answered = change(decodeCompare(body).asOf);
     if (kind === "same") return encodeCompareAnswer({ kind, asOf: answered });
-    return encodeCompareAnswer({ kind, asOf: answered, count: 9, tags: random(256), cells: random(512) });
+    const lists = { count: 9, tags: random(256), cells: random(512) };
+    return encodeCompareAnswer({ kind, asOf: answered, records: recordsDigest([], suite), ...lists });
   },
 });
 

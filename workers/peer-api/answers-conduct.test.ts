@@ -2,12 +2,14 @@ import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { setLogSink } from "../../durable-objects/log.ts";
 import { FIRST_SUSPENSION_MS } from "../../durable-objects/node-state/standing.ts";
+import { suite } from "../../durable-objects/platform-suite.ts";
 import { keyOf, madeUpId, TOPICS } from "../../durable-objects/testing/shard-world.ts";
 import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { encodeCbor } from "../../protocol/cbor.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { encodePage, encodePullAnswer, type PeerPath } from "../../protocol/peer-messages.ts";
+import { recordsDigest } from "../../protocol/record-set.ts";
 import { SLOT_MS } from "../../protocol/retention.ts";
 import { encodeCompareAnswer, encodeRootsAnswer } from "../../protocol/sync-codec.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
@@ -140,6 +142,7 @@ describe("a peer that answers what breaks a rule", () => {
     encodeCompareAnswer({
       kind: "different",
       asOf,
+      records: recordsDigest([], suite),
       count,
       tags: new Uint8Array(64 * 4),
       cells: new Uint8Array(32 * 16).fill(7),

@@ -6,6 +6,8 @@ import {
   peerSuspended,
   UNREADABLE,
 } from "../../durable-objects/node-state/conduct-api.ts";
+import type { RecordApi } from "../../durable-objects/records/record-api.ts";
+import type { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
 import type { SyncApi } from "../../durable-objects/sync/sync-api.ts";
 import { groupByShard, type Shards } from "../../durable-objects/topic-shard/shard-api.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
@@ -27,6 +29,13 @@ import {
   type PushBody,
   type WantBody,
 } from "../../protocol/peer-messages.ts";
+import type { WireRecord } from "../../protocol/record.ts";
+import {
+  decodeRecordsOffer,
+  decodeRecordsQuestion,
+  encodeOfferAnswer,
+  encodeRecordsAnswer,
+} from "../../protocol/record-messages.ts";
 import { encodeNames } from "../../protocol/sync-codec.ts";
 import { MAX_OFFERED_NAMES } from "../../protocol/sync-messages.ts";
 import { mergeShares } from "./merge-shares.ts";
@@ -39,6 +48,8 @@ export interface PeerServicePorts {
   readonly sync: SyncApi;
   readonly suite: CryptoSuite;
   readonly conduct: ConductPort;
+  readonly records: Pick<RecordApi, "takeRecords" | "compareRecords">;
+  readonly members: Pick<RememberedRecords, "isMember">;
   /** A peer was heard, and may have news. Never throws, and answers at once. */
   heard(peer: Bytes, hasNews: boolean): void;
 }
@@ -60,9 +71,8 @@ export class PeerService {
    * a shard throws.
    */
   async handle(path: PeerPath, body: Bytes, peer: Bytes): Promise<Bytes> {
-    const { config, conduct } = this.#ports;
-    const { signer, network } = config;
-    if (!network.admits(peer) || equalBytes(peer, signer.publicKey)) {
+    const { config, conduct, members } = this.#ports;
+    if (equalBytes(peer, config.signer.publicKey) || !(await members.isMember(peer))) {
       throw new PennypostError(
         "not_a_member",
         GRPC.permissionDenied,
@@ -102,9 +112,25 @@ export class PeerService {
       }
       case "/peer/v1/newest":
         return () => this.#newest(peer);
+      case "/peer/v1/records": {
+        const question = decodeRecordsQuestion(body);
+        return async () => encodeRecordsAnswer(await this.#ports.records.compareRecords(question));
+      }
+      case "/peer/v1/records/offer": {
+        const records = decodeRecordsOffer(body);
+        return () => this.#takeRecords(records, peer);
+      }
       default:
         return this.#sync.read(path, body);
     }
+  }
+
+  /** What breaks a rule is a breach by who offers it, who has checked it by the same rules. */
+  async #takeRecords(offered: readonly WireRecord[], peer: Bytes): Promise<Bytes> {
+    const { records, conduct } = this.#ports;
+    const { refused } = await records.takeRecords(offered);
+    if (refused.length > 0) await conduct.breach(peer, refused);
+    return encodeOfferAnswer(refused.length);
   }
 
   /** The newest events here that the asking node has made itself: it may have lost them. */

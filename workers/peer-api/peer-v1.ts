@@ -4,7 +4,7 @@ import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { Semaphore } from "../../durable-objects/semaphore.ts";
-import { conductOf, linksOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
+import { conductOf, linksOf, nodeStateOf, recordsOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
 import { PEER_PATHS, type PeerPath } from "../../protocol/peer-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
@@ -46,6 +46,8 @@ async function answer(c: Handler, path: PeerPath): Promise<Response> {
     sync: syncOf(c.env),
     suite,
     conduct: conductOf(c.env),
+    records: nodeStateOf(c.env),
+    members: recordsOf(c.env),
     heard: (peer, hasNews) => c.executionCtx.waitUntil(teller.heard(peer, hasNews)),
   });
   return bodies.read(c.req.raw, MAX_PEER_BODY_BYTES, async (body) => {

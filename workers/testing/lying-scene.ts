@@ -6,6 +6,7 @@ import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
 import type { PeerPath } from "../../protocol/peer-messages.ts";
+import { recordsDigest } from "../../protocol/record-set.ts";
 import { CELL_BYTES } from "../../protocol/sketch.ts";
 import {
   decodeCells,
@@ -76,6 +77,7 @@ export class Scene {
       suite,
       clock: world.clock,
       sync: a.sync,
+      records: a.records,
       ask: async (path, body, decode) => decode(await call(path, body)),
       refused: (rules) => this.refused.push(...rules),
     });
@@ -110,7 +112,8 @@ export const comparing =
   (path, honest, body) => {
     if (path !== "compare") return then(path, honest, body);
     const answer = decodeCompareAnswer(honest);
-    const blank = { tags: new Uint8Array(256), cells: new Uint8Array(512).fill(7), count: 300 };
+    const records = recordsDigest([], suite);
+    const blank = { records, tags: new Uint8Array(256), cells: new Uint8Array(512).fill(7), count: 300 };
     const before = answer.kind === "different" ? answer : { ...blank, asOf: decodeCompare(body).asOf };
     return encodeCompareAnswer({ ...before, kind: "different", ...change });
   };

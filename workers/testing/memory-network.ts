@@ -1,8 +1,11 @@
 import { Conduct } from "../../durable-objects/node-state/conduct.ts";
 import { Evidence } from "../../durable-objects/node-state/evidence.ts";
+import { type RecordListener, RecordTeller } from "../../durable-objects/node-state/record-teller.ts";
+import { Records } from "../../durable-objects/node-state/records.ts";
 import { RememberedConduct } from "../../durable-objects/node-state/remembered-conduct.ts";
 import { Link } from "../../durable-objects/peer-link/link.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
+import { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
 import { SyncRoots } from "../../durable-objects/sync/sync-roots.ts";
 import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
 import { MemoryConductStore } from "../../durable-objects/testing/memory-conduct-store.ts";
@@ -10,8 +13,10 @@ import { MemoryCursorStore } from "../../durable-objects/testing/memory-cursor-s
 import { MemoryEvidenceStore } from "../../durable-objects/testing/memory-evidence-store.ts";
 import { MemoryHistoryStore } from "../../durable-objects/testing/memory-history-store.ts";
 import { MemoryHubNames } from "../../durable-objects/testing/memory-hub-names.ts";
+import { MemoryRecordStore } from "../../durable-objects/testing/memory-record-store.ts";
 import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
+import { MemoryUntoldStore } from "../../durable-objects/testing/memory-untold-store.ts";
 import {
   envelopeOf,
   START_MS,
@@ -25,6 +30,7 @@ import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import type { Network } from "../../protocol/genesis.ts";
+import type { WireRecord } from "../../protocol/record.ts";
 import { PeerService } from "../peer-api/peer-service.ts";
 import { LinkTeller } from "../peer-api/tell-links.ts";
 
@@ -71,6 +77,8 @@ export class MemoryNode {
   readonly sync: SyncRoots;
   readonly conduct: Conduct;
   readonly evidence = new Evidence(new MemoryEvidenceStore());
+  readonly records: Records;
+  readonly members: RememberedRecords;
   /** How often a shard was asked for its roots. */
   handOvers = 0;
 
@@ -99,6 +107,21 @@ export class MemoryNode {
       },
       scrub: (shard) => shards.at(shard).scrub(),
     });
+    const teller = new RecordTeller({
+      store: new MemoryUntoldStore(),
+      listeners: () => this.#recordListeners(),
+      records: () => this.records.set,
+    });
+    this.records = new Records({
+      store: new MemoryRecordStore(),
+      network,
+      suite,
+      clock,
+      transaction: (work) => work(),
+      changed: () => teller.changed(),
+      committed: () => void teller.tellUntold(),
+    });
+    this.members = new RememberedRecords({ records: this.records, network, suite, clock });
     for (const { url, key } of addresses) {
       const link = new Link({
         url,
@@ -106,6 +129,7 @@ export class MemoryNode {
         suite,
         shards,
         sync: this.sync,
+        records: this.records,
         cursors: new MemoryCursorStore(),
         history: new MemoryHistoryStore(),
         conduct,
@@ -138,9 +162,25 @@ export class MemoryNode {
       });
       return started;
     });
-    const teller = new LinkTeller({ config, clock, links });
-    const heard = (peer: Bytes, hasNews: boolean) => void teller.heard(peer, hasNews);
-    this.service = new PeerService({ config, shards, sync: this.sync, suite, conduct, heard });
+    const linkTeller = new LinkTeller({ config, clock, links });
+    this.service = new PeerService({
+      config,
+      shards,
+      sync: this.sync,
+      suite,
+      conduct,
+      records: this.records,
+      members: this.members,
+      heard: (peer, hasNews) => void linkTeller.heard(peer, hasNews),
+    });
+  }
+
+  #recordListeners(): RecordListener[] {
+    const shards = this.shards.map((shard, number) => ({
+      name: `shard-${number}`,
+      tell: (records: readonly WireRecord[]) => shard.addRecords(records),
+    }));
+    return [{ name: "sync", tell: (_, digest) => this.sync.recordsChanged(digest) }, ...shards];
   }
 
   async publish(...messages: string[]): Promise<void> {

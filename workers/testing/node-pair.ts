@@ -73,6 +73,7 @@ export class Pair {
       suite,
       clock: this.world.clock,
       sync: from.sync,
+      records: from.records,
       ask: async (path, body, decode) => decode(await this.world.send(from, to.url, path, body)),
       refused: (rules) => expect.fail(rules.join()),
     });
