@@ -205,7 +205,14 @@ describe("limits", () => {
 
   test("a count of events is any whole number up to 2^53 − 1", () => {
     const answer = (count: number | bigint) =>
-      encodeCbor([2, 1, count, new Uint8Array(256), new Uint8Array(FIRST_CELLS * CELL_BYTES)]);
+      encodeCbor([
+        2,
+        1,
+        new Uint8Array(32),
+        count,
+        new Uint8Array(256),
+        new Uint8Array(FIRST_CELLS * CELL_BYTES),
+      ]);
     expect(codeOf(codec.decodeCompareAnswer, answer(Number.MAX_SAFE_INTEGER))).toBe("good");
     for (const count of [-1, 1.5, 2n ** 53n, 2n ** 64n - 1n])
       expect(codeOf(codec.decodeCompareAnswer, answer(count))).toBe("peer_body_invalid");

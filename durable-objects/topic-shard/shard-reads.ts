@@ -81,6 +81,11 @@ export abstract class ShardReads {
     return this.core.generation;
   }
 
+  /** The digest of the records that the shard judges by. */
+  get recordsDigest(): Bytes {
+    return this.core.records.set.digest;
+  }
+
   protected get nowMs(): number {
     return this.ports.clock.nowMs();
   }
