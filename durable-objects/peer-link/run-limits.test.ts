@@ -13,6 +13,7 @@ import { MAX_RUN_MS, RunBudget } from "./run-budget.ts";
 const EMPTY_COMPARE = {
   kind: "different",
   asOf: 9,
+  records: new Uint8Array(32),
   count: 0,
   tags: new Uint8Array(256),
   cells: new Uint8Array(32 * CELL_BYTES),
@@ -34,7 +35,7 @@ function runWithOneEvent(count: number, own: number) {
     clock: new ManualClock(START_MS),
     refused: () => {},
     sync: {
-      state: async () => ({ asOf: 9, newest: range.root, previous: range.root }),
+      state: async () => ({ asOf: 9, newest: range.root, previous: range.root, records: new Uint8Array(32) }),
       range: async () => range,
       roots: async () => [{ bucket: bucketsOf(own, count).from, class: 1, root: range.root }],
     },

@@ -2,6 +2,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { type Bytes, concatBytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
+import { recordsDigest } from "../../protocol/record-set.ts";
 import { SLOT_MS } from "../../protocol/retention.ts";
 import { Sketch } from "../../protocol/sketch.ts";
 import { comparedRange, isInRange } from "../../protocol/sync-range.ts";
@@ -11,6 +12,7 @@ import {
   bucketGroupHash,
   bucketGroupOf,
   byBucketAndClass,
+  comparedRoot,
   nodeRoot,
 } from "../../protocol/sync-tree.ts";
 import { shardOf } from "../../protocol/topic.ts";
@@ -240,7 +242,9 @@ export class SyncWorld {
     const groups = Array.from({ length: BUCKET_GROUPS }, (_, group) =>
       bucketGroupHash(byGroup.get(group) ?? [], suite),
     );
-    const root = toHex(nodeRoot(concatBytes(...groups), suite));
+    const root = toHex(
+      comparedRoot(nodeRoot(concatBytes(...groups), suite), recordsDigest([], suite), suite),
+    );
     return { root, groups: toHex(concatBytes(...groups)), sketch: toHex(sketch.prefix()) };
   }
 
