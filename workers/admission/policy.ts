@@ -1,0 +1,49 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { PennypostError } from "../../protocol/errors.ts";
+
+/** An envelope that asks to be admitted. */
+export interface OfferedEnvelope {
+  /** As text, and in UTF-8. */
+  readonly topicText: string;
+  readonly topic: Bytes;
+  readonly ts: bigint;
+  readonly message: Bytes;
+}
+
+/** A publish, as far as policies look at it. */
+export interface OfferedPublish {
+  readonly envelopes: readonly OfferedEnvelope[];
+  header(name: string): string | null;
+}
+
+/** That a publish may go on. */
+export interface Admission {
+  /** The policy that granted it. */
+  readonly policy: string;
+  /** Whose budget it counts against besides the address that it came from: a wallet, or nobody who is known. */
+  readonly wallet: string | null;
+}
+
+/** What a policy makes of a publish. It knows nothing of other policies. */
+export type Decision =
+  | { readonly kind: "granted"; readonly admission: Admission }
+  | {
+      readonly kind: "refused";
+      readonly error: PennypostError;
+      /** Whether the request brought what this policy asks for: then its refusal is the one that the client has to hear. */
+      readonly isAddressed: boolean;
+    };
+
+/** A way to be admitted. Later ones (vouchers, rules on chain) are added beside these. */
+export interface AdmissionPolicy {
+  readonly name: string;
+  /** Whether it could grant these topics to anybody. */
+  mayGrant(envelopes: readonly OfferedEnvelope[]): boolean;
+  decide(publish: OfferedPublish): Promise<Decision>;
+}
+
+export const refusedBy = (error: PennypostError, isAddressed: boolean): Decision => ({
+  kind: "refused",
+  error,
+  isAddressed,
+});

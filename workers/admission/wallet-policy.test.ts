@@ -1,0 +1,173 @@
+import { describe, expect, test } from "vitest";
+import { suite } from "../../durable-objects/platform-suite.ts";
+import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import type { EvmAddress } from "../../protocol/evm-address.ts";
+import { bearer, TestKey, tokenBytes, tokenParts } from "../../protocol/testing/wallet.ts";
+import type { Decision, OfferedEnvelope } from "./policy.ts";
+import { WalletPolicy } from "./wallet-policy.ts";
+import { type ContractCheck, WalletTokens } from "./wallet-tokens.ts";
+
+const NOW_MS = Date.UTC(2026, 10, 23);
+const HOUR_MS = 3_600_000;
+const alice = new TestKey("alice");
+const bob = new TestKey("bob");
+
+const envelope = (topicText: string): OfferedEnvelope => ({
+  topicText,
+  topic: utf8(topicText),
+  ts: 1n,
+  message: utf8("m"),
+});
+
+class Scene {
+  readonly clock = new ManualClock(NOW_MS);
+  verifications = 0;
+  readonly policy: WalletPolicy;
+
+  constructor(contractSigned?: ContractCheck) {
+    const counting = { ...suite };
+    const tokens = new WalletTokens({
+      suite: counting,
+      clock: this.clock,
+      ...(contractSigned ? { contractSigned } : {}),
+    });
+    const asksForStamp = (topic: Uint8Array) => new TextDecoder().decode(topic).startsWith("stamped/");
+    this.policy = new WalletPolicy({ tokens, asksForStamp });
+  }
+
+  token(wallet = alice, changes: Parameters<typeof tokenParts>[1] = {}): string {
+    return bearer(tokenBytes(tokenParts(this.clock.nowMs(), { wallet, ...changes })));
+  }
+
+  decide(header: string | null, ...topics: readonly string[]): Promise<Decision> {
+    const header_ = (name: string) => (name === "Authorization" ? header : null);
+    return this.policy.decide({ envelopes: topics.map(envelope), header: header_ });
+  }
+
+  async code(header: string | null, ...topics: readonly string[]): Promise<unknown> {
+    const decision = await this.decide(header, ...topics);
+    if (decision.kind === "granted") return decision.admission.wallet;
+    const { code, httpStatus } = decision.error;
+    return [code, httpStatus, decision.isAddressed];
+  }
+}
+
+describe("a wallet's token", () => {
+  test("admits to every topic that is no other wallet's", async () => {
+    const scene = new Scene();
+    const topics = [
+      "/xmtp/0/m-x/proto",
+      "weather",
+      `/xmtp/0/contact-${alice.address}/proto`,
+      `/xmtp/0/invite-${bob.address}/proto`,
+    ];
+    expect(await scene.code(scene.token(), ...topics)).toBe(alice.address);
+    expect(await scene.code(scene.token(), `/xmtp/0/privatestore-${alice.address}/key_bundle/proto`)).toBe(
+      alice.address,
+    );
+    expect(await scene.code(scene.token())).toBe(alice.address);
+  });
+
+  test.each(["contact", "privatestore"])(
+    "writes no other wallet's %s, in whatever case, also among others",
+    async (name) => {
+      const scene = new Scene();
+      const restricted = ["topic_restricted", 403, true];
+      expect(await scene.code(scene.token(), `/xmtp/0/${name}-${bob.address}/proto`)).toEqual(restricted);
+      expect(await scene.code(scene.token(), "weather", `/xmtp/0/${name}-${bob.address}/proto`)).toEqual(
+        restricted,
+      );
+      expect(await scene.code(scene.token(), `/xmtp/0/${name}-${alice.address.toLowerCase()}/proto`)).toEqual(
+        restricted,
+      );
+      expect(await scene.code(scene.token(), `/xmtp/0/${name}-/proto`)).toEqual(restricted);
+    },
+  );
+
+  test("does not do where the network asks for stamps", async () => {
+    const scene = new Scene();
+    expect(await scene.code(scene.token(), "weather", "stamped/x")).toEqual(["stamp_required", 403, true]);
+    expect(scene.policy.mayGrant([envelope("weather"), envelope("stamped/x")])).toBe(false);
+    expect(scene.policy.mayGrant([envelope("weather")])).toBe(true);
+  });
+
+  test("is good for an hour, also when it is known", async () => {
+    const scene = new Scene();
+    const token = scene.token();
+    for (const ms of [0, 1, HOUR_MS]) {
+      scene.clock.step(NOW_MS + ms);
+      expect(await scene.code(token, "weather")).toBe(alice.address);
+    }
+    scene.clock.step(NOW_MS + HOUR_MS + 1);
+    expect(await scene.code(token, "weather")).toEqual(["token_invalid", 401, true]);
+  });
+
+  test("from the future is refused until it is near", async () => {
+    const scene = new Scene();
+    const createdNs = BigInt(NOW_MS + 301_000) * 1_000_000n;
+    const token = scene.token(alice, { createdNs });
+    expect(await scene.code(token, "weather")).toEqual(["token_invalid", 401, true]);
+    scene.clock.step(NOW_MS + 1_000);
+    expect(await scene.code(token, "weather")).toBe(alice.address);
+  });
+});
+
+describe("a request without a good token", () => {
+  test.each([
+    ["none", null, "token_missing", false],
+    ["an empty one", "", "token_missing", false],
+    ["of another scheme", "PrivateToken token=x", "scheme_unknown", false],
+    ["of lower case", "bearer x", "scheme_unknown", false],
+    ["without a text", "Bearer", "authorization_malformed", true],
+    ["that is no token", "Bearer AAAA", "token_invalid", true],
+  ])("is refused: %s", async (_, header, code, isAddressed) => {
+    expect(await new Scene().code(header, "weather")).toEqual([code, 401, isAddressed]);
+  });
+
+  test("is refused again without being verified again", async () => {
+    const scene = new Scene();
+    const stolen = scene.token(alice, { address: bob.address });
+    const first = await scene.decide(stolen, "weather");
+    const second = await scene.decide(stolen, "weather");
+    expect(first).toMatchObject({ kind: "refused", error: { code: "token_invalid" } });
+    if (first.kind === "granted" || second.kind === "granted") throw new Error("it was granted");
+    expect(second.error).toBe(first.error);
+  });
+});
+
+describe("a wallet that is a contract", () => {
+  const CONTRACT: EvmAddress = bob.address;
+
+  test("is asked whether it signed, where there is a way to ask", async () => {
+    const asked: string[] = [];
+    const scene = new Scene(async (wallet) => {
+      asked.push(wallet);
+      return true;
+    });
+    const token = scene.token(alice, { address: CONTRACT });
+    for (let i = 0; i < 2; i++) expect(await scene.code(token, "weather")).toBe(CONTRACT);
+    expect(asked).toEqual([CONTRACT]);
+    expect(await scene.code(scene.token(), "weather")).toBe(alice.address);
+    expect(asked).toHaveLength(1);
+  });
+
+  test("that did not sign is refused; one that cannot be asked may come again", async () => {
+    const no = new Scene(async () => false);
+    expect(await no.code(no.token(alice, { address: CONTRACT }), "weather")).toEqual([
+      "token_invalid",
+      401,
+      true,
+    ]);
+    let isAway = true;
+    const scene = new Scene(async () => {
+      if (isAway) throw unavailable("rpc_unreachable", "the RPC endpoint does not answer");
+      return true;
+    });
+    const token = scene.token(alice, { address: CONTRACT });
+    expect(await scene.code(token, "weather")).toEqual(["rpc_unreachable", 503, true]);
+    isAway = false;
+    expect(await scene.code(token, "weather")).toBe(CONTRACT);
+  });
+});

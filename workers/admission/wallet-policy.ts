@@ -1,0 +1,41 @@
+import { PennypostError } from "../../protocol/errors.ts";
+import { restrictedTo } from "../../protocol/restricted-topics.ts";
+import type { AdmissionPolicy, Decision, OfferedEnvelope, OfferedPublish } from "./policy.ts";
+import { refusedBy } from "./policy.ts";
+import { restrictedTopic, stampRequired } from "./refusals.ts";
+import type { WalletTokens } from "./wallet-tokens.ts";
+
+export interface WalletPolicyParts {
+  readonly tokens: Pick<WalletTokens, "verify">;
+  asksForStamp(topic: Uint8Array): boolean;
+}
+
+/** Admits who shows the bearer token of the XMTP message API, by that API's rules of topics. */
+export class WalletPolicy implements AdmissionPolicy {
+  readonly name = "wallet";
+  readonly #parts: WalletPolicyParts;
+
+  constructor(parts: WalletPolicyParts) {
+    this.#parts = parts;
+  }
+
+  mayGrant(envelopes: readonly OfferedEnvelope[]): boolean {
+    return !envelopes.some(({ topic }) => this.#parts.asksForStamp(topic));
+  }
+
+  async decide({ envelopes, header }: OfferedPublish): Promise<Decision> {
+    try {
+      const { wallet } = await this.#parts.tokens.verify(header("Authorization"));
+      const foreign = envelopes.find(({ topicText }) => (restrictedTo(topicText) ?? wallet) !== wallet);
+      if (foreign) return refusedBy(restrictedTopic(foreign.topicText), true);
+      if (!this.mayGrant(envelopes)) return refusedBy(stampRequired(), true);
+      return { kind: "granted", admission: { policy: this.name, wallet } };
+    } catch (error) {
+      if (!(error instanceof PennypostError)) throw error;
+      return refusedBy(error, !NOT_ADDRESSED.includes(error.code));
+    }
+  }
+}
+
+/** A request without a token, or with one of another scheme, is not for this policy. */
+const NOT_ADDRESSED = ["token_missing", "scheme_unknown"];

@@ -1,0 +1,94 @@
+import type { Clock } from "../../durable-objects/clock.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { PennypostError } from "../../protocol/errors.ts";
+import type { EvmAddress } from "../../protocol/evm-address.ts";
+import {
+  checkAge,
+  checkToken,
+  readAuthorization,
+  readToken,
+  signingWallet,
+  type WalletToken,
+  wrongWallet,
+} from "../../protocol/wallet-token.ts";
+
+/** Verified tokens that an isolate remembers: 300 bytes each. */
+const MAX_REMEMBERED = 10_000;
+/** Refused ones: who sends one again does not have it verified again. */
+const MAX_REFUSED = 10_000;
+
+/** A token that was verified: its wallet, and the identity key that signs for it. */
+export interface VerifiedToken {
+  readonly wallet: EvmAddress;
+  /** Uncompressed secp256k1, 65 bytes. */
+  readonly identityKey: Uint8Array;
+  readonly createdNs: bigint;
+}
+
+/** Asks a contract whether a signature is its own (ERC-1271, ERC-6492). */
+export type ContractCheck = (wallet: EvmAddress, token: WalletToken) => Promise<boolean>;
+
+export interface WalletTokensParts {
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  /** Where an RPC endpoint is configured. */
+  readonly contractSigned?: ContractCheck;
+}
+
+/**
+ * Verifies wallet tokens: each once, then it is known by its hash until it expires. What is remembered is in memory alone, and is never
+ * logged.
+ */
+export class WalletTokens {
+  readonly #parts: WalletTokensParts;
+  readonly #verified = new Map<string, VerifiedToken>();
+  readonly #refused = new Map<string, PennypostError>();
+
+  constructor(parts: WalletTokensParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws PennypostError `token_*`, `authorization_malformed`, `scheme_unknown` (401). */
+  async verify(header: string | null): Promise<VerifiedToken> {
+    const bytes = readAuthorization(header ?? undefined);
+    const name = toHex(this.#parts.suite.sha256(bytes));
+    const nowMs = this.#parts.clock.nowMs();
+    const known = this.#verified.get(name);
+    if (known) {
+      checkAge(known, nowMs);
+      return known;
+    }
+    const refused = this.#refused.get(name);
+    if (refused) throw refused;
+    try {
+      const token = readToken(bytes);
+      const verified = await this.#verifyToken(token, nowMs);
+      remember(this.#verified, name, verified, MAX_REMEMBERED);
+      return verified;
+    } catch (error) {
+      // A token from the future may be good in a while.
+      if (error instanceof PennypostError && error.code === "token_invalid" && error.data.rule !== "future")
+        remember(this.#refused, name, error, MAX_REFUSED);
+      throw error;
+    }
+  }
+
+  async #verifyToken(token: WalletToken, nowMs: number): Promise<VerifiedToken> {
+    const wallet = checkToken(token, nowMs);
+    if (signingWallet(token) !== wallet) {
+      const isContracts = await this.#parts.contractSigned?.(wallet, token);
+      if (!isContracts) throw wrongWallet();
+    }
+    return { wallet, identityKey: token.identityKey, createdNs: token.createdNs };
+  }
+}
+
+/** Forgets the oldest when there are too many. */
+function remember<T>(map: Map<string, T>, name: string, value: T, limit: number): void {
+  if (map.size >= limit) {
+    const oldest = map.keys().next();
+    if (!oldest.done) map.delete(oldest.value);
+  }
+  map.set(name, value);
+}
