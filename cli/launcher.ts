@@ -17,6 +17,8 @@ export interface NetworkOptions {
   /** A fresh temporary folder, removed at the end, where absent. */
   readonly data?: string;
   readonly shards?: number;
+  /** Comma-separated policies that admit publishes. */
+  readonly admission?: string;
 }
 
 export interface NodeOptions {
@@ -24,6 +26,7 @@ export interface NodeOptions {
   readonly data?: string;
   readonly peers?: string;
   readonly shards?: number;
+  readonly admission?: string;
   /** The genesis document's file; the development genesis where absent. */
   readonly genesis?: string;
 }
@@ -145,8 +148,13 @@ async function withDirectories(
   }
 }
 
-const shardsVariable = (shards: number | undefined): Partial<NodeVariables> =>
-  shards === undefined ? {} : { SHARDS: String(shards) };
+const chosenVariables = ({
+  shards,
+  admission,
+}: Pick<NodeOptions, "shards" | "admission">): Partial<NodeVariables> => ({
+  ...(shards === undefined ? {} : { SHARDS: String(shards) }),
+  ...(admission === undefined ? {} : { ADMISSION: admission }),
+});
 
 /** `npm start`: a network of nodes, all peers of each other, until a signal comes. */
 export async function runNetwork(options: NetworkOptions): Promise<void> {
@@ -163,7 +171,7 @@ export async function runNetwork(options: NetworkOptions): Promise<void> {
       directory,
       variables: {
         PEERS: addresses.filter((_, other) => other !== index).join(","),
-        ...shardsVariable(options.shards),
+        ...chosenVariables(options),
       },
     }));
   });
@@ -185,7 +193,7 @@ export async function runNode(options: NodeOptions): Promise<void> {
     const variables: Partial<NodeVariables> = {
       ...(genesis ? { GENESIS: JSON.stringify(genesis) } : {}),
       ...(options.peers === undefined ? {} : { PEERS: options.peers }),
-      ...shardsVariable(options.shards),
+      ...chosenVariables(options),
     };
     return [{ label: "node", port: options.port, directory, variables }];
   });

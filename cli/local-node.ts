@@ -15,6 +15,8 @@ export interface NodeVariables {
   /** Comma-separated `KEY@URL` or, under the development genesis, URLs. */
   readonly PEERS: string;
   readonly SHARDS: string;
+  /** Comma-separated policies that admit publishes. */
+  readonly ADMISSION?: string;
 }
 
 export interface LocalNodeOptions {

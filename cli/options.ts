@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "commander";
+import { parsePolicyNames } from "../durable-objects/admission-names.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { PennypostError } from "../protocol/errors.ts";
 import { MAX_SHARDS } from "../protocol/limits.ts";
@@ -27,6 +28,16 @@ export function parseShards(text: string): number {
   if (!isShardCount(count))
     throw new InvalidArgumentError(`A power of two from 1 to ${MAX_SHARDS} is needed.`);
   return count;
+}
+
+/** The policies that admit publishes, as the node reads them. */
+export function parseAdmission(text: string): string {
+  try {
+    return parsePolicyNames(text).join();
+  } catch (error) {
+    if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
+  }
 }
 
 /** A path that the operator gave: anything but nothing. */

@@ -6,6 +6,7 @@ import {
   DEFAULT_NODES,
   DEFAULT_PORT,
   MAX_PORT,
+  parseAdmission,
   parseDeployedPeers,
   parseLocalPeers,
   parseNodes,
@@ -27,6 +28,12 @@ const SHARDS = [
   "--shards <count>",
   "topic shards per node, fixed at the first start (default: wrangler.toml's)",
   parseShards,
+] as const;
+
+const ADMISSION = [
+  "--admission <policies>",
+  "who may publish: open, wallet, stamp, separated by commas, in the order in which they are asked (default: open)",
+  parseAdmission,
 ] as const;
 
 function parseName(text: string): string {
@@ -54,7 +61,8 @@ function addStart(program: Command, actions: Actions): void {
     .option("--nodes <count>", "number of nodes", parseNodes, DEFAULT_NODES)
     .option("--port <port>", "port of the first node; the others follow", parsePort, DEFAULT_PORT)
     .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
-    .option(...SHARDS);
+    .option(...SHARDS)
+    .option(...ADMISSION);
   command.action((options: NetworkOptions) => {
     if (options.port + options.nodes - 1 > MAX_PORT) {
       command.error(`error: ${options.nodes} nodes from port ${options.port} on end above ${MAX_PORT}`);
@@ -71,6 +79,7 @@ function addNode(program: Command, actions: Actions): void {
     .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
     .option("--peers <urls>", "nodes to replicate with: KEY@URL or URL, separated by commas", parseLocalPeers)
     .option(...SHARDS)
+    .option(...ADMISSION)
     .option("--genesis <file>", "the network's genesis document (default: the development one)", parsePath)
     .action((options: NodeOptions) => actions.node(options));
 }

@@ -18,6 +18,8 @@ export interface Env {
   /** Comma-separated `KEY@URL`; under the development genesis also bare URLs. */
   readonly PEERS?: string;
   readonly SHARDS?: string;
+  /** Comma-separated policies that admit publishes: open, wallet, stamp. By default open on a local node, wallet,stamp elsewhere. */
+  readonly ADMISSION?: string;
   /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */
   readonly NODE_KEY?: string;
   /** Secret: who sends it may use the admin API; at least 32 characters. Without it that API is off. */

@@ -5,15 +5,22 @@ import { DEVELOPMENT_GENESIS, type Genesis, Network, parseGenesis } from "../pro
 import { DEFAULT_SHARDS, MIN_ADMIN_SECRET_CHARACTERS } from "../protocol/limits.ts";
 import { type PeerAddress, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
+import { type PolicyName, parsePolicyNames } from "./admission-names.ts";
 import type { Env } from "./env.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { platformSigner, suite } from "./platform-suite.ts";
+
+/** Who may publish where the operator names nothing. */
+const LOCAL_ADMISSION = "open";
+const DEPLOYED_ADMISSION = "wallet,stamp";
 
 export const VERSION = "0.1.0";
 /** A node's configuration, checked. */
 export interface NodeConfig extends NodeIdentity {
   /** A node on the operator's own machine. */
   readonly isLocal: boolean;
+  /** Who may publish: the policies in the order in which they are asked. */
+  readonly admission: readonly PolicyName[];
   /** Opens the admin API, which is off without it. */
   readonly adminSecret?: string;
 }
@@ -84,6 +91,9 @@ function read(env: Env): NodeConfig {
   if (network.genesis.stampPrefixes.length > 0) {
     throw misconfigured("GENESIS", "stampPrefixes: this version cannot check stamps yet");
   }
+  const admission = settingOf("ADMISSION", () =>
+    parsePolicyNames(env.ADMISSION?.trim() || (isLocal ? LOCAL_ADMISSION : DEPLOYED_ADMISSION)),
+  );
   const shardCount = Number(env.SHARDS || DEFAULT_SHARDS);
   if (!isShardCount(shardCount)) throw misconfigured("SHARDS", "a power of two from 1 to 1,024 is needed");
   return {
@@ -91,6 +101,7 @@ function read(env: Env): NodeConfig {
     network,
     shardCount,
     isLocal,
+    admission,
     ...readAdminSecret(env.ADMIN_SECRET),
     peers: readPeers(env.PEERS ?? "", isLocal, network, signer.publicKey),
   };

@@ -13,7 +13,20 @@ export function asPennypostError(error: unknown): PennypostError {
   return new PennypostError("internal", GRPC.internal, "internal error");
 }
 
-const statusBody = (error: PennypostError) => ({ code: error.grpc, message: error.message, details: [] });
+/** What a refused publish could bring instead, in the form of gRPC's details (google.rpc.ErrorInfo). */
+function detailsOf({ code, data }: PennypostError): object[] {
+  if (data.wouldGrant === undefined) return [];
+  const metadata = { wouldGrant: String(data.wouldGrant) };
+  return [
+    { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: code, domain: "pennypost", metadata },
+  ];
+}
+
+const statusBody = (error: PennypostError) => ({
+  code: error.grpc,
+  message: error.message,
+  details: detailsOf(error),
+});
 
 function respond(error: PennypostError, body: object): Response {
   const headers = new Headers({ "content-type": "application/json", [CODE_HEADER]: error.code });

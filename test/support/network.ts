@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DataDirectory } from "../../cli/data-directory.ts";
-import { HOST, LocalNode } from "../../cli/local-node.ts";
+import { HOST, LocalNode, type NodeVariables } from "../../cli/local-node.ts";
 import { keptNodeKey } from "../../cli/node-key.ts";
 import { bundleWorker } from "../../cli/worker-bundle.ts";
 import { readWranglerConfig } from "../../cli/wrangler-config.ts";
@@ -18,6 +18,8 @@ let bundled: ReturnType<typeof worker> | undefined;
 
 export interface NetworkOptions {
   readonly shards?: number;
+  /** Comma-separated policies that admit publishes; open by default. */
+  readonly admission?: string;
   /** Further peers of the first node, as `KEY@URL` or URLs. */
   readonly strangers?: readonly string[];
   /** Nodes, by number from 0, that are not started yet. */
@@ -36,17 +38,17 @@ export class TestNode extends NodeClient {
   /** What the node wrote to its log as warnings and errors. */
   readonly reports: string[] = [];
   readonly folder: string;
-  readonly #shards: string;
+  readonly #variables: Pick<NodeVariables, "SHARDS" | "ADMISSION">;
   #directory: DataDirectory | undefined;
   #node: LocalNode | undefined;
 
-  constructor(folder: string, port: number, shards: number) {
+  constructor(folder: string, port: number, { shards = 16, admission = "open" }: NetworkOptions) {
     super(`http://${HOST}:${port}`);
     this.port = port;
     mkdirSync(folder);
     this.key = keptNodeKey(join(folder, "node.key")).publicKey;
     this.folder = folder;
-    this.#shards = String(shards);
+    this.#variables = { SHARDS: String(shards), ADMISSION: admission };
   }
 
   async start(): Promise<void> {
@@ -60,7 +62,7 @@ export class TestNode extends NodeClient {
       directory: this.#directory,
       script,
       config,
-      variables: { GENESIS: "development", PEERS: peers.join(), SHARDS: this.#shards },
+      variables: { GENESIS: "development", PEERS: peers.join(), ...this.#variables },
       report: (line) => void this.reports.push(line),
     });
     await this.#node.ready();
@@ -91,9 +93,7 @@ export interface TestNetwork {
 export async function startNetwork(count: number, options: NetworkOptions = {}): Promise<TestNetwork> {
   const folder = mkdtempSync(join(tmpdir(), "pennypost-test-"));
   const ports = await freePorts(count);
-  const nodes = ports.map(
-    (port, index) => new TestNode(join(folder, `node-${index}`), port, options.shards ?? 16),
-  );
+  const nodes = ports.map((port, index) => new TestNode(join(folder, `node-${index}`), port, options));
   for (const each of nodes) each.peers = nodes.filter((other) => other !== each);
   if (nodes[0]) nodes[0].strangers = options.strangers ?? [];
   const stop = async () => {

@@ -3,7 +3,14 @@ import { until } from "./until.ts";
 
 /** The official SDK of 2023, unmodified. Its ESM build does not load in Node, its CommonJS build does. */
 const require = createRequire(import.meta.url);
-export const sdk = require("@xmtp/xmtp-js") as typeof import("@xmtp/xmtp-js");
+type Sdk = typeof import("@xmtp/xmtp-js");
+export const sdk = require("@xmtp/xmtp-js") as Sdk;
+/** The line from 2023 to its end, by version: what the tests use of it is the same in all. */
+export const SDKS: Readonly<Record<string, Sdk>> = {
+  "8.2.1": require("xmtp-js-8") as Sdk,
+  "9.4.1": sdk,
+  "13.0.4": require("xmtp-js-13") as Sdk,
+};
 const { Wallet } = require("ethers") as typeof import("ethers");
 
 export type XmtpClient = InstanceType<typeof sdk.Client>;

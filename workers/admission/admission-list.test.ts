@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { utf8 } from "../../protocol/bytes.ts";
+import { fromUtf8, utf8 } from "../../protocol/bytes.ts";
 import { denied, unauthenticated } from "../../protocol/errors.ts";
 import { AdmissionList } from "./admission-list.ts";
 import { OpenPolicy } from "./open-policy.ts";
@@ -7,7 +7,6 @@ import type { AdmissionPolicy, OfferedEnvelope, OfferedPublish } from "./policy.
 import { refusedBy } from "./policy.ts";
 
 const envelope = (topicText: string): OfferedEnvelope => ({
-  topicText,
   topic: utf8(topicText),
   ts: 1n,
   message: new Uint8Array(),
@@ -33,7 +32,7 @@ class Told implements AdmissionPolicy {
   }
 
   mayGrant(envelopes: readonly OfferedEnvelope[]): boolean {
-    return envelopes.every(({ topicText }) => this.#topics.includes(topicText));
+    return envelopes.every(({ topic }) => this.#topics.includes(fromUtf8(topic)));
   }
 
   async decide() {

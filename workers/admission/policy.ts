@@ -1,14 +1,8 @@
-import type { Bytes } from "../../protocol/bytes.ts";
+import type { Envelope } from "../../durable-objects/topic-shard/shard-core.ts";
 import type { PennypostError } from "../../protocol/errors.ts";
 
 /** An envelope that asks to be admitted. */
-export interface OfferedEnvelope {
-  /** As text, and in UTF-8. */
-  readonly topicText: string;
-  readonly topic: Bytes;
-  readonly ts: bigint;
-  readonly message: Bytes;
-}
+export type OfferedEnvelope = Pick<Envelope, "topic" | "ts" | "message">;
 
 /** A publish, as far as policies look at it. */
 export interface OfferedPublish {

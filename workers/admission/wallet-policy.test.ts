@@ -15,7 +15,6 @@ const alice = new TestKey("alice");
 const bob = new TestKey("bob");
 
 const envelope = (topicText: string): OfferedEnvelope => ({
-  topicText,
   topic: utf8(topicText),
   ts: 1n,
   message: utf8("m"),

@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { restrictedTo } from "../../protocol/restricted-topics.ts";
 import type { AdmissionPolicy, Decision, OfferedEnvelope, OfferedPublish } from "./policy.ts";
@@ -26,8 +27,10 @@ export class WalletPolicy implements AdmissionPolicy {
   async decide({ envelopes, header }: OfferedPublish): Promise<Decision> {
     try {
       const { wallet } = await this.#parts.tokens.verify(header("Authorization"));
-      const foreign = envelopes.find(({ topicText }) => (restrictedTo(topicText) ?? wallet) !== wallet);
-      if (foreign) return refusedBy(restrictedTopic(foreign.topicText), true);
+      const foreign = envelopes
+        .map(({ topic }) => fromUtf8(topic))
+        .find((topic) => (restrictedTo(topic) ?? wallet) !== wallet);
+      if (foreign !== undefined) return refusedBy(restrictedTopic(foreign), true);
       if (!this.mayGrant(envelopes)) return refusedBy(stampRequired(), true);
       return { kind: "granted", admission: { policy: this.name, wallet } };
     } catch (error) {

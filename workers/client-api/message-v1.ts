@@ -7,6 +7,7 @@ import { HUBS, hubStub, shardStub } from "../../durable-objects/stubs.ts";
 import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
+import { admissionOf } from "../admission/admission-of.ts";
 import { asPennypostError, streamErrorResponse } from "../error-response.ts";
 import { BodyReader } from "../request-body.ts";
 import { type JsonObject, parseJsonBody } from "./proto-json.ts";
@@ -41,9 +42,10 @@ export function messageV1(app: Hono<{ Bindings: Env }>): void {
   app.post("/message/v1/subscribe-all", (c) => stream(c, () => null));
 }
 
-/** Validates every envelope before any is stored; a repeat after a partial failure stores nothing twice. */
+/** Validates and admits every envelope before any is stored; a repeat after a partial failure stores nothing twice. */
 async function publish(c: Handler, body: JsonObject): Promise<Response> {
   const envelopes = readPublish(body);
+  await admissionOf(c.env).admit({ envelopes, header: (name) => c.req.raw.headers.get(name) });
   const groups = [...groupByShard(envelopes, nodeConfig(c.env).shardCount)];
   const results = await Promise.allSettled(
     groups.map(([shard, group]) => outcomeOf("shard", shardStub(c.env, shard).publish(group))),
