@@ -1,4 +1,5 @@
 import type { Hub } from "./hub/hub.ts";
+import type { Limiter } from "./limiter/limiter.ts";
 import type { NodeState } from "./node-state/node-state.ts";
 import type { PeerLink } from "./peer-link/peer-link.ts";
 import type { Sync } from "./sync/sync.ts";
@@ -11,6 +12,7 @@ export interface Env {
   readonly PEER_LINK: DurableObjectNamespace<PeerLink>;
   readonly SYNC: DurableObjectNamespace<Sync>;
   readonly NODE_STATE: DurableObjectNamespace<NodeState>;
+  readonly LIMITER: DurableObjectNamespace<Limiter>;
   readonly DB: D1Database;
   readonly BUCKET: R2Bucket;
   /** The genesis document as JSON, or "development". */
@@ -20,6 +22,8 @@ export interface Env {
   readonly SHARDS?: string;
   /** Comma-separated policies that admit publishes: open, wallet, stamp. By default open on a local node, wallet,stamp elsewhere. */
   readonly ADMISSION?: string;
+  /** "off", or JSON: see `RateLimits`. By default off on a local node. */
+  readonly RATE_LIMITS?: string;
   /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */
   readonly NODE_KEY?: string;
   /** Secret: who sends it may use the admin API; at least 32 characters. Without it that API is off. */

@@ -7,6 +7,7 @@ import { type PeerAddress, parsePeerAddresses } from "../protocol/peer-address.t
 import { isShardCount } from "../protocol/topic.ts";
 import { type PolicyName, parsePolicyNames } from "./admission-names.ts";
 import type { Env } from "./env.ts";
+import { parseRateLimits, type RateLimits } from "./limiter/limits.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { platformSigner, suite } from "./platform-suite.ts";
 
@@ -21,6 +22,8 @@ export interface NodeConfig extends NodeIdentity {
   readonly isLocal: boolean;
   /** Who may publish: the policies in the order in which they are asked. */
   readonly admission: readonly PolicyName[];
+  /** How much a wallet and an address may publish; undefined for no limits. */
+  readonly rateLimits: RateLimits | undefined;
   /** Opens the admin API, which is off without it. */
   readonly adminSecret?: string;
 }
@@ -94,6 +97,8 @@ function read(env: Env): NodeConfig {
   const admission = settingOf("ADMISSION", () =>
     parsePolicyNames(env.ADMISSION?.trim() || (isLocal ? LOCAL_ADMISSION : DEPLOYED_ADMISSION)),
   );
+  const limits = env.RATE_LIMITS?.trim() || (isLocal ? "off" : "{}");
+  const rateLimits = settingOf("RATE_LIMITS", () => parseRateLimits(limits));
   const shardCount = Number(env.SHARDS || DEFAULT_SHARDS);
   if (!isShardCount(shardCount)) throw misconfigured("SHARDS", "a power of two from 1 to 1,024 is needed");
   return {
@@ -102,6 +107,7 @@ function read(env: Env): NodeConfig {
     shardCount,
     isLocal,
     admission,
+    rateLimits,
     ...readAdminSecret(env.ADMIN_SECRET),
     peers: readPeers(env.PEERS ?? "", isLocal, network, signer.publicKey),
   };

@@ -1,6 +1,8 @@
+import { utf8 } from "../protocol/bytes.ts";
 import type { WireRecord } from "../protocol/record.ts";
 import { platformClock } from "./clock.ts";
 import type { Env } from "./env.ts";
+import type { LimiterApi, Subject } from "./limiter/limiter-api.ts";
 import { nodeConfig } from "./node-config.ts";
 import type { ConductApi } from "./node-state/conduct-api.ts";
 import type { EvidenceApi } from "./node-state/evidence-api.ts";
@@ -16,11 +18,15 @@ import type { ShardApi, Shards } from "./topic-shard/shard-api.ts";
 
 /** Hubs of a node; a subscription is put into one of them at random. */
 export const HUBS = 4;
+/** Objects among which budgets are shared out. */
+const LIMITERS = 8;
 
 export const shardStub = (env: Env, shard: number) =>
   env.TOPIC_SHARD.get(env.TOPIC_SHARD.idFromName(`shard-${shard}`));
 export const hubStub = (env: Env, hub: number) => env.HUB.get(env.HUB.idFromName(`hub-${hub}`));
 export const syncStub = (env: Env) => env.SYNC.get(env.SYNC.idFromName("sync"));
+const limiterStub = (env: Env, limiter: number) =>
+  env.LIMITER.get(env.LIMITER.idFromName(`limiter-${limiter}`));
 export const nodeStateStub = (env: Env) => env.NODE_STATE.get(env.NODE_STATE.idFromName("node"));
 const peerLinkStub = (env: Env, url: string) => env.PEER_LINK.get(env.PEER_LINK.idFromName(url));
 
@@ -111,6 +117,17 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi {
     takeRecords: (records) => outcomeOf("node state", stub().takeRecords(records)),
     compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),
     proofs: (origin, after, limit) => outcomeOf("node state", stub().proofs(origin, after, limit)),
+  };
+}
+
+/** The object that has a subject's budget, and what the operator's lists say of it. */
+export function limiterOf(env: Env, { kind, id }: Subject): LimiterApi {
+  const [first = 0] = suite.sha256(utf8(`${kind} ${id}`));
+  const stub = () => limiterStub(env, first % LIMITERS);
+  return {
+    lease: (subject, wanted, returned) => outcomeOf("limiter", stub().lease(subject, wanted, returned)),
+    setStanding: (wallet, standing) => outcomeOf("limiter", stub().setStanding(wallet, standing)),
+    standingOf: (wallet) => outcomeOf("limiter", stub().standingOf(wallet)),
   };
 }
 

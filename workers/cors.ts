@@ -38,6 +38,9 @@ export function allowAnyOrigin(response: Response): Response {
   if (response.status === 101) return response;
   const open = new Response(response.body, response);
   open.headers.set("access-control-allow-origin", "*");
-  open.headers.set("access-control-expose-headers", "pennypost-error,pennypost-signature");
+  open.headers.set(
+    "access-control-expose-headers",
+    "pennypost-error,pennypost-signature,ratelimit,ratelimit-policy,retry-after",
+  );
   return open;
 }

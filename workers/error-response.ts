@@ -31,6 +31,9 @@ const statusBody = (error: PennypostError) => ({
 function respond(error: PennypostError, body: object): Response {
   const headers = new Headers({ "content-type": "application/json", [CODE_HEADER]: error.code });
   if (error.grpc === GRPC.unauthenticated) headers.set("www-authenticate", "Bearer");
+  const { retryAfterS, remaining } = error.data;
+  if (retryAfterS !== undefined) headers.set("retry-after", String(retryAfterS));
+  if (remaining !== undefined) headers.set("ratelimit", `"publish";r=${remaining};t=${retryAfterS ?? 0}`);
   return new Response(JSON.stringify(body), { status: error.httpStatus, headers });
 }
 

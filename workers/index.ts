@@ -3,6 +3,7 @@ import { handleRequest } from "./app.ts";
 import { runScheduled } from "./scheduled.ts";
 
 export { Hub } from "../durable-objects/hub/hub.ts";
+export { Limiter } from "../durable-objects/limiter/limiter.ts";
 export { NodeState } from "../durable-objects/node-state/node-state.ts";
 export { PeerLink } from "../durable-objects/peer-link/peer-link.ts";
 export { Sync } from "../durable-objects/sync/sync.ts";

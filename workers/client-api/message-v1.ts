@@ -8,6 +8,7 @@ import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
 import { admissionOf } from "../admission/admission-of.ts";
+import { admitWithinBudget, budgetHeaders } from "../admission/publish-budget.ts";
 import { asPennypostError, streamErrorResponse } from "../error-response.ts";
 import { BodyReader } from "../request-body.ts";
 import { type JsonObject, parseJsonBody } from "./proto-json.ts";
@@ -45,14 +46,15 @@ export function messageV1(app: Hono<{ Bindings: Env }>): void {
 /** Validates and admits every envelope before any is stored; a repeat after a partial failure stores nothing twice. */
 async function publish(c: Handler, body: JsonObject): Promise<Response> {
   const envelopes = readPublish(body);
-  await admissionOf(c.env).admit({ envelopes, header: (name) => c.req.raw.headers.get(name) });
+  const header = (name: string) => c.req.raw.headers.get(name);
+  const { spent } = await admitWithinBudget(admissionOf(c.env), { envelopes, header });
   const groups = [...groupByShard(envelopes, nodeConfig(c.env).shardCount)];
   const results = await Promise.allSettled(
     groups.map(([shard, group]) => outcomeOf("shard", shardStub(c.env, shard).publish(group))),
   );
   const failed = results.find((result) => result.status === "rejected");
   if (failed) throw failed.reason;
-  return c.json({});
+  return c.json({}, 200, budgetHeaders(spent));
 }
 
 /** The runtime compresses what is marked as compressed. */

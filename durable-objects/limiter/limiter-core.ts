@@ -1,0 +1,142 @@
+import { type Bytes, utf8 } from "../../protocol/bytes.ts";
+import type { Clock } from "../clock.ts";
+import type { BudgetStore } from "./budget-store.ts";
+import type { Lease, LimiterApi, Subject, WalletStanding } from "./limiter-api.ts";
+import type { RateLimits } from "./limits.ts";
+import { type Bucket, type BucketLimit, fullBucket, refilled, waitMs } from "./token-bucket.ts";
+
+export const DAY_MS = 86_400_000;
+const SECRET_BYTES = 32;
+const KEY_BYTES = 16;
+/** A lease takes this part of a full budget, while more than half of it is left. */
+const LEASED_PART = 1 / 20;
+
+export interface LimiterParts {
+  readonly store: BudgetStore;
+  readonly clock: Clock;
+  readonly limits: RateLimits;
+  /** The key of the operator's lists: the node's own, which is in no storage. */
+  readonly listKey: Bytes;
+  random(bytes: number): Bytes;
+  hmac(key: Bytes, data: Bytes): Bytes;
+}
+
+/**
+ * The budgets of some wallets and addresses. They are kept under keyed hashes: the key is random, of one day, and goes with all that was
+ * kept under it when the day after has ended, so that after 48 h nothing tells who published. Till then a row is a pseudonym.
+ */
+export class LimiterCore implements LimiterApi {
+  readonly #parts: LimiterParts;
+
+  constructor(parts: LimiterParts) {
+    this.#parts = parts;
+  }
+
+  get #today(): number {
+    return Math.floor(this.#parts.clock.nowMs() / DAY_MS);
+  }
+
+  async lease(subject: Subject, wanted: number, returned: number): Promise<Lease> {
+    const standing = subject.kind === "wallet" ? await this.standingOf(subject.id) : "none";
+    return this.#parts.store.transaction(() => this.#lease(subject, standing, wanted, returned));
+  }
+
+  #lease(subject: Subject, standing: WalletStanding, wanted: number, returned: number): Lease {
+    const { clock, store } = this.#parts;
+    const limit = this.#limitOf(subject, standing);
+    const nowMs = clock.nowMs();
+    const { day, key, bucket } = this.#bucketOf(subject, limit);
+    const now = refilled(bucket, limit, nowMs);
+    const units = Math.min(limit.burst, now.units + Math.max(0, returned));
+    const granted = units < wanted ? 0 : grantOf(units, wanted, limit);
+    const left = { units: units - granted, atMs: now.atMs };
+    store.saveBucket(day, key, left);
+    return {
+      standing,
+      granted,
+      remaining: Math.floor(left.units),
+      waitMs: granted > 0 || wanted === 0 ? 0 : waitMs(left, limit, wanted),
+      limit,
+    };
+  }
+
+  #limitOf({ kind }: Subject, standing: WalletStanding): BucketLimit {
+    const { limits } = this.#parts;
+    const { burst, perMinute } = limits[kind];
+    const factor = standing === "listed" ? limits.listedFactor : 1;
+    return { burst: Math.floor(burst * factor), perMinute: Math.floor(perMinute * factor) };
+  }
+
+  /** At midnight a budget goes on under the new day's key: the day before counts, too. */
+  #bucketOf(
+    subject: Subject,
+    limit: BucketLimit,
+  ): { readonly day: number; readonly key: Bytes; readonly bucket: Bucket } {
+    const { store, clock } = this.#parts;
+    const day = this.#beginToday();
+    const key = this.#keyOf(subject, day);
+    const known = key && store.bucket(day, key);
+    const before = known ? undefined : this.#bucketBefore(subject, day);
+    return { day, key, bucket: known ?? before ?? fullBucket(limit, clock.nowMs()) };
+  }
+
+  #bucketBefore(subject: Subject, day: number): Bucket | undefined {
+    const { store } = this.#parts;
+    const secret = store.secretOf(day - 1);
+    return secret && store.bucket(day - 1, this.#keyUnder(secret, subject));
+  }
+
+  #keyOf(subject: Subject, day: number): Bytes {
+    const secret = this.#parts.store.secretOf(day);
+    if (!secret) throw new Error("a day has begun with its secret");
+    return this.#keyUnder(secret, subject);
+  }
+
+  #keyUnder(secret: Bytes, { kind, id }: Subject): Bytes {
+    return this.#parts.hmac(secret, utf8(`${kind} ${id}`)).subarray(0, KEY_BYTES);
+  }
+
+  /** Answers the day that counts: the newest that has begun, since a clock may step back over midnight. */
+  #beginToday(): number {
+    const { store, random } = this.#parts;
+    // Of a clock that was far ahead.
+    for (const each of store.days()) if (each > this.#today + 1) store.endDay(each);
+    const newest = store.days().at(-1) ?? Number.NEGATIVE_INFINITY;
+    const day = Math.max(newest, this.#today);
+    if (day > newest) store.beginDay(day, random(SECRET_BYTES));
+    this.#forgetBefore(day - 1);
+    return day;
+  }
+
+  #forgetBefore(day: number): void {
+    const { store } = this.#parts;
+    for (const each of store.days()) if (each < day) store.endDay(each);
+  }
+
+  /** Forgets the days that have been over for a day. Answers when to come again; undefined when nothing is left. */
+  forget(): number | undefined {
+    this.#parts.store.transaction(() => this.#forgetBefore(this.#today - 1));
+    const [oldest] = this.#parts.store.days();
+    return oldest === undefined ? undefined : (oldest + 2) * DAY_MS;
+  }
+
+  #listed(wallet: string): Bytes {
+    return this.#parts.hmac(this.#parts.listKey, utf8(wallet));
+  }
+
+  async standingOf(wallet: string): Promise<WalletStanding> {
+    return this.#parts.store.standing(this.#listed(wallet));
+  }
+
+  async setStanding(wallet: string, standing: WalletStanding): Promise<WalletStanding> {
+    const before = await this.standingOf(wallet);
+    if (before !== standing) this.#parts.store.saveStanding(this.#listed(wallet), standing);
+    return before;
+  }
+}
+
+/** More than was wanted while there is plenty, so that the asker need not come back at once. */
+function grantOf(units: number, wanted: number, { burst }: BucketLimit): number {
+  const isPlenty = units - wanted > burst / 2;
+  return isPlenty ? Math.max(wanted, Math.floor(burst * LEASED_PART)) : wanted;
+}

@@ -1,0 +1,71 @@
+import { DurableObject } from "cloudflare:workers";
+import { createHmac } from "node:crypto";
+import { type Bytes, concatBytes, fromHex, utf8 } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
+import { platformClock } from "../clock.ts";
+import type { Env } from "../env.ts";
+import { nodeConfig } from "../node-config.ts";
+import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
+import type { Lease, LimiterApi, Subject, WalletStanding } from "./limiter-api.ts";
+import { DAY_MS, LimiterCore } from "./limiter-core.ts";
+import { NO_LIMITS } from "./limits.ts";
+import { SqlBudgetStore } from "./sql-budget-store.ts";
+
+const LIST_DOMAIN = utf8("pennypost/wallet-list/v1\0");
+
+const hmac = (key: Bytes, data: Bytes): Bytes =>
+  new Uint8Array(createHmac("sha256", key).update(data).digest());
+
+/** `LimiterCore` in a Durable Object. Named `limiter-N`. */
+export class Limiter extends DurableObject<Env> implements RemoteApi<LimiterApi> {
+  readonly #store: SqlBudgetStore;
+  #core: LimiterCore | undefined;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#store = new SqlBudgetStore(ctx.storage);
+  }
+
+  /** @throws PennypostError `misconfigured`: at each call, since the object itself can start. */
+  get #started(): LimiterCore {
+    this.#core ??= new LimiterCore({
+      store: this.#store,
+      clock: platformClock,
+      limits: nodeConfig(this.env).rateLimits ?? NO_LIMITS,
+      listKey: this.#listKey,
+      random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
+      hmac,
+    });
+    return this.#core;
+  }
+
+  /** Made of the node's secret, which is in no storage: who reads the storage cannot try addresses. */
+  get #listKey(): Bytes {
+    const { NODE_KEY } = this.env;
+    if (!NODE_KEY)
+      throw unavailable("misconfigured", "this node is not configured: NODE_KEY", { name: "NODE_KEY" });
+    return hmac(fromHex(NODE_KEY.trim()), concatBytes(LIST_DOMAIN));
+  }
+
+  async lease(subject: Subject, wanted: number, returned: number): Promise<Outcome<Lease>> {
+    return attempt(async () => {
+      const lease = await this.#started.lease(subject, wanted, returned);
+      if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + DAY_MS);
+      return lease;
+    });
+  }
+
+  /** Forgets days that are over, also when nobody publishes any more. */
+  override async alarm(): Promise<void> {
+    const againMs = this.#started.forget();
+    if (againMs !== undefined) await this.ctx.storage.setAlarm(Math.max(againMs, Date.now() + 60_000));
+  }
+
+  async setStanding(wallet: string, standing: WalletStanding): Promise<Outcome<WalletStanding>> {
+    return attempt(() => this.#started.setStanding(wallet, standing));
+  }
+
+  async standingOf(wallet: string): Promise<Outcome<WalletStanding>> {
+    return attempt(() => this.#started.standingOf(wallet));
+  }
+}

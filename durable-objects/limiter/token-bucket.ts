@@ -1,0 +1,29 @@
+/** A budget of units that fills again with time: a token bucket. */
+
+export interface BucketLimit {
+  /** Units that may be spent at once. */
+  readonly burst: number;
+  /** Units that come back in a minute. */
+  readonly perMinute: number;
+}
+
+/** What is left, as of a time in ms since 1970. */
+export interface Bucket {
+  readonly units: number;
+  readonly atMs: number;
+}
+
+const MINUTE_MS = 60_000;
+
+export const fullBucket = ({ burst }: BucketLimit, nowMs: number): Bucket => ({ units: burst, atMs: nowMs });
+
+/** The bucket now. A clock that stepped back gives nothing, and takes nothing. */
+export function refilled({ units, atMs }: Bucket, { burst, perMinute }: BucketLimit, nowMs: number): Bucket {
+  const more = (Math.max(0, nowMs - atMs) * perMinute) / MINUTE_MS;
+  return { units: Math.min(burst, units + more), atMs: Math.max(nowMs, atMs) };
+}
+
+/** How long until so many units are there, in ms; more than ever fit are counted as a full bucket. */
+export function waitMs({ units }: Bucket, { burst, perMinute }: BucketLimit, wanted: number): number {
+  return Math.max(0, Math.ceil(((Math.min(wanted, burst) - units) * MINUTE_MS) / perMinute));
+}

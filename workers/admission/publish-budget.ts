@@ -1,0 +1,71 @@
+import { costOf } from "../../durable-objects/limiter/limits.ts";
+import { logWarning } from "../../durable-objects/log.ts";
+import type { Budgets, Spent } from "./budgets.ts";
+import { clientAddress } from "./client-address.ts";
+import type { Admission, OfferedPublish } from "./policy.ts";
+
+/** What a refused publish costs its address besides: verifying a bad token takes as long as storing some envelopes. */
+const REFUSED_UNITS = 10;
+
+export interface PublishBudgetParts {
+  readonly budgets: Pick<Budgets, "spend">;
+  /** Whether addresses have a budget. */
+  readonly limitsAddresses: boolean;
+  admit(publish: OfferedPublish): Promise<Admission>;
+}
+
+export interface Admitted {
+  readonly admission: Admission;
+  /** The tighter of the budgets that the publish was paid from. */
+  readonly spent: Spent | undefined;
+}
+
+/**
+ * Admits a publish, and takes what it costs out of the budgets of the address that it came from and of its wallet. The address pays
+ * first, so that guesses at tokens have an end.
+ * @throws PennypostError as the policies and the budgets refuse.
+ */
+export async function admitWithinBudget(
+  parts: PublishBudgetParts,
+  publish: OfferedPublish,
+): Promise<Admitted> {
+  const units = costOf(publish.envelopes);
+  const address = parts.limitsAddresses ? clientAddress(publish.header("CF-Connecting-IP")) : null;
+  const byAddress =
+    address === null ? undefined : await parts.budgets.spend({ kind: "address", id: address }, units);
+  const admission = await admitOrCharge(parts, publish, address);
+  const { wallet } = admission;
+  const byWallet =
+    wallet === null ? undefined : await parts.budgets.spend({ kind: "wallet", id: wallet }, units);
+  const spent = [byAddress, byWallet].flatMap((each) => (each ? [each] : []));
+  return { admission, spent: spent.sort((a, b) => a.remaining - b.remaining)[0] };
+}
+
+async function admitOrCharge(
+  { budgets, admit }: PublishBudgetParts,
+  publish: OfferedPublish,
+  address: string | null,
+): Promise<Admission> {
+  try {
+    return await admit(publish);
+  } catch (error) {
+    // What is refused here is not what the client has to hear.
+    if (address !== null)
+      await budgets.spend({ kind: "address", id: address }, REFUSED_UNITS).catch((refusal) => {
+        if ((refusal as { code?: unknown }).code !== "rate_limited")
+          logWarning("refusal_not_charged", { why: String(refusal) });
+      });
+    throw error;
+  }
+}
+
+/** What an answer tells of a budget (draft-ietf-httpapi-ratelimit-headers-10). */
+export function budgetHeaders(spent: Spent | undefined): Record<string, string> {
+  if (!spent) return {};
+  const { burst, perMinute } = spent.limit;
+  const fullInS = Math.ceil(((burst - spent.remaining) * 60) / perMinute);
+  return {
+    "ratelimit-policy": `"publish";q=${burst};w=${Math.ceil((burst * 60) / perMinute)}`,
+    ratelimit: `"publish";r=${spent.remaining};t=${fullInS}`,
+  };
+}
