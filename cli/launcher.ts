@@ -19,6 +19,8 @@ export interface NetworkOptions {
   readonly shards?: number;
   /** Comma-separated policies that admit publishes. */
   readonly admission?: string;
+  /** "off", or JSON. */
+  readonly rateLimits?: string;
 }
 
 export interface NodeOptions {
@@ -27,6 +29,7 @@ export interface NodeOptions {
   readonly peers?: string;
   readonly shards?: number;
   readonly admission?: string;
+  readonly rateLimits?: string;
   /** The genesis document's file; the development genesis where absent. */
   readonly genesis?: string;
 }
@@ -151,9 +154,11 @@ async function withDirectories(
 const chosenVariables = ({
   shards,
   admission,
-}: Pick<NodeOptions, "shards" | "admission">): Partial<NodeVariables> => ({
+  rateLimits,
+}: Pick<NodeOptions, "shards" | "admission" | "rateLimits">): Partial<NodeVariables> => ({
   ...(shards === undefined ? {} : { SHARDS: String(shards) }),
   ...(admission === undefined ? {} : { ADMISSION: admission }),
+  ...(rateLimits === undefined ? {} : { RATE_LIMITS: rateLimits }),
 });
 
 /** `npm start`: a network of nodes, all peers of each other, until a signal comes. */

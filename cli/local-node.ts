@@ -17,6 +17,8 @@ export interface NodeVariables {
   readonly SHARDS: string;
   /** Comma-separated policies that admit publishes. */
   readonly ADMISSION?: string;
+  /** "off", or JSON. */
+  readonly RATE_LIMITS?: string;
 }
 
 export interface LocalNodeOptions {

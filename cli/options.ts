@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { parsePolicyNames } from "../durable-objects/admission-names.ts";
+import { parseRateLimits } from "../durable-objects/limiter/limits.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { PennypostError } from "../protocol/errors.ts";
 import { MAX_SHARDS } from "../protocol/limits.ts";
@@ -34,6 +35,17 @@ export function parseShards(text: string): number {
 export function parseAdmission(text: string): string {
   try {
     return parsePolicyNames(text).join();
+  } catch (error) {
+    if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
+  }
+}
+
+/** How much wallets and addresses may publish, as the node reads it. */
+export function parseLimits(text: string): string {
+  try {
+    parseRateLimits(text);
+    return text;
   } catch (error) {
     if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
     throw error;

@@ -8,6 +8,7 @@ import {
   MAX_PORT,
   parseAdmission,
   parseDeployedPeers,
+  parseLimits,
   parseLocalPeers,
   parseNodes,
   parsePath,
@@ -36,6 +37,12 @@ const ADMISSION = [
   parseAdmission,
 ] as const;
 
+const RATE_LIMITS = [
+  "--rate-limits <limits>",
+  'how much may be published: "off", or JSON like {"wallet":{"burst":100,"perMinute":60}} (default: off)',
+  parseLimits,
+] as const;
+
 function parseName(text: string): string {
   if (text.trim() === "" || text.length > 64)
     throw new InvalidArgumentError("1 to 64 characters are needed.");
@@ -62,7 +69,8 @@ function addStart(program: Command, actions: Actions): void {
     .option("--port <port>", "port of the first node; the others follow", parsePort, DEFAULT_PORT)
     .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
     .option(...SHARDS)
-    .option(...ADMISSION);
+    .option(...ADMISSION)
+    .option(...RATE_LIMITS);
   command.action((options: NetworkOptions) => {
     if (options.port + options.nodes - 1 > MAX_PORT) {
       command.error(`error: ${options.nodes} nodes from port ${options.port} on end above ${MAX_PORT}`);
@@ -80,6 +88,7 @@ function addNode(program: Command, actions: Actions): void {
     .option("--peers <urls>", "nodes to replicate with: KEY@URL or URL, separated by commas", parseLocalPeers)
     .option(...SHARDS)
     .option(...ADMISSION)
+    .option(...RATE_LIMITS)
     .option("--genesis <file>", "the network's genesis document (default: the development one)", parsePath)
     .action((options: NodeOptions) => actions.node(options));
 }

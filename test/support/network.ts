@@ -20,6 +20,8 @@ export interface NetworkOptions {
   readonly shards?: number;
   /** Comma-separated policies that admit publishes; open by default. */
   readonly admission?: string;
+  /** How much may be published: "off", or JSON; off by default. */
+  readonly rateLimits?: string;
   /** Further peers of the first node, as `KEY@URL` or URLs. */
   readonly strangers?: readonly string[];
   /** Nodes, by number from 0, that are not started yet. */
@@ -38,17 +40,21 @@ export class TestNode extends NodeClient {
   /** What the node wrote to its log as warnings and errors. */
   readonly reports: string[] = [];
   readonly folder: string;
-  readonly #variables: Pick<NodeVariables, "SHARDS" | "ADMISSION">;
+  readonly #variables: Pick<NodeVariables, "SHARDS" | "ADMISSION" | "RATE_LIMITS">;
   #directory: DataDirectory | undefined;
   #node: LocalNode | undefined;
 
-  constructor(folder: string, port: number, { shards = 16, admission = "open" }: NetworkOptions) {
+  constructor(
+    folder: string,
+    port: number,
+    { shards = 16, admission = "open", rateLimits = "off" }: NetworkOptions,
+  ) {
     super(`http://${HOST}:${port}`);
     this.port = port;
     mkdirSync(folder);
     this.key = keptNodeKey(join(folder, "node.key")).publicKey;
     this.folder = folder;
-    this.#variables = { SHARDS: String(shards), ADMISSION: admission };
+    this.#variables = { SHARDS: String(shards), ADMISSION: admission, RATE_LIMITS: rateLimits };
   }
 
   async start(): Promise<void> {
