@@ -2,6 +2,7 @@ import type { Hub } from "./hub/hub.ts";
 import type { Limiter } from "./limiter/limiter.ts";
 import type { NodeState } from "./node-state/node-state.ts";
 import type { PeerLink } from "./peer-link/peer-link.ts";
+import type { SpentStamps } from "./spent/spent-stamps.ts";
 import type { Sync } from "./sync/sync.ts";
 import type { TopicShard } from "./topic-shard/topic-shard.ts";
 
@@ -13,6 +14,7 @@ export interface Env {
   readonly SYNC: DurableObjectNamespace<Sync>;
   readonly NODE_STATE: DurableObjectNamespace<NodeState>;
   readonly LIMITER: DurableObjectNamespace<Limiter>;
+  readonly SPENT: DurableObjectNamespace<SpentStamps>;
   readonly DB: D1Database;
   readonly BUCKET: R2Bucket;
   /** The genesis document as JSON, or "development". */

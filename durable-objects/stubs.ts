@@ -1,4 +1,4 @@
-import { utf8 } from "../protocol/bytes.ts";
+import { toHex, utf8 } from "../protocol/bytes.ts";
 import type { WireRecord } from "../protocol/record.ts";
 import { platformClock } from "./clock.ts";
 import type { Env } from "./env.ts";
@@ -13,6 +13,7 @@ import type { LinkApi } from "./peer-link/link-api.ts";
 import { suite } from "./platform-suite.ts";
 import type { RecordApi } from "./records/record-api.ts";
 import { RememberedRecords } from "./records/remembered-records.ts";
+import type { SpentApi } from "./spent/spent-api.ts";
 import type { SyncApi } from "./sync/sync-api.ts";
 import type { ShardApi, Shards } from "./topic-shard/shard-api.ts";
 
@@ -128,6 +129,16 @@ export function limiterOf(env: Env, { kind, id }: Subject): LimiterApi {
     lease: (subject, wanted, returned) => outcomeOf("limiter", stub().lease(subject, wanted, returned)),
     setStanding: (wallet, standing) => outcomeOf("limiter", stub().setStanding(wallet, standing)),
     standingOf: (wallet) => outcomeOf("limiter", stub().standingOf(wallet)),
+  };
+}
+
+/** The object that knows whether a stamp is spent: one for each issuer key and first half-byte of the nonce. */
+export function spentOf(env: Env, keyId: Uint8Array, nonce: Uint8Array): SpentApi {
+  const digit = ((nonce[0] ?? 0) >> 4).toString(16);
+  const stub = () => env.SPENT.get(env.SPENT.idFromName(`spent-${toHex(keyId)}-${digit}`));
+  return {
+    spend: (one, digest, endMs) => outcomeOf("spent stamps", stub().spend(one, digest, endMs)),
+    stored: (one, eventId) => outcomeOf("spent stamps", stub().stored(one, eventId)),
   };
 }
 

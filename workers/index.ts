@@ -6,6 +6,7 @@ export { Hub } from "../durable-objects/hub/hub.ts";
 export { Limiter } from "../durable-objects/limiter/limiter.ts";
 export { NodeState } from "../durable-objects/node-state/node-state.ts";
 export { PeerLink } from "../durable-objects/peer-link/peer-link.ts";
+export { SpentStamps } from "../durable-objects/spent/spent-stamps.ts";
 export { Sync } from "../durable-objects/sync/sync.ts";
 export { TopicShard } from "../durable-objects/topic-shard/topic-shard.ts";
 

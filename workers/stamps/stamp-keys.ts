@@ -1,0 +1,79 @@
+import type { Clock } from "../../durable-objects/clock.ts";
+import type { IssuerApi, SealedKey } from "../../durable-objects/issuer/issuer-key-store.ts";
+import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { keyIdOf, modulusOf } from "../../protocol/privacy-pass.ts";
+import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
+import type { IssuerKey } from "../../protocol/stamp.ts";
+
+/** What an isolate knows of the node's keys holds for so long. */
+const REMEMBERED_MS = 60_000;
+/** A stamp's event may get a seq up to a minute ahead: a key that is about to end admits no more. */
+const ENDS_EARLY_MS = 300_000;
+
+/** A key of this node, as an isolate uses it. */
+export interface StampKey {
+  readonly issuer: IssuerKey;
+  /** The token key id, 32 bytes. */
+  readonly keyId: Bytes;
+  readonly modulus: Bytes;
+  readonly record: WireRecord;
+  readonly sealed: Bytes;
+}
+
+export interface StampKeysParts {
+  readonly issuer: IssuerApi;
+  readonly origin: Bytes;
+  readonly clock: Clock;
+  readonly suite: CryptoSuite;
+}
+
+/** The node's issuer keys as one isolate knows them. */
+export class StampKeys {
+  readonly #parts: StampKeysParts;
+  #known: readonly StampKey[] = [];
+  #askedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: StampKeysParts) {
+    this.#parts = parts;
+  }
+
+  /** The keys in force, the newest last. @throws PennypostError when they cannot be asked for and none is known. */
+  async all(host: string): Promise<readonly StampKey[]> {
+    const nowMs = this.#parts.clock.nowMs();
+    const isFresh = Math.abs(nowMs - this.#askedMs) < REMEMBERED_MS;
+    if (!isFresh || this.#inForce(nowMs).length === 0) {
+      const keys = await this.#parts.issuer.stampKeys(host);
+      this.#known = keys.map((key) => this.#read(key));
+      this.#askedMs = nowMs;
+    }
+    return this.#inForce(nowMs);
+  }
+
+  #inForce(nowMs: number): readonly StampKey[] {
+    const now = firstSeqOf(nowMs);
+    return this.#known.filter(
+      ({ issuer }) => issuer.from <= now && nowMs < timeOfSeq(issuer.to) - ENDS_EARLY_MS,
+    );
+  }
+
+  #read({ record, sealed }: SealedKey): StampKey {
+    const { suite, origin } = this.#parts;
+    const { fact } = readStoredRecord(record, suite);
+    if (fact.kind !== "issuer") throw new Error("a key's record is an issuer's");
+    const { publicKey, challenge, from, to } = fact;
+    return {
+      issuer: { origin, publicKey, challenge, from, to },
+      keyId: keyIdOf(publicKey, suite),
+      modulus: modulusOf(publicKey),
+      record,
+      sealed,
+    };
+  }
+
+  /** The key in force with this id. */
+  async withId(host: string, keyId: Uint8Array): Promise<StampKey | undefined> {
+    return (await this.all(host)).find((key) => equalBytes(key.keyId, keyId));
+  }
+}
