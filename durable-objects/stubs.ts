@@ -1,7 +1,8 @@
-import { toHex, utf8 } from "../protocol/bytes.ts";
+import { utf8 } from "../protocol/bytes.ts";
 import type { WireRecord } from "../protocol/record.ts";
 import { platformClock } from "./clock.ts";
 import type { Env } from "./env.ts";
+import type { IssuerApi } from "./issuer/issuer-key-store.ts";
 import type { LimiterApi, Subject } from "./limiter/limiter-api.ts";
 import { nodeConfig } from "./node-config.ts";
 import type { ConductApi } from "./node-state/conduct-api.ts";
@@ -106,7 +107,7 @@ export function syncOf(env: Env): SyncApi {
 }
 
 /** What peers did that broke rules, and the proofs against origins, in the node's Durable Object. */
-export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi {
+export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & IssuerApi {
   const stub = () => nodeStateStub(env);
   return {
     breach: (peer, rules) => outcomeOf("node state", stub().breach(peer, rules)),
@@ -114,6 +115,7 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi {
     conductRecords: () => outcomeOf("node state", stub().conductRecords()),
     resume: (peer) => outcomeOf("node state", stub().resume(peer)),
     keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
+    stampKeys: (host) => outcomeOf("node state", stub().stampKeys(host)),
     recordsUnlike: (digest) => outcomeOf("node state", stub().recordsUnlike(digest)),
     takeRecords: (records) => outcomeOf("node state", stub().takeRecords(records)),
     compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),
@@ -132,13 +134,12 @@ export function limiterOf(env: Env, { kind, id }: Subject): LimiterApi {
   };
 }
 
-/** The object that knows whether a stamp is spent: one for each issuer key and first half-byte of the nonce. */
-export function spentOf(env: Env, keyId: Uint8Array, nonce: Uint8Array): SpentApi {
-  const digit = ((nonce[0] ?? 0) >> 4).toString(16);
-  const stub = () => env.SPENT.get(env.SPENT.idFromName(`spent-${toHex(keyId)}-${digit}`));
+/** The object that knows whether stamps of a share are spent: see `shareOf`. */
+export function spentOf(env: Env, share: string): SpentApi {
+  const stub = () => env.SPENT.get(env.SPENT.idFromName(`spent-${share}`));
   return {
-    spend: (one, digest, endMs) => outcomeOf("spent stamps", stub().spend(one, digest, endMs)),
-    stored: (one, eventId) => outcomeOf("spent stamps", stub().stored(one, eventId)),
+    spend: (stamps, endMs) => outcomeOf("spent stamps", stub().spend(stamps, endMs)),
+    stored: (stamps) => outcomeOf("spent stamps", stub().stored(stamps)),
   };
 }
 

@@ -8,7 +8,9 @@ import {
   brokenGrantRule,
   brokenTokenRule,
   decodeGrant,
+  decodeStamp,
   encodeGrant,
+  encodeStamp,
   type IssuerKey,
   isBoundTo,
   type Stamp,
@@ -165,6 +167,29 @@ describe("a whole token", () => {
     expect(ruleOf({ ...stamp, token: { ...token, challengeDigest } })).toBe("stamp_challenge");
     expect(ruleOf({ ...stamp, token: { ...token, nonce: flip(token.nonce) } })).toBe("stamp_nonce");
     expect(ruleOf({ ...stamp, publicKey: freshSigner(9).publicKey })).toBe("stamp_nonce");
+  });
+});
+
+describe("the bytes of a stamp", () => {
+  const bytes = encodeStamp(stamp);
+
+  test("are the stamp again", () => {
+    expect(bytes.length).toBe(450);
+    expect(decodeStamp(bytes)).toEqual(stamp);
+  });
+
+  test.each([
+    ["a byte more", concatBytes(bytes, Uint8Array.of(0)), "length"],
+    ["a byte less", bytes.subarray(1), "length"],
+    ["another type", flip(bytes, 1), "type"],
+  ])("have one form: %s", (_, other, rule) => {
+    let found: unknown;
+    try {
+      decodeStamp(other);
+    } catch (error) {
+      found = error instanceof PennypostError ? error.data.rule : error;
+    }
+    expect(found).toBe(rule);
   });
 });
 

@@ -7,8 +7,11 @@ import {
   AUTHENTICATOR_BYTES,
   authenticatedPart,
   challengeOf,
+  decodeToken,
+  encodeToken,
   keyIdOf,
   modulusOf,
+  TOKEN_BYTES,
   type Token,
 } from "./privacy-pass.ts";
 import { verifyPss } from "./rsa-pss.ts";
@@ -100,6 +103,26 @@ export const tokenInputOf = (issuer: IssuerKey, publicKey: Uint8Array, suite: Cr
   challengeDigest: suite.sha256(issuer.challenge),
   keyId: keyIdOf(issuer.publicKey, suite),
 });
+
+/** A stamp as a client sends it beside its envelope: token (354) ‖ one-time key (32) ‖ signature (64). */
+export const STAMP_BYTES = TOKEN_BYTES + PUBLIC_KEY_BYTES + SIGNATURE_BYTES;
+
+export const encodeStamp = ({ token, publicKey, signature }: Stamp): Bytes =>
+  concatBytes(encodeToken(token), publicKey, signature);
+
+/** @throws PennypostError `stamp_malformed` (400), whose `rule` is `length` or `type`. */
+export function decodeStamp(bytes: Uint8Array): Stamp {
+  if (bytes.length !== STAMP_BYTES) {
+    const why = `a stamp has ${STAMP_BYTES} bytes, not ${bytes.length}`;
+    throw invalidArgument("stamp_malformed", why, { rule: "length" });
+  }
+  const end = TOKEN_BYTES + PUBLIC_KEY_BYTES;
+  return {
+    token: decodeToken(bytes.subarray(0, TOKEN_BYTES)),
+    publicKey: new Uint8Array(bytes.subarray(TOKEN_BYTES, end)),
+    signature: new Uint8Array(bytes.subarray(end)),
+  };
+}
 
 /** A stamp as an event's `grant`, in dag-cbor. */
 export const encodeGrant = ({ token, publicKey, signature }: Stamp): Bytes =>

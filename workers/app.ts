@@ -8,6 +8,7 @@ import { nodeV1 } from "./client-api/node-v1.ts";
 import { allowAnyOrigin, isForAnyOrigin, isPreflight, preflightResponse } from "./cors.ts";
 import { asPennypostError, errorResponse } from "./error-response.ts";
 import { peerV1 } from "./peer-api/peer-v1.ts";
+import { stampsV1 } from "./stamps/stamps-v1.ts";
 
 /** All HTTP surfaces of a node, one folder each. */
 export function createApp(): Hono<{ Bindings: Env }> {
@@ -16,6 +17,7 @@ export function createApp(): Hono<{ Bindings: Env }> {
   eventsV1(app);
   evidenceV1(app);
   nodeV1(app);
+  stampsV1(app);
   peerV1(app);
   adminV1(app);
   const routes = app.routes.map(({ path }) => new RegExp(`^${path.replace(/:\w+/g, "[^/]+")}$`));

@@ -17,6 +17,7 @@ const ALLOW_HEADERS = [
   "Sec-CH-UA-Platform",
   "Sentry-Trace",
   "User-Agent",
+  "Pennypost-Proof",
 ].join();
 const ALLOW_METHODS = "GET,HEAD,POST,PUT,PATCH,DELETE";
 

@@ -9,6 +9,12 @@ export interface SealedKey {
   readonly sealed: Bytes;
 }
 
+/** What other parts of a node ask for, to sign stamps. @throws PennypostError when the object does not answer. */
+export interface IssuerApi {
+  /** The keys in force, the newest last. `host` is the name under which the node was asked. */
+  stampKeys(host: string): Promise<SealedKey[]>;
+}
+
 /** The node's own issuer keys. Every method is synchronous. */
 export interface IssuerKeyStore {
   all(): SealedKey[];

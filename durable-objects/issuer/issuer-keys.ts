@@ -11,6 +11,8 @@ import type { MadeKey } from "./key-sealing.ts";
 const DAY_MS = 86_400_000;
 /** A key is in force for so long. */
 export const KEY_MS = 30 * DAY_MS;
+/** It begins before it was made, so that it is in force at once for all parts of the node, whose clocks differ a little. */
+const BEGINS_EARLY_MS = 300_000;
 /** A new one begins after so long: two are in force at a time, so that stamps that were bought last 15 days at least. */
 export const NEXT_KEY_MS = 15 * DAY_MS;
 
@@ -87,7 +89,7 @@ export class IssuerKeys {
       kind: "issuer",
       publicKey,
       challenge,
-      from: firstSeqOf(nowMs),
+      from: firstSeqOf(Math.max(nowMs - BEGINS_EARLY_MS, network.genesis.createdMs)),
       to: firstSeqOf(nowMs + KEY_MS),
     };
     const record = createRecord(fact, nowMs, network, signer, suite);

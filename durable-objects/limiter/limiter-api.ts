@@ -1,8 +1,11 @@
 import type { BucketLimit } from "./token-bucket.ts";
 
-/** Who has a budget. In memory on its way only: what is stored is a keyed hash of it. */
+/**
+ * Who has a budget. In memory on its way only: what is stored is a keyed hash of it. "stamps" are those that a wallet may buy; a "nonce" is
+ * good for once.
+ */
 export interface Subject {
-  readonly kind: "wallet" | "address";
+  readonly kind: "wallet" | "address" | "stamps" | "nonce";
   readonly id: string;
 }
 

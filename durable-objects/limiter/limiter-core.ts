@@ -8,6 +8,8 @@ import { type Bucket, type BucketLimit, fullBucket, refilled, waitMs } from "./t
 export const DAY_MS = 86_400_000;
 const SECRET_BYTES = 32;
 const KEY_BYTES = 16;
+/** A nonce is spent once in an hour: longer than what it is a part of is good for. */
+const NONCE_LIMIT: BucketLimit = { burst: 1, perMinute: 1 / 60 };
 /** A lease takes this part of a full budget, while more than half of it is left. */
 const LEASED_PART = 1 / 20;
 
@@ -37,7 +39,7 @@ export class LimiterCore implements LimiterApi {
   }
 
   async lease(subject: Subject, wanted: number, returned: number): Promise<Lease> {
-    const standing = subject.kind === "wallet" ? await this.standingOf(subject.id) : "none";
+    const standing = hasStanding(subject) ? await this.standingOf(subject.id) : "none";
     return this.#parts.store.transaction(() => this.#lease(subject, standing, wanted, returned));
   }
 
@@ -62,6 +64,7 @@ export class LimiterCore implements LimiterApi {
 
   #limitOf({ kind }: Subject, standing: WalletStanding): BucketLimit {
     const { limits } = this.#parts;
+    if (kind === "nonce") return NONCE_LIMIT;
     const { burst, perMinute } = limits[kind];
     const factor = standing === "listed" ? limits.listedFactor : 1;
     return { burst: Math.floor(burst * factor), perMinute: Math.floor(perMinute * factor) };
@@ -134,6 +137,8 @@ export class LimiterCore implements LimiterApi {
     return before;
   }
 }
+
+const hasStanding = ({ kind }: Subject): boolean => kind === "wallet" || kind === "stamps";
 
 /** More than was wanted while there is plenty, so that the asker need not come back at once. */
 function grantOf(units: number, wanted: number, { burst }: BucketLimit): number {

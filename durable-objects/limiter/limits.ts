@@ -6,6 +6,8 @@ import type { BucketLimit } from "./token-bucket.ts";
 export interface RateLimits {
   readonly wallet: BucketLimit;
   readonly address: BucketLimit;
+  /** Stamps that a wallet may buy. */
+  readonly stamps: BucketLimit;
   /** What listed wallets have more, as a factor. */
   readonly listedFactor: number;
 }
@@ -18,6 +20,7 @@ const limit = z.strictObject({
 const limitsSchema = z.strictObject({
   wallet: limit,
   address: limit,
+  stamps: limit,
   listedFactor: z.number().min(1).max(1_000),
 });
 
@@ -25,6 +28,7 @@ const limitsSchema = z.strictObject({
 export const DEFAULT_LIMITS: RateLimits = {
   wallet: { burst: 1_000, perMinute: 600 },
   address: { burst: 2_000, perMinute: 1_200 },
+  stamps: { burst: 1_000, perMinute: 2 },
   listedFactor: 5,
 };
 
@@ -32,6 +36,7 @@ export const DEFAULT_LIMITS: RateLimits = {
 export const NO_LIMITS: RateLimits = {
   wallet: { burst: MAX_UNITS, perMinute: MAX_UNITS },
   address: { burst: MAX_UNITS, perMinute: MAX_UNITS },
+  stamps: { burst: MAX_UNITS, perMinute: MAX_UNITS },
   listedFactor: 1,
 };
 

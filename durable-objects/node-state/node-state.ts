@@ -1,9 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, fromHex } from "../../protocol/bytes.ts";
 import type { WireRecord } from "../../protocol/record.ts";
 import type { RecordsAnswer, RecordsQuestion } from "../../protocol/record-messages.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
+import type { IssuerApi, SealedKey } from "../issuer/issuer-key-store.ts";
+import { IssuerKeys } from "../issuer/issuer-keys.ts";
+import { makeIssuerKey } from "../issuer/key-sealing.ts";
+import { SqlIssuerKeyStore } from "../issuer/sql-issuer-key-store.ts";
 import { nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
@@ -21,11 +25,20 @@ import { SqlConductStore } from "./sql-conduct-store.ts";
 import { SqlEvidenceStore } from "./sql-evidence-store.ts";
 import { SqlUntoldStore } from "./sql-untold-store.ts";
 
+interface OpenedRecords {
+  readonly known: Records;
+  readonly teller: RecordTeller;
+  readonly issuer: IssuerKeys;
+}
+
 /** The one object of a node in which what concerns all its parts is decided and kept: its shard count, its peers' conduct. */
-export class NodeState extends DurableObject<Env> implements RemoteApi<ConductApi & EvidenceApi & RecordApi> {
+export class NodeState
+  extends DurableObject<Env>
+  implements RemoteApi<ConductApi & EvidenceApi & RecordApi & IssuerApi>
+{
   readonly #conduct: Conduct;
   readonly #evidence: Evidence;
-  #records: { readonly known: Records; readonly teller: RecordTeller } | undefined;
+  #records: OpenedRecords | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -64,21 +77,21 @@ export class NodeState extends DurableObject<Env> implements RemoteApi<ConductAp
   }
 
   /** @throws PennypostError `misconfigured`: at each call, since the object itself can start. */
-  get #started(): { readonly known: Records; readonly teller: RecordTeller } {
+  get #started(): OpenedRecords {
     this.#records ??= this.#openRecords();
     return this.#records;
   }
 
-  #openRecords() {
+  #openRecords(): OpenedRecords {
     const { sql } = this.ctx.storage;
-    const { network } = nodeConfig(this.env);
+    const { network, signer } = nodeConfig(this.env);
     sql.exec(CREATE_RECORDS);
     const teller = new RecordTeller({
       store: new SqlUntoldStore(sql),
       listeners: () => recordListenersOf(this.env),
       records: () => known.set,
     });
-    const known = new Records({
+    const known: Records = new Records({
       store: new SqlRecordStore(sql),
       network,
       suite,
@@ -87,7 +100,21 @@ export class NodeState extends DurableObject<Env> implements RemoteApi<ConductAp
       changed: () => teller.changed(),
       committed: () => void teller.tellUntold(),
     });
-    return { known, teller };
+    const secret = fromHex(String(this.env.NODE_KEY).trim());
+    const issuer = new IssuerKeys({
+      store: new SqlIssuerKeyStore(sql),
+      clock: platformClock,
+      network,
+      signer,
+      suite,
+      records: known,
+      make: () => makeIssuerKey(secret),
+    });
+    return { known, teller, issuer };
+  }
+
+  async stampKeys(host: string): Promise<Outcome<SealedKey[]>> {
+    return attempt(() => this.#started.issuer.keys(host));
   }
 
   async recordsUnlike(digest: Bytes): Promise<Outcome<readonly WireRecord[] | null>> {
@@ -105,6 +132,7 @@ export class NodeState extends DurableObject<Env> implements RemoteApi<ConductAp
   /** Tells new records to the parts that did not answer before. */
   async tellRecords(): Promise<Outcome<null>> {
     return attempt(async () => {
+      await this.#started.issuer.publish();
       await this.#started.teller.tellUntold();
       return null;
     });

@@ -1,8 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
 import type { Env } from "../env.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
-import type { Spending, SpentApi } from "./spent-api.ts";
+import type { Spending, SpentApi, SpentStamp, StoredStamp } from "./spent-api.ts";
 
 /** A stamp can be spent up to its key's end by the event's seq, which may be a minute ahead of the clock; and retries come after. */
 const KEPT_AFTER_END_MS = 86_400_000;
@@ -28,17 +28,17 @@ export class SpentStamps extends DurableObject<Env> implements RemoteApi<SpentAp
     );
   }
 
-  async spend(nonce: Bytes, envelopeDigest: Bytes, endMs: number): Promise<Outcome<Spending>> {
+  async spend(stamps: readonly SpentStamp[], endMs: number): Promise<Outcome<Spending[]>> {
     return attempt(async () => {
       const { storage } = this.ctx;
       // Before the row: one that nothing would delete would stay for ever.
       if ((await storage.getAlarm()) === null) await storage.setAlarm(endMs + KEPT_AFTER_END_MS);
-      return this.#spend(nonce, envelopeDigest);
+      return stamps.map((stamp) => this.#spend(stamp));
     });
   }
 
   /** In one turn: nothing comes between the question and the row. */
-  #spend(nonce: Bytes, envelopeDigest: Bytes): Spending {
+  #spend({ nonce, envelopeDigest }: SpentStamp): Spending {
     const { sql } = this.ctx.storage;
     const rows = sql.exec<SpentRow>("SELECT digest, event_id FROM spent WHERE nonce = ?", nonce).toArray();
     const [row] = rows;
@@ -50,10 +50,10 @@ export class SpentStamps extends DurableObject<Env> implements RemoteApi<SpentAp
     return { kind: "same", eventId: row.event_id && new Uint8Array(row.event_id) };
   }
 
-  async stored(nonce: Bytes, eventId: Bytes): Promise<Outcome<null>> {
+  async stored(stamps: readonly StoredStamp[]): Promise<Outcome<null>> {
     return attempt(() => {
       const statement = "UPDATE spent SET event_id = ? WHERE nonce = ? AND event_id IS NULL";
-      this.ctx.storage.sql.exec(statement, eventId, nonce);
+      for (const { nonce, eventId } of stamps) this.ctx.storage.sql.exec(statement, eventId, nonce);
       return null;
     });
   }

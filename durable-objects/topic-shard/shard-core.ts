@@ -34,6 +34,8 @@ export interface Envelope {
   readonly topicKey: Bytes;
   readonly ts: bigint;
   readonly message: Bytes;
+  /** Evidence for peers that the publish was admitted, where the network asks for it. */
+  readonly grant?: Bytes;
 }
 
 export interface Published {
@@ -198,7 +200,7 @@ export class ShardCore {
   publish(envelope: Envelope, nowMs: number): Published {
     const { network, suite, signer, shard } = this.#context;
     this.checkClock(nowMs);
-    const { topic, topicKey, ts, message } = envelope;
+    const { topic, topicKey, ts, message, grant } = envelope;
     const retention = network.classOf(topic);
     const ephemeral = isEphemeral(retention);
     const timeKey = concatBytes(uint64Bytes(ts), envelopeDigest(topic, message, suite));
@@ -215,7 +217,16 @@ export class ShardCore {
       last: this.#lastSeq,
       shard,
     });
-    const fields = { net: network.id, topic, ts, class: retention.id, links, seq, message };
+    const fields = {
+      net: network.id,
+      topic,
+      ts,
+      class: retention.id,
+      links,
+      seq,
+      message,
+      ...(grant ? { grant } : {}),
+    };
     const event = asVerified(createEvent(fields, signer, suite), retention, suite);
     this.records.checkMember(signer.publicKey, seq);
     this.#lastSeq = seq;

@@ -13,6 +13,7 @@ const envelope = (topicText: string): OfferedEnvelope => ({
 });
 const publish = (...topics: readonly string[]): OfferedPublish => ({
   envelopes: topics.map(envelope),
+  host: "node.test",
   header: () => null,
 });
 

@@ -3,31 +3,58 @@ import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { limiterOf } from "../../durable-objects/stubs.ts";
+import { limiterOf, nodeStateOf, spentOf } from "../../durable-objects/stubs.ts";
+import { StampKeys } from "../stamps/stamp-keys.ts";
 import { AdmissionList } from "./admission-list.ts";
 import { Budgets } from "./budgets.ts";
 import { OpenPolicy } from "./open-policy.ts";
 import type { AdmissionPolicy } from "./policy.ts";
 import type { PublishBudgetParts } from "./publish-budget.ts";
+import { StampPolicy } from "./stamp-policy.ts";
 import { WalletPolicy } from "./wallet-policy.ts";
 import { WalletTokens } from "./wallet-tokens.ts";
 
-function policyOf(env: Env, name: PolicyName): AdmissionPolicy[] {
-  const { network } = nodeConfig(env);
+function policyOf(env: Env, name: PolicyName): AdmissionPolicy {
+  const { network, signer } = nodeConfig(env);
   const asksForStamp = (topic: Uint8Array) => network.asksForStamp(topic);
   switch (name) {
     case "open":
-      return [new OpenPolicy(asksForStamp)];
+      return new OpenPolicy(asksForStamp);
     case "wallet":
-      return [new WalletPolicy({ tokens: new WalletTokens({ suite, clock: platformClock }), asksForStamp })];
-    case "stamp":
-      return [];
+      return new WalletPolicy({ tokens: walletTokensOf(env), asksForStamp });
+    case "stamp": {
+      const parts = { network, origin: signer.publicKey, suite, keys: stampKeysOf(env) };
+      return new StampPolicy({ ...parts, spentOf: (share) => spentOf(env, share) });
+    }
   }
+}
+
+const tokens = new WeakMap<Env, WalletTokens>();
+
+/** The tokens that an isolate has verified. */
+export function walletTokensOf(env: Env): WalletTokens {
+  const known = tokens.get(env);
+  if (known) return known;
+  const fresh = new WalletTokens({ suite, clock: platformClock });
+  tokens.set(env, fresh);
+  return fresh;
+}
+
+const stampKeys = new WeakMap<Env, StampKeys>();
+
+/** The node's issuer keys as an isolate knows them. */
+export function stampKeysOf(env: Env): StampKeys {
+  const known = stampKeys.get(env);
+  if (known) return known;
+  const origin = nodeConfig(env).signer.publicKey;
+  const fresh = new StampKeys({ issuer: nodeStateOf(env), origin, clock: platformClock, suite });
+  stampKeys.set(env, fresh);
+  return fresh;
 }
 
 function open(env: Env): PublishBudgetParts {
   const { admission, rateLimits } = nodeConfig(env);
-  const list = new AdmissionList(admission.flatMap((name) => policyOf(env, name)));
+  const list = new AdmissionList(admission.map((name) => policyOf(env, name)));
   return {
     budgets: new Budgets({ clock: platformClock, limiterOf: (subject) => limiterOf(env, subject) }),
     limitsAddresses: rateLimits !== undefined,

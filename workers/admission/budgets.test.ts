@@ -14,6 +14,7 @@ const NOW_MS = Date.UTC(2026, 10, 23, 12);
 const LIMITS: RateLimits = {
   wallet: { burst: 100, perMinute: 60 },
   address: { burst: 200, perMinute: 120 },
+  stamps: { burst: 100, perMinute: 1 },
   listedFactor: 3,
 };
 const alice: Subject = { kind: "wallet", id: "0xA" };

@@ -1,12 +1,15 @@
 import type { Envelope } from "../../durable-objects/topic-shard/shard-core.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import type { PennypostError } from "../../protocol/errors.ts";
 
-/** An envelope that asks to be admitted. */
-export type OfferedEnvelope = Pick<Envelope, "topic" | "ts" | "message">;
+/** An envelope that asks to be admitted, with the stamp beside it, as it was sent. */
+export type OfferedEnvelope = Pick<Envelope, "topic" | "ts" | "message"> & { readonly stamp?: Bytes };
 
 /** A publish, as far as policies look at it. */
 export interface OfferedPublish {
   readonly envelopes: readonly OfferedEnvelope[];
+  /** The name under which the node was asked. */
+  readonly host: string;
   header(name: string): string | null;
 }
 
@@ -16,6 +19,12 @@ export interface Admission {
   readonly policy: string;
   /** Whose budget it counts against besides the address that it came from: a wallet, or nobody who is known. */
   readonly wallet: string | null;
+  /** What the events carry as evidence for peers, by the envelope's place; where there is none, nothing. */
+  readonly grants?: ReadonlyMap<number, Bytes>;
+  /** Places of envelopes that are stored already: nothing is to be done for them. */
+  readonly stored?: ReadonlySet<number>;
+  /** Told which events the others became, by the envelope's place. */
+  settle?(eventIds: ReadonlyMap<number, Bytes>): Promise<void>;
 }
 
 /** What a policy makes of a publish. It knows nothing of other policies. */

@@ -42,7 +42,7 @@ class Scene {
 
   decide(header: string | null, ...topics: readonly string[]): Promise<Decision> {
     const header_ = (name: string) => (name === "Authorization" ? header : null);
-    return this.policy.decide({ envelopes: topics.map(envelope), header: header_ });
+    return this.policy.decide({ envelopes: topics.map(envelope), host: "node.test", header: header_ });
   }
 
   async code(header: string | null, ...topics: readonly string[]): Promise<unknown> {

@@ -35,10 +35,7 @@ export class WalletPolicy implements AdmissionPolicy {
       return { kind: "granted", admission: { policy: this.name, wallet } };
     } catch (error) {
       if (!(error instanceof PennypostError)) throw error;
-      return refusedBy(error, !NOT_ADDRESSED.includes(error.code));
+      return refusedBy(error, /^Bearer\b/.test(header("Authorization") ?? ""));
     }
   }
 }
-
-/** A request without a token, or with one of another scheme, is not for this policy. */
-const NOT_ADDRESSED = ["token_missing", "scheme_unknown"];

@@ -1,19 +1,22 @@
 import type { Context, Hono } from "hono";
 import type { Env } from "../../durable-objects/env.ts";
 import { ERROR_HEADER } from "../../durable-objects/hub/hub.ts";
+import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { outcomeOf } from "../../durable-objects/outcome.ts";
 import { HUBS, hubStub, shardStub } from "../../durable-objects/stubs.ts";
-import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";
+import { groupByShard, type Receipt } from "../../durable-objects/topic-shard/shard-api.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
 import { admissionOf } from "../admission/admission-of.ts";
+import type { Admission } from "../admission/policy.ts";
 import { admitWithinBudget, budgetHeaders } from "../admission/publish-budget.ts";
 import { asPennypostError, streamErrorResponse } from "../error-response.ts";
 import { BodyReader } from "../request-body.ts";
 import { type JsonObject, parseJsonBody } from "./proto-json.ts";
 import { answerQuery, streamBatch } from "./queries.ts";
-import { readBatchQuery, readPublish, readQuery, readSubscribe } from "./requests.ts";
+import { type PublishedEnvelope, readBatchQuery, readPublish, readQuery, readSubscribe } from "./requests.ts";
 
 type Handler = Context<{ Bindings: Env }>;
 
@@ -45,17 +48,46 @@ export function messageV1(app: Hono<{ Bindings: Env }>): void {
 
 /** Validates and admits every envelope before any is stored; a repeat after a partial failure stores nothing twice. */
 async function publish(c: Handler, body: JsonObject): Promise<Response> {
-  const envelopes = readPublish(body);
+  const offered = readPublish(body);
   const header = (name: string) => c.req.raw.headers.get(name);
-  const { spent } = await admitWithinBudget(admissionOf(c.env), { envelopes, header });
-  const groups = [...groupByShard(envelopes, nodeConfig(c.env).shardCount)];
+  const host = new URL(c.req.url).host;
+  const { admission, spent } = await admitWithinBudget(admissionOf(c.env), {
+    envelopes: offered,
+    host,
+    header,
+  });
+  const ids = await store(c.env, offered, admission);
+  if (admission.settle) c.executionCtx.waitUntil(admission.settle(ids).catch(logUnsettled));
+  return c.json({}, 200, budgetHeaders(spent));
+}
+
+/** Answers the ids of the events that the envelopes became, by their places. */
+async function store(
+  env: Env,
+  offered: readonly PublishedEnvelope[],
+  { grants, stored }: Admission,
+): Promise<Map<number, Bytes>> {
+  const placed = offered.flatMap(({ topic, topicKey, ts, message }, place) => {
+    const grant = grants?.get(place);
+    const envelope = { topic, topicKey, ts, message, ...(grant ? { grant } : {}) };
+    return stored?.has(place) ? [] : [{ place, topicKey, envelope }];
+  });
+  const groups = [...groupByShard(placed, nodeConfig(env).shardCount)];
+  const ids = new Map<number, Bytes>();
   const results = await Promise.allSettled(
-    groups.map(([shard, group]) => outcomeOf("shard", shardStub(c.env, shard).publish(group))),
+    groups.map(async ([shard, group]) => {
+      const envelopes = group.map(({ envelope }) => envelope);
+      const receipts = await outcomeOf("shard", shardStub(env, shard).publish(envelopes));
+      for (const [i, { place }] of group.entries()) ids.set(place, (receipts[i] as Receipt).id);
+    }),
   );
   const failed = results.find((result) => result.status === "rejected");
   if (failed) throw failed.reason;
-  return c.json({}, 200, budgetHeaders(spent));
+  return ids;
 }
+
+/** The set of spent stamps asks the shard again when the envelope comes again. */
+const logUnsettled = (error: unknown): void => logWarning("admission_not_settled", { why: String(error) });
 
 /** The runtime compresses what is marked as compressed. */
 function jsonResponse(c: Handler, body: string | ReadableStream<Uint8Array>): Response {

@@ -1,6 +1,7 @@
 import { suite } from "../../durable-objects/platform-suite.ts";
 import type { TimeQuery } from "../../durable-objects/topic-shard/queries.ts";
 import type { Envelope } from "../../durable-objects/topic-shard/shard-core.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import {
   DEFAULT_PAGE_ROWS,
@@ -29,8 +30,13 @@ import {
   uint64Field,
 } from "./proto-json.ts";
 
+/** An envelope with the stamp that a client put beside it. */
+export interface PublishedEnvelope extends Envelope {
+  readonly stamp?: Bytes;
+}
+
 /** Reads PublishRequest. @throws PennypostError for the first envelope that is not acceptable: nothing is stored then. */
-export function readPublish(body: JsonObject): Envelope[] {
+export function readPublish(body: JsonObject): PublishedEnvelope[] {
   const envelopes = listField(body, "envelopes");
   if (envelopes.length > MAX_ENVELOPES_PER_PUBLISH) {
     throw invalidArgument(
@@ -44,7 +50,7 @@ export function readPublish(body: JsonObject): Envelope[] {
   return envelopes.map(readEnvelope);
 }
 
-function readEnvelope(value: unknown, index: number): Envelope {
+function readEnvelope(value: unknown, index: number): PublishedEnvelope {
   const envelope = objectOf(value, `envelopes[${index}]`);
   const topic = checkTopic(textField(envelope, "contentTopic"));
   const message = bytesField(envelope, "message");
@@ -54,7 +60,14 @@ function readEnvelope(value: unknown, index: number): Envelope {
       limit: MAX_MESSAGE_BYTES,
     });
   }
-  return { topic, topicKey: topicKey(topic, suite), ts: uint64Field(envelope, "timestampNs"), message };
+  const stamp = bytesField(envelope, "stamp");
+  return {
+    topic,
+    topicKey: topicKey(topic, suite),
+    ts: uint64Field(envelope, "timestampNs"),
+    message,
+    ...(stamp.length > 0 ? { stamp } : {}),
+  };
 }
 
 /** A query of one or several topics, and the paging that is echoed in its answer. */

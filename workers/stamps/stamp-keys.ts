@@ -48,7 +48,7 @@ export class StampKeys {
       this.#known = keys.map((key) => this.#read(key));
       this.#askedMs = nowMs;
     }
-    return this.#inForce(nowMs);
+    return this.#inForce(this.#parts.clock.nowMs());
   }
 
   #inForce(nowMs: number): readonly StampKey[] {
