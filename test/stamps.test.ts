@@ -6,11 +6,11 @@ import { type BlankStamp, blindBatch, stampEnvelope } from "../client/blind-batc
 import { type Bytes, fromHex, toHex, utf8 } from "../protocol/bytes.ts";
 import { portableSuite } from "../protocol/crypto.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../protocol/genesis.ts";
-import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { formatProof, signProof } from "../protocol/identity-proof.ts";
 import { encodeToken } from "../protocol/privacy-pass.ts";
 import { encodeStamp, type IssuerKey, type StampedEnvelope } from "../protocol/stamp.ts";
 import { bearer, TestKey, tokenBytes, tokenParts } from "../protocol/testing/wallet.ts";
+import { readIssuer } from "./support/issuer.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { envelope } from "./support/node-client.ts";
 
@@ -49,24 +49,6 @@ class Buyer {
     const given = { Authorization: this.token, "Pennypost-Proof": this.proof(body, at), ...headers };
     return at.request("/v1/stamps", { method: "POST", body, headers: given });
   }
-}
-
-async function issuerOf(of: TestNode): Promise<IssuerKey> {
-  const response = await of.request("/.well-known/private-token-issuer-directory");
-  expect(response.headers.get("content-type")).toBe("application/private-token-issuer-directory");
-  const directory = (await response.json()) as {
-    "token-keys": { "token-key": string; challenge: string; "not-before": number; "not-after": number }[];
-  };
-  const [key] = directory["token-keys"];
-  if (!key) throw new Error("the node has no key");
-  const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "base64url"));
-  return {
-    origin: fromHex(of.key),
-    publicKey: bytes(key["token-key"]),
-    challenge: bytes(key.challenge),
-    from: firstSeqOf(key["not-before"] * 1_000),
-    to: firstSeqOf(key["not-after"] * 1_000),
-  };
 }
 
 const boundTo = (topic: string, ts: number, message: string, of: TestNode = node): StampedEnvelope => ({
@@ -108,7 +90,7 @@ const take = (): BlankStamp => {
 beforeAll(async () => {
   network = await startNetwork(2, { admission: "wallet,stamp" });
   [node, other] = [network.node(0), network.node(1)];
-  issuer = await issuerOf(node);
+  issuer = await readIssuer(node);
   const batch = await blindBatch(issuer, suite);
   const response = await new Buyer("alice").buy(batch.body);
   expect(response.status).toBe(200);
@@ -265,7 +247,7 @@ describe("buying stamps", () => {
   test("leaves the same key after a restart, and its record at both nodes", async () => {
     await node.stop();
     await node.start();
-    expect(toHex((await issuerOf(node)).publicKey)).toBe(toHex(issuer.publicKey));
-    expect(toHex((await issuerOf(other)).publicKey)).not.toBe(toHex(issuer.publicKey));
+    expect(toHex((await readIssuer(node)).publicKey)).toBe(toHex(issuer.publicKey));
+    expect(toHex((await readIssuer(other)).publicKey)).not.toBe(toHex(issuer.publicKey));
   });
 });
