@@ -1,4 +1,5 @@
-import { createExecutionContext, reset, waitOnExecutionContext } from "cloudflare:test";
+import { applyD1Migrations, createExecutionContext, reset, waitOnExecutionContext } from "cloudflare:test";
+import { env as cloudflareEnv } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Env } from "../../durable-objects/env.ts";
 import { setLogSink } from "../../durable-objects/log.ts";
@@ -12,9 +13,14 @@ import { handleRequest } from "../app.ts";
 
 const SECRET = "x".repeat(40);
 const STRANGER = portableSigner(new Uint8Array(32).fill(9)).publicKey;
+const WALLET = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 const AUTHORIZED = { Authorization: `Bearer ${SECRET}` };
 
-beforeEach(() => setLogSink(() => {}));
+beforeEach(async () => {
+  setLogSink(() => {});
+  // `reset` takes the tables, too.
+  await applyD1Migrations(cloudflareEnv.DB, cloudflareEnv.TEST_MIGRATIONS);
+});
 afterEach(() => {
   setLogSink();
   return reset();
@@ -33,6 +39,9 @@ async function ask(env: Env, method: string, path: string, headers: Record<strin
 const withSecret = (parts: Partial<Env> = {}) => envWith({ ADMIN_SECRET: SECRET, ...parts });
 const ROUTES: readonly (readonly [string, string])[] = [
   ["GET", "/admin/peers"],
+  ["GET", "/admin/audit"],
+  ["GET", `/admin/wallets/${WALLET}`],
+  ["PUT", `/admin/wallets/${WALLET}?standing=denied`],
   ["POST", "/admin/sync?peer=x"],
   ["POST", `/admin/peers/${toHex(STRANGER)}/resume`],
 ];
@@ -67,8 +76,7 @@ describe("the admin API", () => {
   );
 
   test("takes each route by its method alone", async () => {
-    for (const [method, path] of ROUTES)
-      expect((await ask(withSecret(), method === "GET" ? "POST" : "GET", path)).status).toBe(501);
+    for (const [, path] of ROUTES) expect((await ask(withSecret(), "DELETE", path)).status).toBe(501);
   });
 });
 
@@ -155,5 +163,82 @@ describe("a suspension", () => {
     const known = await ask(env, "POST", `/admin/peers/${toHex(PEER)}/resume`);
     expect(known.json).toEqual({ peer: { url, key: toHex(PEER), did: toDidKey(PEER) }, wasSuspended: false });
     expect((await ask(env, "POST", "/admin/peers/nobody/resume")).code).toBe("key_invalid");
+  });
+});
+
+describe("wallets", () => {
+  const put = (env: Env, wallet: string, standing: string) =>
+    ask(env, "PUT", `/admin/wallets/${wallet}?standing=${standing}`);
+
+  test("have a standing that the operator sets and takes back, whatever the case of the address", async () => {
+    const env = withSecret();
+    expect((await ask(env, "GET", `/admin/wallets/${WALLET}`)).json).toEqual({
+      wallet: WALLET,
+      standing: "none",
+    });
+    const denied = await put(env, WALLET.toLowerCase(), "denied");
+    expect(denied.json).toEqual({ wallet: WALLET, standing: "denied", before: "none" });
+    expect((await ask(env, "GET", `/admin/wallets/${WALLET}`)).json.standing).toBe("denied");
+    expect((await put(env, WALLET, "listed")).json.before).toBe("denied");
+    expect((await put(env, WALLET, "none")).json.before).toBe("listed");
+  });
+
+  test("and standings that are none are refused, and nothing changes", async () => {
+    const env = withSecret();
+    expect((await put(env, "0x12", "denied")).code).toBe("wallet_invalid");
+    expect((await put(env, WALLET, "loved")).code).toBe("standing_invalid");
+    expect((await ask(env, "PUT", `/admin/wallets/${WALLET}`)).code).toBe("standing_invalid");
+    expect((await ask(env, "GET", `/admin/wallets/${WALLET}`)).json.standing).toBe("none");
+    expect((await ask(env, "GET", "/admin/audit")).json).toEqual({ rows: [], next: null });
+  });
+});
+
+describe("the audit log", () => {
+  test("has a row for every change, the newest first, and no wallet's address", async () => {
+    const env = withSecret();
+    await nodeStateOf(env).breach(STRANGER, ["class"]);
+    await ask(env, "POST", `/admin/peers/${toHex(STRANGER)}/resume`);
+    await ask(env, "PUT", `/admin/wallets/${WALLET}?standing=denied`);
+    const { json } = await ask(env, "GET", "/admin/audit");
+    expect(json).toEqual({
+      rows: [
+        {
+          id: 2,
+          atMs: expect.any(Number),
+          action: "wallet.standing",
+          target: expect.stringMatching(/^[0-9a-f]{32}$/),
+          detail: { standing: "denied" },
+          outcome: "done",
+        },
+        {
+          id: 1,
+          atMs: expect.any(Number),
+          action: "peer.resume",
+          target: toHex(STRANGER),
+          detail: {},
+          outcome: "done",
+        },
+      ],
+      next: null,
+    });
+    expect(JSON.stringify(json).toLowerCase()).not.toContain(WALLET.slice(2).toLowerCase());
+    const { json: older } = await ask(env, "GET", "/admin/audit?before=2");
+    expect((older.rows as { id: number }[]).map(({ id }) => id)).toEqual([1]);
+    expect((await ask(env, "GET", "/admin/audit?before=x")).code).toBe("before_invalid");
+  });
+
+  test("that cannot be written keeps the change from being made", async () => {
+    const env = withSecret();
+    const broken = {
+      ...env,
+      DB: {
+        prepare: () => {
+          throw new Error("D1 is away");
+        },
+      } as unknown as D1Database,
+    };
+    const refused = await ask(broken, "PUT", `/admin/wallets/${WALLET}?standing=denied`);
+    expect([refused.status, refused.code]).toEqual([503, "audit_unavailable"]);
+    expect((await ask(env, "GET", `/admin/wallets/${WALLET}`)).json.standing).toBe("none");
   });
 });
