@@ -174,15 +174,15 @@ describe("an Authorization header", () => {
   });
 
   test.each([
-    [undefined, "token_missing: authorization token is not provided"],
-    ["", "token_missing: authorization token is not provided"],
+    [undefined, "wallet_token_missing: authorization token is not provided"],
+    ["", "wallet_token_missing: authorization token is not provided"],
     ["Bearer", "authorization_malformed: invalid authorization header"],
     ["Bearer ", "authorization_malformed: invalid authorization header"],
     ["Bearer a b", "authorization_malformed: invalid authorization header"],
     ["bearer aaaa", "scheme_unknown: unrecognized authorization scheme bearer"],
     ["Basic aaaa", "scheme_unknown: unrecognized authorization scheme Basic"],
-    ["Bearer a-_a", "token_invalid: validating token: it is not standard base64"],
-    [`Bearer ${"A".repeat(4_096)}`, "token_invalid: validating token: it is too long"],
+    ["Bearer a-_a", "wallet_token_invalid: validating token: it is not standard base64"],
+    [`Bearer ${"A".repeat(4_096)}`, "wallet_token_invalid: validating token: it is too long"],
   ])("%s: %s", (header, expected) => {
     expect(codeOf(header)).toBe(expected);
   });

@@ -42,15 +42,15 @@ export interface WalletToken {
 }
 
 const invalid = (rule: string, why: string, data: ErrorData = {}) =>
-  unauthenticated("token_invalid", `validating token: ${why}`, { rule, ...data });
+  unauthenticated("wallet_token_invalid", `validating token: ${why}`, { rule, ...data });
 
 /**
  * The token's bytes out of an `Authorization` header.
- * @throws PennypostError `token_missing`, `authorization_malformed`, `scheme_unknown`, `token_invalid` (401).
+ * @throws PennypostError `wallet_token_missing`, `authorization_malformed`, `scheme_unknown`, `wallet_token_invalid` (401).
  */
 export function readAuthorization(header: string | undefined): Bytes {
   if (header === undefined || header === "")
-    throw unauthenticated("token_missing", "authorization token is not provided");
+    throw unauthenticated("wallet_token_missing", "authorization token is not provided");
   const [scheme, text, ...rest] = header.split(" ");
   if (!scheme || !text || rest.length > 0)
     throw unauthenticated("authorization_malformed", "invalid authorization header");
@@ -117,7 +117,7 @@ function unsignedKey(timestampMs: bigint, key: Uint8Array): Uint8Array {
 const identityTextOf = (unsigned: Uint8Array): string =>
   `XMTP : Create Identity\n${toHex(unsigned)}\n\nFor more info: https://xmtp.org/signatures/`;
 
-/** @throws PennypostError `token_invalid` (401), whose `rule` names what is wrong. */
+/** @throws PennypostError `wallet_token_invalid` (401), whose `rule` names what is wrong. */
 export function readToken(bytes: Uint8Array): WalletToken {
   if (bytes.length > MAX_TOKEN_BYTES) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
   try {
@@ -165,7 +165,7 @@ export function signingWallet({ identityText, walletSignature }: WalletToken): E
 /**
  * Checks all but who signed the identity key.
  * @returns the wallet that the token names.
- * @throws PennypostError `token_invalid` (401), whose `rule` names what is wrong.
+ * @throws PennypostError `wallet_token_invalid` (401), whose `rule` names what is wrong.
  */
 export function checkToken(token: WalletToken, nowMs: number): EvmAddress {
   const wallet = checksummed(token.walletAddress);
@@ -186,7 +186,7 @@ function isSignedBy(compact: Uint8Array, data: Uint8Array, key: Uint8Array): boo
   }
 }
 
-/** @throws PennypostError `token_invalid` (401) for a token that has expired, or is from the future. */
+/** @throws PennypostError `wallet_token_invalid` (401) for a token that has expired, or is from the future. */
 export function checkAge({ createdNs }: Pick<WalletToken, "createdNs">, nowMs: number): void {
   const ageMs = Number(BigInt(nowMs) - createdNs / NS_PER_MS);
   if (ageMs > TOKEN_LIFE_MS) throw invalid("expired", "token expired", { ageMs, limitMs: TOKEN_LIFE_MS });

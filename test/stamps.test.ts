@@ -217,7 +217,7 @@ describe("buying stamps", () => {
     };
     // What a hostile node has of a client: its token.
     expect(await answer({ "Pennypost-Proof": "" })).toEqual([401, "proof_missing"]);
-    expect(await answer({ Authorization: "" })).toEqual([401, "token_missing"]);
+    expect(await answer({ Authorization: "" })).toEqual([401, "wallet_token_missing"]);
     expect(await answer({ "Pennypost-Proof": bob.proof(body, other) })).toEqual([401, "proof_invalid"]);
     expect(await answer({ "Pennypost-Proof": bob.proof(new Uint8Array()) })).toEqual([401, "proof_invalid"]);
     expect(await answer({ "Pennypost-Proof": new Buyer("carol").proof(body) })).toEqual([

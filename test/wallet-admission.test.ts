@@ -91,7 +91,7 @@ describe.each(Object.entries(SDKS))("xmtp-js %s", (version, { Client }) => {
     for (let at = 0; at < bytes.length; at += step) {
       const changed = Uint8Array.from(bytes, (byte, i) => (i === at ? byte ^ 1 : byte));
       const answer = await publish(`Bearer ${Buffer.from(changed).toString("base64")}`, "anything");
-      expect([at, answer.status, answer.code]).toEqual([at, 401, "token_invalid"]);
+      expect([at, answer.status, answer.code]).toEqual([at, 401, "wallet_token_invalid"]);
       expect(answer.message).toMatch(/^validating token: /);
     }
   });
@@ -99,7 +99,7 @@ describe.each(Object.entries(SDKS))("xmtp-js %s", (version, { Client }) => {
 
 describe("a publish without a token", () => {
   test.each([
-    [null, "token_missing", "authorization token is not provided"],
+    [null, "wallet_token_missing", "authorization token is not provided"],
     ["Bearer", "authorization_malformed", "invalid authorization header"],
     ["Bearer a b", "authorization_malformed", "invalid authorization header"],
     ["Basic abc", "scheme_unknown", "unrecognized authorization scheme Basic"],

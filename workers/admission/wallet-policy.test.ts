@@ -100,14 +100,14 @@ describe("a wallet's token", () => {
       expect(await scene.code(token, "weather")).toBe(alice.address);
     }
     scene.clock.step(NOW_MS + HOUR_MS + 1);
-    expect(await scene.code(token, "weather")).toEqual(["token_invalid", 401, true]);
+    expect(await scene.code(token, "weather")).toEqual(["wallet_token_invalid", 401, true]);
   });
 
   test("from the future is refused until it is near", async () => {
     const scene = new Scene();
     const createdNs = BigInt(NOW_MS + 301_000) * 1_000_000n;
     const token = scene.token(alice, { createdNs });
-    expect(await scene.code(token, "weather")).toEqual(["token_invalid", 401, true]);
+    expect(await scene.code(token, "weather")).toEqual(["wallet_token_invalid", 401, true]);
     scene.clock.step(NOW_MS + 1_000);
     expect(await scene.code(token, "weather")).toBe(alice.address);
   });
@@ -115,12 +115,12 @@ describe("a wallet's token", () => {
 
 describe("a request without a good token", () => {
   test.each([
-    ["none", null, "token_missing", false],
-    ["an empty one", "", "token_missing", false],
+    ["none", null, "wallet_token_missing", false],
+    ["an empty one", "", "wallet_token_missing", false],
     ["of another scheme", "PrivateToken token=x", "scheme_unknown", false],
     ["of lower case", "bearer x", "scheme_unknown", false],
     ["without a text", "Bearer", "authorization_malformed", true],
-    ["that is no token", "Bearer AAAA", "token_invalid", true],
+    ["that is no token", "Bearer AAAA", "wallet_token_invalid", true],
   ])("is refused: %s", async (_, header, code, isAddressed) => {
     expect(await new Scene().code(header, "weather")).toEqual([code, 401, isAddressed]);
   });
@@ -130,7 +130,7 @@ describe("a request without a good token", () => {
     const stolen = scene.token(alice, { address: bob.address });
     const first = await scene.decide(stolen, "weather");
     const second = await scene.decide(stolen, "weather");
-    expect(first).toMatchObject({ kind: "refused", error: { code: "token_invalid" } });
+    expect(first).toMatchObject({ kind: "refused", error: { code: "wallet_token_invalid" } });
     if (first.kind === "granted" || second.kind === "granted") throw new Error("it was granted");
     expect(second.error).toBe(first.error);
   });
@@ -155,7 +155,7 @@ describe("a wallet that is a contract", () => {
   test("that did not sign is refused; one that cannot be asked may come again", async () => {
     const no = new Scene(async () => false);
     expect(await no.code(no.token(alice, { address: CONTRACT }), "weather")).toEqual([
-      "token_invalid",
+      "wallet_token_invalid",
       401,
       true,
     ]);

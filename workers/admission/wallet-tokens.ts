@@ -68,7 +68,11 @@ export class WalletTokens {
       return verified;
     } catch (error) {
       // A token from the future may be good in a while.
-      if (error instanceof PennypostError && error.code === "token_invalid" && error.data.rule !== "future")
+      if (
+        error instanceof PennypostError &&
+        error.code === "wallet_token_invalid" &&
+        error.data.rule !== "future"
+      )
         remember(this.#refused, name, error, MAX_REFUSED);
       throw error;
     }
