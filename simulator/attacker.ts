@@ -4,6 +4,7 @@ import type { Bytes } from "../protocol/bytes.ts";
 import { toWire } from "../protocol/event.ts";
 import { MAX_HELD_EVENTS_PER_PEER } from "../protocol/limits.ts";
 import { encodePush, encodeWant, PEER_PATHS, type PeerPath } from "../protocol/peer-messages.ts";
+import { encodeRecordsOffer } from "../protocol/record-messages.ts";
 import { shardOf } from "../protocol/topic.ts";
 import { type Forged, Forger, KEPT_TOPICS, madeUpId } from "./forgery.ts";
 import { garbled } from "./garble.ts";
@@ -101,6 +102,9 @@ export class Attacker implements Tamper {
         break;
       case "repeated events":
         this.#repeated(target);
+        break;
+      case "records":
+        this.#records(target);
         break;
     }
   }
@@ -252,5 +256,22 @@ export class Attacker implements Tamper {
     const event = this.#forger.event({ timeMs: this.#nowMs });
     const others = this.#many(2, () => this.#forger.broken(this.#nowMs));
     this.#pushOwn(target, this.#random.shuffled([event, event, event, ...others]));
+  }
+
+  /** Records that are not its own to sign, broken ones, and more issuer keys than anyone keeps. */
+  #records(target: SimNode): void {
+    const { records, signers } = this.#simulation;
+    const own = this.#node.settings.config.signer;
+    const from = (BigInt(this.#nowMs) << 21n) - BigInt(this.#random.below(1e9));
+    const member = this.#random.pick(signers).publicKey;
+    const [admits, removes] = [true, false].map((admitted) =>
+      records.signed({ kind: "member", member, admitted, from }, this.#nowMs, own),
+    );
+    const keys = this.#many(9, () =>
+      records.signed(records.issuerKey(this.#random, this.#nowMs), this.#nowMs, own),
+    );
+    const broken = keys.map(({ block, signature }) => ({ block: garbled(block, this.#random), signature }));
+    const all = [admits, removes, ...keys, ...broken].filter((record) => record !== undefined);
+    this.#send(target, "/peer/v1/records/offer", encodeRecordsOffer(this.#random.shuffled(all)));
   }
 }

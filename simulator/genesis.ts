@@ -36,7 +36,7 @@ export const TOPICS = [
 ] as const;
 export const EPHEMERAL_TOPICS: readonly string[] = ["now-0", "now-1"];
 
-export function networkOf(members: readonly Signer[], suite: CryptoSuite): Network {
+export function networkOf(members: readonly Signer[], recordSigner: Signer, suite: CryptoSuite): Network {
   return new Network(
     {
       version: 1,
@@ -51,7 +51,7 @@ export function networkOf(members: readonly Signer[], suite: CryptoSuite): Netwo
         ["kept-", 7],
       ],
       members: members.map(({ publicKey }) => toHex(publicKey)),
-      recordKeys: [],
+      recordKeys: [toHex(recordSigner.publicKey)],
       stampPrefixes: [],
     },
     suite,

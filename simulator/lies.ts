@@ -101,6 +101,13 @@ const OF_PATH: Readonly<Partial<Record<PeerPath, readonly Lie[]>>> = {
     () => cbor([[], null]),
   ],
   "/peer/v1/sync/lacking": [({ random }) => cbor([random.bytes(8)]), () => cbor([new Uint8Array()])],
+  "/peer/v1/records": [
+    () => cbor([[], new Uint8Array(), null]),
+    ({ random }) => cbor([[], random.bytes(32 * 9), null]),
+    ({ random }) => cbor([[], new Uint8Array(), random.bytes(32)]),
+    ({ random }) => cbor([[[random.bytes(99), random.bytes(64)]], new Uint8Array(), null]),
+  ],
+  "/peer/v1/records/offer": [() => cbor([0]), () => cbor([4_000_000])],
   "/peer/v1/newest": [(parts) => cbor([names(parts, 4)]), () => cbor([[]])],
 };
 

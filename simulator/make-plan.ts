@@ -39,6 +39,7 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const isHonest = ways === "only pulls" || ways === "none";
   const nodes = makeNodes(random.fork("nodes"), isHonest ? { ...options, hostile: 0 } : options);
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
+  const records = makeRecords(random.fork("records"), phases, { nodes, ways });
   // Where no way works, one node may have it all in the end.
   const publishers = ways === "none" && random.chance(40) ? honest.slice(0, 1) : honest;
   const publishes = makePublishes(random.fork("publishes"), phases, publishers);
@@ -47,6 +48,7 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     ...makeReaders(random.fork("readers"), phases, honest),
     ...makeFaults(random.fork("faults"), phases, { nodes, honest, options, ways, publishes }),
     ...makeAttacks(random.fork("attacks"), phases, nodes),
+    ...records.steps,
   ];
   // A page of small limits has no room for a large message.
   const isBig = steps.some((step) => step.kind === "publish" && step.bytes > 0);
@@ -56,11 +58,12 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     limits: isBig ? "real" : random.pick(["real", "small", "tree"]),
     hasRealSignatures: options.hasRealSignatures ?? seed % 40 === 7,
     ways,
-    hasPairs: ways === "none" || random.chance(50),
+    // What a pair of nodes has to move is known where both judge by the same records.
+    hasPairs: (ways === "none" || random.chance(50)) && records.steps.length === 0,
     hasScrubs: seed % 20 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
-    nodes,
+    nodes: nodes.map((node, index) => ({ ...node, isFounder: !records.newcomers.includes(index) })),
     busy: phases.map(({ fromMs, toMs }) => [fromMs, toMs + MINUTE_MS]),
     endMs: last.toMs + random.below(5 * MINUTE_MS),
     steps: steps.sort((a, b) => a.atMs - b.atMs),
@@ -96,7 +99,9 @@ function nearBoundary(random: Random, startMs: number, atMs: number): number {
   return end + (random.chance(50) ? 0 : 2 * MINUTE_MS) - random.between(10, 90) * SECOND_MS + MINUTE_MS;
 }
 
-function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: PlanOptions): Plan["nodes"] {
+type PlannedNode = Omit<Plan["nodes"][number], "isFounder">;
+
+function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: PlanOptions): PlannedNode[] {
   const count = asked ?? random.pick([2, 2, 2, 3, 3, 3, 3, 4, 5]);
   const hostile = Math.min(count - 1, hostileAsked ?? (random.chance(25) ? random.between(1, count - 1) : 0));
   const isChain = count > 2 && hostile === 0 && random.chance(20);
@@ -178,7 +183,44 @@ function makeReaders(random: Random, phases: readonly Phase[], honest: readonly 
   return steps;
 }
 
-function makeAttacks(random: Random, phases: readonly Phase[], nodes: Plan["nodes"]): Step[] {
+/**
+ * Members come and go, by records that come to any of the nodes, in any order, and are in force from a while ago or ahead on. The first
+ * node stays. Pulls alone carry no records; and who is between two others takes the way between them along.
+ */
+function makeRecords(random: Random, phases: readonly Phase[], { nodes, ways }: RecordContext) {
+  const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
+  const hasAll = nodes.every(({ peers }) => peers.length === nodes.length - 1);
+  if (ways === "only pulls" || !hasAll || !random.chance(35)) return { newcomers: [], steps: [] };
+  const newcomers = honest.slice(1).filter(() => random.chance(40));
+  const first = phases[0] as Phase;
+  const record = (of: number, admitted: boolean, phase: Phase): Step => {
+    const aheadMs = random.between(-(random.chance(30) ? SLOT_MS : MINUTE_MS), MINUTE_MS);
+    return { kind: "member", atMs: within(random, phase), node: random.pick(honest), of, admitted, aheadMs };
+  };
+  const steps: Step[] = newcomers.filter(() => random.chance(85)).map((of) => record(of, true, first));
+  const others = [...nodes.keys()].slice(1);
+  for (let i = random.below(4); i > 0; i--)
+    steps.push(record(random.pick(others), random.chance(30), random.pick(phases)));
+  for (let i = random.below(4); i > 0; i--) {
+    const count = random.between(1, 6);
+    const node = random.pick(honest);
+    steps.push({
+      kind: "issuerKeys",
+      atMs: within(random, random.pick(phases)),
+      node,
+      count,
+      salt: random.next(),
+    });
+  }
+  return { newcomers, steps };
+}
+
+interface RecordContext {
+  readonly nodes: readonly PlannedNode[];
+  readonly ways: Ways;
+}
+
+function makeAttacks(random: Random, phases: readonly Phase[], nodes: readonly PlannedNode[]): Step[] {
   const hostile = nodes.flatMap(({ lies }, index) => (lies === null ? [] : [index]));
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
   return hostile.flatMap((node) =>
@@ -190,7 +232,7 @@ function makeAttacks(random: Random, phases: readonly Phase[], nodes: Plan["node
 }
 
 interface FaultContext {
-  readonly nodes: Plan["nodes"];
+  readonly nodes: readonly PlannedNode[];
   readonly honest: readonly number[];
   readonly options: PlanOptions;
   readonly ways: Ways;

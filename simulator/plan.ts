@@ -32,6 +32,7 @@ export const ATTACKS = [
   "random bytes",
   "flood of held events",
   "repeated events",
+  "records",
 ] as const;
 export type Attack = (typeof ATTACKS)[number];
 
@@ -69,6 +70,17 @@ const stepSchema = z.discriminatedUnion("kind", [
   }),
   z.strictObject({ kind: z.literal("read"), atMs: ms, node, topic }),
   z.strictObject({ kind: z.literal("sync"), atMs: ms, node, peer: node }),
+  /** A record that admits or removes a node comes to one: in force from so long ahead on. */
+  z.strictObject({
+    kind: z.literal("member"),
+    atMs: ms,
+    node,
+    of: node,
+    admitted: z.boolean(),
+    aheadMs: z.int(),
+  }),
+  /** A node signs so many issuer keys that begin now. */
+  z.strictObject({ kind: z.literal("issuerKeys"), atMs: ms, node, count: z.int().min(1), salt: z.int() }),
   z.strictObject({ kind: z.literal("attack"), atMs: ms, node, to: node, attack: z.enum(ATTACKS) }),
 ]);
 export type Step = z.infer<typeof stepSchema>;
@@ -95,6 +107,8 @@ export const planSchema = z.strictObject({
   nodes: z.array(
     z.strictObject({
       shards: z.int().min(1).max(4),
+      /** Whether the genesis names it; else a record may admit it. */
+      isFounder: z.boolean(),
       offsetMs: z.int(),
       peers: z.array(node),
       /** How often a hostile node lies; null for an honest one. */

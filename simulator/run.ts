@@ -1,6 +1,7 @@
 import { utf8 } from "../protocol/bytes.ts";
 import { Attacker } from "./attacker.ts";
 import { TOPICS } from "./genesis.ts";
+import { presentNodes } from "./invariants/members.ts";
 import { checkRound, checkTwice, checkViews, difference, lostEnvelope } from "./invariants/network.ts";
 import { checkNode, Judge } from "./invariants/nodes.ts";
 import { checkPairs } from "./invariants/pairs.ts";
@@ -88,7 +89,7 @@ async function play(simulation: Simulation): Promise<void> {
   steps.end();
   await converge(simulation);
   const judge = new Judge(simulation);
-  for (const node of simulation.honest) await checkNode(simulation, node, judge);
+  for (const node of presentNodes(simulation)) await checkNode(simulation, node, judge);
   await checkRound(simulation);
   await checkViews(simulation);
   checkSubscriptions(simulation);

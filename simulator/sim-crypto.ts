@@ -17,7 +17,8 @@ const isKeyedHash: CryptoSuite["verify"] = (publicKey, message, signature) =>
 const keyedSuite: CryptoSuite = { sha256, verify: isKeyedHash, verifyFresh: isKeyedHash };
 
 const keyedSigner = (seed: Bytes): Signer => {
-  const publicKey = sha256(seed);
+  // Records and the genesis name members by keys of prime order.
+  const { publicKey } = platformSigner(seed);
   return { publicKey, sign: (message) => keyedHash(publicKey, message) };
 };
 

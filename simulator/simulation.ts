@@ -10,6 +10,7 @@ import { CommitInspector } from "./invariants/commits.ts";
 import { isOfDeadLife } from "./life.ts";
 import type { Plan } from "./plan.ts";
 import { Random } from "./random.ts";
+import { RecordMaker } from "./record-steps.ts";
 import { Scheduler } from "./scheduler.ts";
 import { cryptoOf } from "./sim-crypto.ts";
 import { SimNetwork, type Tamper } from "./sim-network.ts";
@@ -44,6 +45,7 @@ export class Simulation implements NodeWorld {
   readonly scheduler: Scheduler;
   readonly suite: CryptoSuite;
   readonly genesis: Network;
+  readonly records: RecordMaker;
   readonly nodes: SimNode[];
   readonly network: SimNetwork;
   readonly clients: Clients;
@@ -65,7 +67,10 @@ export class Simulation implements NodeWorld {
     const { suite, signer } = cryptoOf(plan.hasRealSignatures);
     this.suite = suite;
     this.signers = plan.nodes.map((_, index) => signer(suite.sha256(utf8(`node ${index} of ${plan.seed}`))));
-    this.genesis = networkOf(this.signers, suite);
+    const recordSigner = signer(suite.sha256(utf8(`records of ${plan.seed}`)));
+    const founders = this.signers.filter((_, index) => plan.nodes[index]?.isFounder);
+    this.genesis = networkOf(founders, recordSigner, suite);
+    this.records = new RecordMaker(recordSigner, this.genesis, suite);
     this.clients = new Clients(suite);
     this.network = new SimNetwork({
       seed: plan.seed,
@@ -138,6 +143,7 @@ export class Simulation implements NodeWorld {
     this.trace.note(`commit n${index} ${shard} ${writes.map(({ method }) => method).join()}`);
     const node = this.nodes[index];
     if (!node || !this.isHonest(node)) return;
+    if (writes.some(({ method }) => method === "noteRemoved")) this.struck("events taken out");
     const wrong = this.inspector.wrongIn(node, shard, writes);
     if (wrong) this.violated("delivery and clock", wrong);
   }

@@ -1,4 +1,5 @@
 import type { Timer } from "../durable-objects/clock.ts";
+import type { WireRecord } from "../protocol/record.ts";
 import { isLossNoticed } from "./lost-events.ts";
 import type { Plan, Step, StepOf } from "./plan.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -107,6 +108,12 @@ export class Steps {
       case "sync":
         this.#sync(node, step);
         break;
+      case "member":
+        this.#member(node, step);
+        break;
+      case "issuerKeys":
+        this.#issuerKeys(node, step);
+        break;
       case "read":
         this.#others.read(node, step);
         break;
@@ -114,6 +121,32 @@ export class Steps {
         this.#others.attack(node, step);
         break;
     }
+  }
+
+  #member(node: SimNode, step: StepOf<"member">): void {
+    const { records, scheduler } = this.#simulation;
+    const member = this.#node(step.of)?.settings.config.signer;
+    if (!member) return;
+    this.#introduce(node, [records.member(step, member, scheduler.nowMs)]);
+    this.#simulation.struck(step.admitted ? "member admitted" : "member removed");
+  }
+
+  #issuerKeys(node: SimNode, step: StepOf<"issuerKeys">): void {
+    const { records, scheduler } = this.#simulation;
+    this.#introduce(node, records.issuerKeys(step, node.settings.config.signer, scheduler.nowMs));
+    this.#simulation.struck("issuer keys");
+  }
+
+  /** Records come to a node from its operator. */
+  #introduce(node: SimNode, records: readonly WireRecord[]): void {
+    if (!node.isUp) return;
+    const taken = node.called((platform) => node.state.seenBy(platform).takeRecords(records));
+    const refused = (why: string) => this.#simulation.violated("records", `${node.name} refused one: ${why}`);
+    // A call that a fault ended is not repeated: then the record is none of the network's.
+    taken.then(
+      (answer) => answer.refused.forEach(refused),
+      () => {},
+    );
   }
 
   #cut({ from, to, both, forMs }: StepOf<"cut">): void {

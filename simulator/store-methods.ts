@@ -13,6 +13,7 @@ export const SHARD_METHODS: StoreMethods = {
     "findByDigest",
     "findEnvelope",
     "isEnvelopeDelivered",
+    "firstDelivered",
     "greatest",
     "extraHeads",
     "linkableHeads",
@@ -34,6 +35,7 @@ export const SHARD_METHODS: StoreMethods = {
   writes: {
     insert: null,
     deliver: null,
+    clearEcho: null,
     remove: null,
     noteRemoved: null,
     forgetRemoved: null,

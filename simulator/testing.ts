@@ -14,6 +14,7 @@ export function planOf(
 ): Plan {
   const nodes = Array.from({ length: count }, (_, index) => ({
     shards: [1, 2, 4][index % 3] as number,
+    isFounder: true,
     offsetMs: 0,
     peers: Array.from({ length: count }, (_, peer) => peer).filter((peer) => peer !== index),
     lies: null,

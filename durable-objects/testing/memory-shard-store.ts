@@ -3,6 +3,7 @@ import { digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import {
   type Checkpoint,
+  ECHO,
   type Outline,
   PENDING_BASE,
   type PlacedName,
@@ -146,6 +147,22 @@ export class MemoryShardStore implements ShardStore {
     );
   }
 
+  clearEcho(position: number): void {
+    const event = this.#at(position);
+    if (!event) return;
+    const cleared = { ...event, flags: event.flags & ~ECHO };
+    this.#do(
+      () => {
+        this.#remove(event);
+        this.#add(cleared);
+      },
+      () => {
+        this.#remove(cleared);
+        this.#add(event);
+      },
+    );
+  }
+
   remove(position: number): void {
     const event = this.#at(position);
     if (!event) return;
@@ -221,6 +238,12 @@ export class MemoryShardStore implements ShardStore {
     for (const { position } of this.#withEnvelope(topicKey, timeKey))
       if (position < PENDING_BASE) return true;
     return false;
+  }
+
+  firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined {
+    let first = PENDING_BASE;
+    for (const { position } of this.#withEnvelope(topicKey, timeKey)) first = Math.min(first, position);
+    return first < PENDING_BASE ? first : undefined;
   }
 
   greatest(topicKey: Bytes) {

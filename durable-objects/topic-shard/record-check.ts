@@ -11,7 +11,7 @@ import { hasGoodGrant } from "../../protocol/validity.ts";
 import { LinkedIds } from "./scrub/linked-ids.ts";
 import { SCRUB_LIMITS, type ScrubLimits } from "./scrub/scrub-limits.ts";
 import { TopicScrub } from "./scrub/topic-scrub.ts";
-import type { ShardStore } from "./shard-store.ts";
+import { ECHO, type Outline, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 import type { TopicKeyRange } from "./sync-tree/tree-store.ts";
 
 /** Blocks that are read at once. */
@@ -141,17 +141,26 @@ export class RecordCheck {
 
   #remove(name: EventName, fields: EventFields, nowMs: number): void {
     const { store } = this.#parts;
-    const position = store.positionOf(name);
-    if (position === undefined) return;
+    const event = store.outline(name);
+    if (!event) return;
     if (!this.#isTorn(name.topicKey)) {
       const { after = null, torn = [] } = this.#place ?? {};
       this.#save({ after, torn: [...torn, name.topicKey] });
     }
-    store.remove(position);
+    store.remove(event.position);
+    this.#passOnDelivery(event);
     store.removeHead(name.topicKey, name.id);
     store.noteRemoved(name);
     this.removedCount++;
     this.#parts.removed(name, fields, nowMs);
+  }
+
+  /** The envelope of an event that was delivered and is gone comes to readers by the next of its events, which was an echo until now. */
+  #passOnDelivery({ topicKey, timeKey, position, flags }: Outline): void {
+    if (position >= PENDING_BASE || (flags & ECHO) !== 0) return;
+    const { store } = this.#parts;
+    const next = store.firstDelivered(topicKey, timeKey);
+    if (next !== undefined) store.clearEcho(next);
   }
 
   #endTopic(topicKey: Bytes): void {

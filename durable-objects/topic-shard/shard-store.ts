@@ -77,6 +77,8 @@ export interface ShardStore {
   insert(event: StoredEvent): void;
   /** Moves a pending event to its place among the delivered ones. */
   deliver(pendingPosition: number, position: number, flags: number): void;
+  /** An event at this position is no echo any more. */
+  clearEcho(position: number): void;
   /** Takes an event out of the table. */
   remove(position: number): void;
   /** Remembers that records took an event out of the stored set, or could have. */
@@ -93,6 +95,8 @@ export interface ShardStore {
   /** The least id, from `leastId` on, of the events that carry this envelope. */
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
   isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
+  /** Of the events that carry this envelope, the one that was delivered first. */
+  firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
 
   /** The newest heads other than the topic's greatest id, in id order. */

@@ -7,6 +7,7 @@ import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage, toEvent } from "./
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
+  ECHO,
   type Outline,
   PENDING_BASE,
   type PlacedName,
@@ -87,6 +88,10 @@ export class SqlShardStore implements ShardStore {
     );
   }
 
+  clearEcho(position: number): void {
+    this.#sql.exec("UPDATE events SET flags = flags & ~? WHERE position = ?", ECHO, position);
+  }
+
   #first<T extends Record<string, SqlStorageValue>>(
     query: string,
     ...bindings: (Bytes | number)[]
@@ -160,6 +165,12 @@ export class SqlShardStore implements ShardStore {
     const query =
       "SELECT 1 AS found FROM events WHERE topic_key = ? AND time_key = ? AND position < ? LIMIT 1";
     return this.#first(query, topicKey, timeKey, PENDING_BASE) !== undefined;
+  }
+
+  firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined {
+    const query = `SELECT position FROM events
+      WHERE topic_key = ? AND time_key = ? AND position < ? ORDER BY position LIMIT 1`;
+    return this.#first<{ position: number }>(query, topicKey, timeKey, PENDING_BASE)?.position;
   }
 
   greatest(topicKey: Bytes) {

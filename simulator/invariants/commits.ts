@@ -19,12 +19,17 @@ const MAX_LINKS = 16;
 
 /** Looks at each commit of a shard: what is stored, linked and delivered by it, and when. */
 export class CommitInspector {
-  /** All events that were ever stored anywhere: one that is not among them was made just now. */
-  readonly #seen = new Set<string>();
+  /** All events that were ever stored anywhere, with their origins: one that is not among them was made just now. */
+  readonly #seen = new Map<string, Uint8Array>();
 
   /** How many events there ever were. */
   get events(): number {
     return this.#seen.size;
+  }
+
+  /** Whose an event is that some honest node has stored. */
+  originOf(id: Uint8Array): Uint8Array | undefined {
+    return this.#seen.get(toHex(id));
   }
 
   /** What a commit makes untrue, if anything. */
@@ -58,13 +63,14 @@ export class CommitInspector {
     later: ReadonlySet<string>,
   ): string | undefined {
     const { leastMs, mostMs } = node.clockSpan;
+    const store = node.disks[shard]?.state.store as ShardStore;
     const timeMs = timeOf(event.id);
     const isNew = !this.#seen.has(toHex(event.id));
-    this.#seen.add(toHex(event.id));
+    const fields = readBlock(event.block);
+    this.#seen.set(toHex(event.id), fields.origin);
     if (event.storedMs !== node.nowMs) return "stored with another time than now";
     if (timeMs - mostMs > MAX_STORED_AHEAD_MS) return `stored ${timeMs - mostMs} ms ahead of the clock`;
     if (isExpired(event.class, event.id, leastMs)) return "stored when it had expired";
-    const fields = readBlock(event.block);
     const isOwn = toHex(fields.origin) === toHex(node.settings.config.signer.publicKey);
     if (isOwn !== ((event.flags & OWN) !== 0)) return "marked as another node's";
     if (!isOwn || !isNew) return undefined;
@@ -72,6 +78,9 @@ export class CommitInspector {
     // The counter may carry into the next millisecond.
     if (timeMs - mostMs > MAX_OWN_AHEAD_MS + 1) return `issued ${timeMs - mostMs} ms ahead of the clock`;
     if (timeMs < leastMs) return `issued ${leastMs - timeMs} ms behind the clock`;
+    // While events are taken out, heads are mended topic by topic.
+    const check = store.tree.treeValue("record-check");
+    if (check && check.length > 0) return undefined;
     const before = eventsOfShard(node, shard).filter(
       ({ id }) => compareBytes(id, event.id) !== 0 && !later.has(toHex(id)),
     );
@@ -107,8 +116,8 @@ function wrongInDelivery(
   for (const id of linkIds(readBlock(block))) {
     const parent = store.positionOf({ topicKey, id });
     const isBefore = parent !== undefined && parent < position;
-    if (!isBefore && !(parent === undefined && isExpired(event.class, id, nowMs)))
-      return `delivered before its parent ${toHex(id)}`;
+    const isGone = isExpired(event.class, id, nowMs) || store.isRemoved({ topicKey, id });
+    if (!isBefore && !(parent === undefined && isGone)) return `delivered before its parent ${toHex(id)}`;
   }
   return undefined;
 }

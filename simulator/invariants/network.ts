@@ -5,9 +5,10 @@ import { shardOf } from "../../protocol/topic.ts";
 import { EPHEMERAL_TOPICS, TOPICS } from "../genesis.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
+import { isOfMember, membersOf, presentNodes } from "./members.ts";
 import { readTopic, type TopicView } from "./reads.ts";
 import { classOfTopic, isCompared, isExpired, newestAsOf, slotOf } from "./rules.ts";
-import { eventsOf, eventsOfShard, liveNames, nameOf, shardCalled } from "./stored.ts";
+import { eventsOf, eventsOfShard, liveNames, nameOf, recordIdsOf, shardCalled } from "./stored.ts";
 
 /**
  * What all must hold: all that has not expired. Where nothing but anti-entropy works, what it compares, and what is newer: the last
@@ -22,43 +23,43 @@ function dueNames({ network, scheduler }: Simulation, node: SimNode): Set<string
   return new Set(due.map(nameOf));
 }
 
-/** The first event that one honest node has and another lacks; undefined when all hold the same. */
+/** The first event or record that one honest member has and another lacks; undefined when all hold the same. */
 export function difference(simulation: Simulation): string | undefined {
-  const { honest } = simulation;
-  const sets = honest.map((node) => dueNames(simulation, node));
-  for (const [i, has] of sets.entries())
-    for (const [j, lacks] of sets.entries())
-      for (const name of has)
-        if (!lacks.has(name)) return `${honest[i]?.name} has ${name}, ${honest[j]?.name} lacks it`;
+  const present = presentNodes(simulation);
+  const events = present.map((node) => dueNames(simulation, node));
+  const records = present.map((node) => new Set(recordIdsOf(node).map(toHex)));
+  for (const sets of [records, events])
+    for (const [i, has] of sets.entries())
+      for (const [j, lacks] of sets.entries())
+        for (const name of has)
+          if (!lacks.has(name)) return `${present[i]?.name} has ${name}, ${present[j]?.name} lacks it`;
   return undefined;
 }
 
-/** Every acknowledged envelope that has not expired is on every honest node. */
-export function lostEnvelope({
-  honest,
-  clients,
-  scheduler,
-  rolledBack,
-  network,
-}: Simulation): string | undefined {
+/** Every acknowledged envelope that has not expired is on every honest member, unless its origin was removed before it. */
+export function lostEnvelope(simulation: Simulation): string | undefined {
+  const { clients, scheduler, rolledBack, network } = simulation;
   if (network.ways === "only sync") return undefined;
-  const sets = honest.map((node) => liveNames(node, scheduler.nowMs));
+  const present = presentNodes(simulation);
+  const members = membersOf(simulation);
+  const sets = present.map((node) => liveNames(node, scheduler.nowMs));
   for (const { node, topicKey, id, isEphemeral, envelope } of clients.acknowledged) {
     const classId = classOfTopic(fromUtf8(envelope.topic));
     if (isEphemeral || rolledBack.has(node) || isExpired(classId, id, scheduler.nowMs)) continue;
+    if (!isOfMember(simulation, members, id)) continue;
     const at = sets.findIndex((names) => !names.has(nameOf({ topicKey, id })));
-    if (at >= 0) return `${toHex(id)}, acknowledged by ${node.name}, is not on ${honest[at]?.name}`;
+    if (at >= 0) return `${toHex(id)}, acknowledged by ${node.name}, is not on ${present[at]?.name}`;
   }
   return undefined;
 }
 
 /** Same ids: same heads, same order, same bytes on every honest node. */
 export async function checkViews(simulation: Simulation): Promise<void> {
-  const { honest } = simulation;
+  const present = presentNodes(simulation);
   for (const name of TOPICS) {
     if (EPHEMERAL_TOPICS.includes(name)) continue;
     const views = [];
-    for (const node of honest) {
+    for (const node of present) {
       const view = await simulation.ask(readTopic(simulation, node, utf8(name)));
       views.push(view);
       checkWhole(simulation, node, name, view);
@@ -68,7 +69,7 @@ export async function checkViews(simulation: Simulation): Promise<void> {
     if (other > 0)
       simulation.violated(
         "1 same",
-        `${name} on ${honest[0]?.name} and ${honest[other]?.name}: ${texts[0]} ${texts[other]}`,
+        `${name} on ${present[0]?.name} and ${present[other]?.name}: ${texts[0]} ${texts[other]}`,
       );
   }
   simulation.check();
@@ -88,9 +89,9 @@ function checkWhole(simulation: Simulation, node: SimNode, topic: string, view: 
 
 /** A full round finds no difference: one request each, and no event moves. */
 export async function checkRound(simulation: Simulation): Promise<void> {
-  const { honest } = simulation;
-  for (const node of honest) {
-    for (const peer of honest) {
+  const present = presentNodes(simulation);
+  for (const node of present) {
+    for (const peer of present) {
       const link = node.links.get(peer.url);
       if (!link) continue;
       const report = await simulation.ask(node.called((platform) => link.seenBy(platform).sync()));
@@ -108,9 +109,10 @@ const stateOf = (events: readonly StoredEvent[]): string =>
 
 /** The same input twice changes nothing. */
 export async function checkTwice(simulation: Simulation): Promise<void> {
-  const { honest, clients, rolledBack, plan } = simulation;
+  const { clients, rolledBack, plan } = simulation;
+  const present = presentNodes(simulation);
   // One node shows it: all of them hold the same.
-  for (const node of honest.slice(plan.seed % honest.length).slice(0, 1)) {
+  for (const node of present.slice(plan.seed % present.length).slice(0, 1)) {
     for (const shard of node.shards.keys()) {
       const before = eventsOfShard(node, shard);
       if (before.length === 0) continue;
@@ -126,7 +128,7 @@ export async function checkTwice(simulation: Simulation): Promise<void> {
     }
   }
   for (const { node, id, envelope, isEphemeral } of clients.acknowledged) {
-    if (isEphemeral || rolledBack.has(node)) continue;
+    if (isEphemeral || rolledBack.has(node) || !present.includes(node)) continue;
     const shard = shardOf(envelope.topicKey, node.shards.length);
     const classId = eventsOfShard(node, shard).find((event) => toHex(event.id) === toHex(id))?.class;
     if (classId === undefined || isExpired(classId, id, node.nowMs)) continue;

@@ -3,6 +3,7 @@ import { equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
 import { wrongEcho } from "./commits.ts";
+import { membersOf } from "./members.ts";
 import {
   brokenRule,
   isExpired,
@@ -24,9 +25,9 @@ export class Judge {
   readonly #judgement: Judgement;
   readonly #judged = new Map<string, { readonly event: StoredEvent; readonly rule: string | undefined }>();
 
-  constructor({ genesis, suite, signers }: Simulation) {
-    const members = new Set(signers.map(({ publicKey }) => toHex(publicKey)));
-    this.#judgement = { networkId: genesis.id, members, suite };
+  constructor(simulation: Simulation) {
+    const { genesis, suite } = simulation;
+    this.#judgement = { networkId: genesis.id, members: membersOf(simulation), suite };
   }
 
   /** The rule that an event breaks, if any. */

@@ -1,6 +1,7 @@
 import type { SyncReport } from "../../durable-objects/peer-link/reconciliation.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
+import { presentNodes } from "./members.ts";
 import { isCompared, newestAsOf } from "./rules.ts";
 import { eventsOf, nameOf } from "./stored.ts";
 
@@ -63,6 +64,7 @@ async function checkPair(simulation: Simulation, node: SimNode, peer: SimNode): 
 
 /** The pairs one after the other, while all else rests. */
 export async function checkPairs(simulation: Simulation): Promise<void> {
-  for (const node of simulation.honest)
-    for (const peer of simulation.honest) if (node !== peer) await checkPair(simulation, node, peer);
+  const present = presentNodes(simulation);
+  for (const node of present)
+    for (const peer of present) if (node !== peer) await checkPair(simulation, node, peer);
 }

@@ -1,17 +1,10 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { CID } from "multiformats/cid";
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import {
-  type Bytes,
-  compareBytes,
-  concatBytes,
-  equalBytes,
-  readUint64,
-  toHex,
-  utf8,
-} from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, equalBytes, readUint64, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { CLASSES, GENESIS_MS } from "../genesis.ts";
+import type { Members } from "./members.ts";
 
 /**
  * The rules of the design once more, written from its text and not from the production code: what a bug there changes, it does
@@ -87,7 +80,7 @@ export function linkIds({ links }: Block): Bytes[] {
 
 export interface Judgement {
   readonly networkId: Uint8Array;
-  readonly members: ReadonlySet<string>;
+  readonly members: Members;
   readonly suite: CryptoSuite;
 }
 
@@ -115,7 +108,7 @@ export function brokenRule(event: StoredEvent, { networkId, members, suite }: Ju
     ],
     ["seq", links.every((link) => readUint64(link) < BigInt(fields.seq))],
     ["genesis", timeOf(id) >= GENESIS_MS],
-    ["member", members.has(toHex(fields.origin))],
+    ["member", members.isMember(fields.origin, BigInt(fields.seq))],
     ["signature", suite.verify(fields.origin, signedBytes(digest), signature)],
     ["envelope", equalBytes(event.timeKey, timeKeyOf(fields, message, suite))],
   ];

@@ -11,6 +11,7 @@ export const CATEGORIES = [
   "paging",
   "holding and limits",
   "crash order",
+  "members and records",
 ] as const;
 export type Category = (typeof CATEGORIES)[number];
 
