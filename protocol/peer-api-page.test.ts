@@ -26,6 +26,8 @@ const NOT_FOR_PEERS = [
   "genesis_invalid",
   "key_invalid",
   "peer_address_invalid",
+  "admission_invalid",
+  "rate_limits_invalid",
   // Of a publish.
   "topic_empty",
   "topic_too_long",

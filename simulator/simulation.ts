@@ -1,8 +1,8 @@
 import { setLogSink } from "../durable-objects/log.ts";
-import { type Bytes, equalBytes, utf8 } from "../protocol/bytes.ts";
+import { type Bytes, equalBytes, toHex, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
 import type { Network } from "../protocol/genesis.ts";
-import type { PeerPath } from "../protocol/peer-messages.ts";
+import type { EventName, PeerPath } from "../protocol/peer-messages.ts";
 import { Clients } from "./clients.ts";
 import { networkOf } from "./genesis.ts";
 import type { Write } from "./guarded-store.ts";
@@ -53,6 +53,8 @@ export class Simulation implements NodeWorld {
   readonly tampers = new Map<SimNode, Tamper>();
   /** Nodes whose files were restored: what only they held is gone. */
   readonly rolledBack = new Set<SimNode>();
+  /** Ids that records took out of a node's stored set at any time. */
+  readonly takenOut = new Map<SimNode, Set<string>>();
   readonly strikes = new Map<string, number>();
   readonly signers: readonly Signer[];
   failure: Failure | undefined;
@@ -143,9 +145,20 @@ export class Simulation implements NodeWorld {
     this.trace.note(`commit n${index} ${shard} ${writes.map(({ method }) => method).join()}`);
     const node = this.nodes[index];
     if (!node || !this.isHonest(node)) return;
-    if (writes.some(({ method }) => method === "noteRemoved")) this.struck("events taken out");
+    this.#noteTakenOut(node, writes);
     const wrong = this.inspector.wrongIn(node, shard, writes);
     if (wrong) this.violated("delivery and clock", wrong);
+  }
+
+  #noteTakenOut(node: SimNode, writes: readonly Write[]): void {
+    const names = writes.flatMap(({ method, args }) =>
+      method === "noteRemoved" ? [args[0] as EventName] : [],
+    );
+    if (names.length === 0) return;
+    this.struck("events taken out");
+    const known = this.takenOut.get(node) ?? new Set();
+    for (const { id } of names) known.add(toHex(id));
+    this.takenOut.set(node, known);
   }
 
   /** An honest node on whatever network breaks no rule, and so is never left alone. */

@@ -75,7 +75,7 @@ test("a run ends when its time is over, also while it sends nothing", async () =
     clock,
     refused: () => {},
     sync: {
-      state: async () => ({ asOf: 9, newest: root, previous: root }),
+      state: async () => ({ asOf: 9, newest: root, previous: root, records: root }),
       range: async () => range,
       roots: async () => Array.from({ length: 1_024 }, (_, i) => ({ bucket: i * 4, class: 1, root })),
     },

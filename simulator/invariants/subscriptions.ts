@@ -22,10 +22,10 @@ function checkSubscription(simulation: Simulation, client: Client, subscription:
     const positions = heard.map(({ position }) => position);
     if (positions.some((position, i) => i > 0 && position <= (positions[i - 1] ?? 0)))
       wrong(`shard ${shard}: not in order, or twice: ${positions}`);
-    // What records took out while the connection was behind may come again in another event.
-    const store = node.disks[shard]?.state.store;
+    // What records took out may come again, in another event or in the same when they let it in again.
+    const takenOut = simulation.takenOut.get(node);
     const envelopes = heard
-      .filter((event) => !store?.isRemoved(event))
+      .filter(({ id }) => !takenOut?.has(toHex(id)))
       .map((event) => envelopeOf(event, simulation));
     if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
     checkParents(heard, wrong);
@@ -55,7 +55,7 @@ const FORGETTING: readonly string[] = ["crash", "crashPart", "rollback"];
 
 /** A parent that was heard at all was heard before. */
 function checkParents(heard: readonly Heard[], wrong: (what: string) => void): void {
-  const places = new Map(heard.map(({ id }, place) => [toHex(id), place]));
+  const places = new Map(heard.map(({ id }, place) => [toHex(id), place] as const).reverse());
   for (const [place, { id, block, flags }] of heard.entries()) {
     if ((flags & GAP) !== 0) continue;
     for (const link of linkIds(readBlock(block)))
