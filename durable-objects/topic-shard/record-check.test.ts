@@ -24,11 +24,12 @@ import {
   TOPICS,
   wipe,
 } from "../testing/shard-world.ts";
-import { PENDING_BASE } from "./shard-store.ts";
+import { ECHO, PENDING_BASE } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
 const [, FIRST, SECOND] = signers as readonly [Signer, Signer, Signer, Signer];
 const [TOPIC] = TOPICS;
+type Forged = ReturnType<typeof forgeEvent>;
 const DAY_MS = 86_400_000;
 
 const fresh = () => new Node(new MemoryShardStore());
@@ -159,6 +160,29 @@ describe("a member that is removed", () => {
     expect(node.get(TOPIC, join.id).position).toBeLessThan(PENDING_BASE);
     expect(node.store.missingParents(9, null)).toEqual([]);
     expect(node.ingest(bad, START_MS)).toEqual({ kind: "dropped", reason: "removed-origin" });
+  });
+
+  test("leaves its envelope to the next event that has it: that one comes to readers now", () => {
+    const node = fresh();
+    const [bad, same, third] = [FIRST, SECOND, SECOND].map((signer, i) =>
+      forgeEvent({ topic: TOPIC, ts: 7, timeMs: START_MS - 4_000 + i * 1_000, signer }),
+    ) as [Forged, Forged, Forged];
+    for (const event of [bad, same, third]) node.ingest(event, START_MS);
+    const isEcho = (event: Forged) => (node.get(TOPIC, event.id).flags & ECHO) !== 0;
+    expect([bad, same, third].map(isEcho)).toEqual([false, true, true]);
+    node.addRecords([removal(0n)], START_MS);
+    expect([same, third].map(isEcho)).toEqual([false, true]);
+  });
+
+  test("that only repeated an envelope leaves the first event of it as it is", () => {
+    const node = fresh();
+    const [same, bad, third] = [SECOND, FIRST, SECOND].map((signer, i) =>
+      forgeEvent({ topic: TOPIC, ts: 7, timeMs: START_MS - 4_000 + i * 1_000, signer }),
+    ) as [Forged, Forged, Forged];
+    for (const event of [same, bad, third]) node.ingest(event, START_MS);
+    node.addRecords([removal(0n)], START_MS);
+    const flags = [same, third].map((event) => node.get(TOPIC, event.id).flags & ECHO);
+    expect(flags).toEqual([0, ECHO]);
   });
 
   test("gives its parents back to the heads", () => {
