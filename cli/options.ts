@@ -12,6 +12,7 @@ export const MAX_LOCAL_NODES = 32;
 export const MAX_PORT = 65_535;
 export const DEFAULT_PORT = 8_787;
 export const DEFAULT_NODES = 3;
+const MAX_INVITATION_DAYS = 90;
 
 function parseWholeNumber(text: string, least: number, greatest: number): number {
   const value = Number(text);
@@ -51,6 +52,8 @@ export function parseLimits(text: string): string {
     throw error;
   }
 }
+
+export const parseDays = (text: string): number => parseWholeNumber(text, 1, MAX_INVITATION_DAYS);
 
 /** A path that the operator gave: anything but nothing. */
 export function parsePath(text: string): string {

@@ -13,6 +13,18 @@ const actions: Actions = {
   node: async (options) => (await import("./launcher.ts")).runNode(options),
   deploy: async (options) =>
     (await import("./deploy.ts")).deploy(options, (line) => output.stdout(`${line}\n`)),
+  peer: {
+    invite: async (options) => (await import("./peer.ts")).invite(options, output),
+    revoke: async (options) => (await import("./peer.ts")).revoke(options, output),
+    join: async (url, invitation, options) =>
+      (await import("./peer.ts")).join(url, invitation, options, output),
+    list: async (options) => (await import("./peer.ts")).list(options, output),
+    suspend: async (key, options) => (await import("./peer.ts")).suspend(key, options, output),
+    resume: async (key, options) => (await import("./peer.ts")).resume(key, options, output),
+    forget: async (key, options) => (await import("./peer.ts")).forget(key, options, output),
+    decide: async (key, admitted, options) =>
+      (await import("./member.ts")).decide(key, admitted, options, output),
+  },
 };
 
 async function main(): Promise<number> {

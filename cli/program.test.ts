@@ -1,19 +1,32 @@
 import { type Command, CommanderError } from "commander";
 import { describe, expect, it } from "vitest";
-import { type Actions, makeProgram } from "./program.ts";
+import { makeProgram } from "./program.ts";
 
-type Call = [keyof Actions, unknown];
+type Call = [string, ...unknown[]];
 
 /** What a command line calls, and what it prints as an error. */
 async function run(line: string): Promise<{ calls: Call[]; errors: string; exitCode: number }> {
   const calls: Call[] = [];
   let errors = "";
-  const record = (name: keyof Actions) => async (options: unknown) => void calls.push([name, options]);
+  const record =
+    (name: string) =>
+    async (...given: readonly unknown[]) =>
+      void calls.push([name, ...given]);
   const program = makeProgram({
     keygen: record("keygen"),
     start: record("start"),
     node: record("node"),
     deploy: record("deploy"),
+    peer: {
+      invite: record("invite"),
+      revoke: record("revoke"),
+      join: record("join"),
+      list: record("list"),
+      suspend: record("suspend"),
+      resume: record("resume"),
+      forget: record("forget"),
+      decide: record("decide"),
+    },
   });
   const quiet = (command: Command): void => {
     command.exitOverride().configureOutput({ writeErr: (text) => (errors += text), writeOut: () => {} });
@@ -46,6 +59,22 @@ describe("command lines", () => {
     ["deploy", ["deploy", {}]],
     ["deploy --dry-run --genesis g", ["deploy", { dryRun: true, genesis: "g" }]],
     ["deploy --peers=", ["deploy", { peers: "" }]],
+    ["peer invite", ["invite", { days: 7 }]],
+    [
+      "peer invite --days 1 --url https://a.example --node http://b:1 --admin-secret f --json",
+      ["invite", { days: 1, url: "https://a.example", node: "http://b:1", adminSecret: "f", json: true }],
+    ],
+    ["peer join https://a.example x", ["join", "https://a.example", "x", {}]],
+    ["peer list", ["list", {}]],
+    ["peer revoke", ["revoke", {}]],
+    ["peer suspend k", ["suspend", "k", {}]],
+    ["peer resume k", ["resume", "k", {}]],
+    ["peer forget k", ["forget", "k", {}]],
+    ["peer admit k", ["decide", "k", true, { genesis: "genesis.json" }]],
+    [
+      "peer remove k --from 2026-11-23 --record-key r --genesis g",
+      ["decide", "k", false, { from: "2026-11-23", recordKey: "r", genesis: "g" }],
+    ],
   ])("%s", async (line, call) => {
     expect(await run(line)).toEqual({ calls: [call], errors: "", exitCode: 0 });
   });
@@ -58,6 +87,9 @@ describe("command lines", () => {
     ["start --colour red", "unknown option '--colour'"],
     ["start now", "too many arguments"],
     ["node --shards 3", "power of two"],
+    ["peer invite --days 91", "A whole number from 1 to 90"],
+    ["peer join https://a.example", "missing required argument 'invitation'"],
+    ["peer suspend", "missing required argument 'key'"],
     ["keygen --name  ", "1 to 64 characters"],
     ["deploy --peers http://a.example", "no base URL"],
     ["stop", "unknown command 'stop'"],

@@ -15,6 +15,7 @@ import {
   parsePort,
   parseShards,
 } from "./options.ts";
+import { addPeer, type PeerActions } from "./peer-program.ts";
 
 /** What the commands do; each is loaded when it is called, since Miniflare and wrangler are large. */
 export interface Actions {
@@ -22,6 +23,7 @@ export interface Actions {
   start(options: NetworkOptions): Promise<void>;
   node(options: NodeOptions): Promise<void>;
   deploy(options: DeployOptions): Promise<void>;
+  readonly peer: PeerActions;
 }
 
 const PORT = ["--port <port>", "port of the node", parsePort, DEFAULT_PORT] as const;
@@ -115,5 +117,6 @@ export function makeProgram(actions: Actions): Command {
   addStart(program, actions);
   addNode(program, actions);
   addDeploy(program, actions);
+  addPeer(program, actions.peer);
   return program;
 }

@@ -18,6 +18,8 @@ const DEPLOYED_ADMISSION = "wallet,stamp";
 export const VERSION = "0.1.0";
 /** A node's configuration, checked. */
 export interface NodeConfig extends NodeIdentity {
+  /** The peers that the configuration names; others join. */
+  readonly peers: readonly PeerAddress[];
   /** A node on the operator's own machine. */
   readonly isLocal: boolean;
   /** Who may publish: the policies in the order in which they are asked. */

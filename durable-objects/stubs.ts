@@ -11,6 +11,8 @@ import type { RecordListener } from "./node-state/record-teller.ts";
 import { RememberedConduct } from "./node-state/remembered-conduct.ts";
 import { outcomeOf } from "./outcome.ts";
 import type { LinkApi } from "./peer-link/link-api.ts";
+import { PeerBook } from "./peers/peer-book.ts";
+import type { PeerListApi } from "./peers/peer-list-api.ts";
 import { suite } from "./platform-suite.ts";
 import type { RecordApi } from "./records/record-api.ts";
 import { RememberedRecords } from "./records/remembered-records.ts";
@@ -107,18 +109,26 @@ export function syncOf(env: Env): SyncApi {
 }
 
 /** What peers did that broke rules, and the proofs against origins, in the node's Durable Object. */
-export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & IssuerApi {
+export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & IssuerApi & PeerListApi {
   const stub = () => nodeStateStub(env);
   return {
     breach: (peer, rules) => outcomeOf("node state", stub().breach(peer, rules)),
     suspendedUntil: (peer) => outcomeOf("node state", stub().suspendedUntil(peer)),
     conductRecords: () => outcomeOf("node state", stub().conductRecords()),
+    suspend: (peer) => outcomeOf("node state", stub().suspend(peer)),
     resume: (peer) => outcomeOf("node state", stub().resume(peer)),
     keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
     stampKeys: (host) => outcomeOf("node state", stub().stampKeys(host)),
     recordsUnlike: (digest) => outcomeOf("node state", stub().recordsUnlike(digest)),
     takeRecords: (records) => outcomeOf("node state", stub().takeRecords(records)),
     compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),
+    joinedPeers: () => outcomeOf("node state", stub().joinedPeers()),
+    addPeer: (url, key) => outcomeOf("node state", stub().addPeer(url, key)),
+    forgetPeer: (key) => outcomeOf("node state", stub().forgetPeer(key)),
+    invite: (digest, expiresMs) => outcomeOf("node state", stub().invite(digest, expiresMs)),
+    revokeInvitations: () => outcomeOf("node state", stub().revokeInvitations()),
+    checkInvitation: (digest, key) => outcomeOf("node state", stub().checkInvitation(digest, key)),
+    claimInvitation: (digest, key) => outcomeOf("node state", stub().claimInvitation(digest, key)),
     proofs: (origin, after, limit) => outcomeOf("node state", stub().proofs(origin, after, limit)),
   };
 }
@@ -162,6 +172,18 @@ export function recordsOf(env: Env): RememberedRecords {
   const { network } = nodeConfig(env);
   const fresh = new RememberedRecords({ records: nodeStateOf(env), network, suite, clock: platformClock });
   remembered.set(env, fresh);
+  return fresh;
+}
+
+const books = new WeakMap<Env, PeerBook>();
+
+/** One for each isolate, which remembers who the node's peers are. @throws PennypostError `misconfigured`. */
+export function peersOf(env: Env): PeerBook {
+  const known = books.get(env);
+  if (known) return known;
+  const { peers: configured } = nodeConfig(env);
+  const fresh = new PeerBook({ configured, list: nodeStateOf(env), clock: platformClock });
+  books.set(env, fresh);
   return fresh;
 }
 

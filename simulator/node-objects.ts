@@ -15,6 +15,7 @@ import type { CursorStore } from "../durable-objects/peer-link/cursor-store.ts";
 import { Link } from "../durable-objects/peer-link/link.ts";
 import type { LinkApi } from "../durable-objects/peer-link/link-api.ts";
 import type { HistoryStore } from "../durable-objects/peer-link/link-history.ts";
+import { fixedPeers } from "../durable-objects/peers/peer-source.ts";
 import type { RecordApi } from "../durable-objects/records/record-api.ts";
 import type { RecordStore } from "../durable-objects/records/record-store.ts";
 import { RememberedRecords } from "../durable-objects/records/remembered-records.ts";
@@ -131,6 +132,7 @@ export function openShard(
     clock: clockOf(parts, life),
     random: (bytes) => random.bytes(bytes),
     links: { of: (url) => linkForShard(parts, url, here) },
+    peers: fixedPeers(settings.peers),
     hubs: { names, feed: (_, batch) => objects.hub.seenBy(here).feed(batch) },
     roots: objects.sync.seenBy(here),
     evidence: objects.state.seenBy(here),
@@ -173,7 +175,7 @@ export function openLink(
 ): Opened<LinkApi> {
   const { settings, world, objects } = parts;
   const here = { life, object: objects.link(url) };
-  const key = settings.config.peers.find((peer) => peer.url === url)?.key as Bytes;
+  const key = settings.peers.find((peer) => peer.url === url)?.key as Bytes;
   const guarded = new GuardedStore(disk, parts.guard(life));
   const api = new Link({
     url,
@@ -265,7 +267,7 @@ export function openWorker(parts: OpenParts, life: Life): Opened<WorkerApi> {
   const { settings, world, objects } = parts;
   const here = { life, object: undefined };
   const links = { of: (url: string) => objects.link(url).seenBy(here) };
-  const teller = new LinkTeller({ config: settings.config, clock: clockOf(parts, life), links });
+  const teller = new LinkTeller({ peers: fixedPeers(settings.peers), clock: clockOf(parts, life), links });
   const api = new PeerService({
     config: settings.config,
     shards: shardsSeenBy(parts, here),

@@ -4,6 +4,7 @@ import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
 import { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
+import type { PeerAddress } from "../protocol/peer-address.ts";
 import type { PeerPath } from "../protocol/peer-messages.ts";
 import { Disk } from "./disk.ts";
 import { LinkContents, NodeStateContents, ShardContents } from "./disk-contents.ts";
@@ -47,6 +48,7 @@ export interface NodeSettings {
   readonly index: number;
   readonly url: string;
   readonly config: NodeIdentity;
+  readonly peers: readonly Required<PeerAddress>[];
   readonly offsetMs: number;
   readonly hasScrubs: boolean;
 }
@@ -108,7 +110,7 @@ export class SimNode implements NodeObjects {
     this.sync = this.#object("sync", (life) => openSync(parts, syncDisk, life), syncDisk);
     this.stateDisk = this.#disk("state", () => new NodeStateContents());
     this.state = this.#object("state", (life) => openState(parts, this.stateDisk, life), this.stateDisk);
-    for (const { url } of settings.config.peers) {
+    for (const { url } of settings.peers) {
       const disk = this.#disk(`link ${url}`, () => new LinkContents());
       const link = this.#object(`link ${url}`, (life) => openLink(parts, url, disk, life), disk);
       this.links.set(url, link);

@@ -100,12 +100,12 @@ export class Simulation implements NodeWorld {
       signer: this.signers[index] as Signer,
       network: this.genesis,
       shardCount: shards,
-      peers: addresses,
     };
     const settings = {
       index,
       url: urlOf(index),
       config,
+      peers: addresses,
       offsetMs,
       hasScrubs: this.plan.hasScrubs,
     };

@@ -7,6 +7,7 @@ import { messageV1, notFound, wrongMethod } from "./client-api/message-v1.ts";
 import { nodeV1 } from "./client-api/node-v1.ts";
 import { allowAnyOrigin, isForAnyOrigin, isPreflight, preflightResponse } from "./cors.ts";
 import { asPennypostError, errorResponse } from "./error-response.ts";
+import { joinV1 } from "./peer-api/join-v1.ts";
 import { peerV1 } from "./peer-api/peer-v1.ts";
 import { stampsV1 } from "./stamps/stamps-v1.ts";
 
@@ -19,6 +20,7 @@ export function createApp(): Hono<{ Bindings: Env }> {
   nodeV1(app);
   stampsV1(app);
   peerV1(app);
+  joinV1(app);
   adminV1(app);
   const routes = app.routes.map(({ path }) => new RegExp(`^${path.replace(/:\w+/g, "[^/]+")}$`));
   app.notFound((c) => {

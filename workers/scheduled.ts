@@ -1,17 +1,16 @@
 import type { Env } from "../durable-objects/env.ts";
 import { logError } from "../durable-objects/log.ts";
-import { nodeConfig } from "../durable-objects/node-config.ts";
 import { outcomeOf } from "../durable-objects/outcome.ts";
-import { linksOf, nodeStateStub, syncOf } from "../durable-objects/stubs.ts";
+import { linksOf, nodeStateStub, peersOf, syncOf } from "../durable-objects/stubs.ts";
 
 /** Each minute, at least once: runs may overlap, which every job here bears. */
 export async function runScheduled(env: Env): Promise<void> {
-  const { peers } = nodeConfig(env);
   const links = linksOf(env);
   // With or without peers: shards note what changes until they are asked.
   await attempt("roots_not_read", () => syncOf(env).state());
   await attempt("records_not_told", () => outcomeOf("node state", nodeStateStub(env).tellRecords()));
   // Side by side: what one peer makes of its round keeps nothing else from being done.
+  const peers = await peersOf(env).current();
   const rounds = peers.map(({ url }) => attempt("round_not_run", () => links.of(url).round()));
   await Promise.all([...rounds, attempt("scrub_not_run", () => syncOf(env).scrubNext())]);
 }

@@ -26,7 +26,9 @@ export function peerSuspended(who: string, untilMs: number): PennypostError {
   return new PennypostError(
     "peer_suspended",
     GRPC.permissionDenied,
-    `${who} is suspended ${until}: too much of what it sent broke a rule`,
+    isLasting
+      ? `${who} is suspended ${until}`
+      : `${who} is suspended ${until}: too much of what it sent broke a rule`,
     isLasting ? {} : { untilMs },
   );
 }
@@ -58,6 +60,8 @@ export interface ConductApi {
   suspendedUntil(peer: Bytes): Promise<number>;
   /** All that broke a rule, those that did so last first. */
   conductRecords(): Promise<ConductRecord[]>;
+  /** Suspends a peer until `resume`, whatever it did. Answers whether it was suspended before. */
+  suspend(peer: Bytes): Promise<boolean>;
   /** Lifts a suspension, and forgets the strikes. Answers whether the peer was suspended; null when nothing is known of it. */
   resume(peer: Bytes): Promise<boolean | null>;
 }

@@ -52,23 +52,26 @@ export class Conduct implements ConductApi {
     return this.#parts.clock.nowMs();
   }
 
+  async suspend(peer: Bytes): Promise<boolean> {
+    const name = toHex(peer);
+    const entry = this.#entryOf(name);
+    const wasSuspended = suspendedUntil(entry.standing, this.#nowMs) > 0;
+    entry.standing = { ...entry.standing, suspendedUntilMs: UNTIL_LIFTED };
+    this.#keep(name, entry);
+    logWarning("peer_suspended", { peer: name, by: "operator" });
+    this.#save([name]);
+    return wasSuspended;
+  }
+
   async breach(peer: Bytes, rules: readonly string[]): Promise<number> {
     const name = toHex(peer);
     const nowMs = this.#nowMs;
-    const entry = this.#entries.get(name) ?? {
-      standing: GOOD_STANDING,
-      lastBreachMs: 0,
-      breaches: new Map(),
-    };
+    const entry = this.#entryOf(name);
     const before = suspendedUntil(entry.standing, nowMs);
     entry.lastBreachMs = nowMs;
     entry.standing = afterStrike(entry.standing, nowMs);
     for (const rule of rules) count(entry.breaches, rule);
-    this.#entries.delete(name);
-    this.#makeRoom();
-    this.#entries.set(name, entry);
-    this.#forgotten.delete(name);
-    this.#unsaved.add(name);
+    this.#keep(name, entry);
     const untilMs = suspendedUntil(entry.standing, nowMs);
     if (untilMs === before) {
       this.#saveLater();
@@ -82,6 +85,20 @@ export class Conduct implements ConductApi {
       this.#save([name]);
     }
     return untilMs;
+  }
+
+  #entryOf(name: string): Entry {
+    const none = { standing: GOOD_STANDING, lastBreachMs: 0, breaches: new Map() };
+    return this.#entries.get(name) ?? none;
+  }
+
+  /** As the one that changed last. */
+  #keep(name: string, entry: Entry): void {
+    this.#entries.delete(name);
+    this.#makeRoom();
+    this.#entries.set(name, entry);
+    this.#forgotten.delete(name);
+    this.#unsaved.add(name);
   }
 
   /** The oldest go first: those in no suspension, then those whose suspension ends by itself. */

@@ -10,6 +10,9 @@ import { makeIssuerKey } from "../issuer/key-sealing.ts";
 import { SqlIssuerKeyStore } from "../issuer/sql-issuer-key-store.ts";
 import { nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
+import { PeerList } from "../peers/peer-list.ts";
+import type { JoinedPeer, PeerListApi } from "../peers/peer-list-api.ts";
+import { SqlPeerListStore } from "../peers/sql-peer-list-store.ts";
 import { suite } from "../platform-suite.ts";
 import type { RecordApi, RecordsTaken } from "../records/record-api.ts";
 import { CREATE_RECORDS, SqlRecordStore } from "../records/sql-record-store.ts";
@@ -34,10 +37,11 @@ interface OpenedRecords {
 /** The one object of a node in which what concerns all its parts is decided and kept: its shard count, its peers' conduct. */
 export class NodeState
   extends DurableObject<Env>
-  implements RemoteApi<ConductApi & EvidenceApi & RecordApi & IssuerApi>
+  implements RemoteApi<ConductApi & EvidenceApi & RecordApi & IssuerApi & PeerListApi>
 {
   readonly #conduct: Conduct;
   readonly #evidence: Evidence;
+  readonly #peers: PeerList;
   #records: OpenedRecords | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -46,6 +50,11 @@ export class NodeState
       "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     );
     this.#conduct = new Conduct({ clock: platformClock, store: new SqlConductStore(ctx.storage) });
+    this.#peers = new PeerList({
+      clock: platformClock,
+      store: new SqlPeerListStore(ctx.storage.sql),
+      transaction: (work) => ctx.storage.transactionSync(work),
+    });
     this.#evidence = new Evidence(new SqlEvidenceStore(ctx.storage));
   }
 
@@ -70,6 +79,10 @@ export class NodeState
 
   async conductRecords(): Promise<Outcome<ConductRecord[]>> {
     return attempt(() => this.#conduct.conductRecords());
+  }
+
+  async suspend(peer: Bytes): Promise<Outcome<boolean>> {
+    return attempt(() => this.#conduct.suspend(peer));
   }
 
   async resume(peer: Bytes): Promise<Outcome<boolean | null>> {
@@ -136,6 +149,34 @@ export class NodeState
       await this.#started.teller.tellUntold();
       return null;
     });
+  }
+
+  async joinedPeers(): Promise<Outcome<readonly JoinedPeer[]>> {
+    return attempt(() => this.#peers.joinedPeers());
+  }
+
+  async addPeer(url: string, key: Bytes): Promise<Outcome<JoinedPeer>> {
+    return attempt(() => this.#peers.addPeer(url, key));
+  }
+
+  async forgetPeer(key: Bytes): Promise<Outcome<boolean>> {
+    return attempt(() => this.#peers.forgetPeer(key));
+  }
+
+  async invite(digest: Bytes, expiresMs: number): Promise<Outcome<null>> {
+    return attempt(() => this.#peers.invite(digest, expiresMs));
+  }
+
+  async revokeInvitations(): Promise<Outcome<number>> {
+    return attempt(() => this.#peers.revokeInvitations());
+  }
+
+  async checkInvitation(digest: Bytes, key: Bytes): Promise<Outcome<null>> {
+    return attempt(() => this.#peers.checkInvitation(digest, key));
+  }
+
+  async claimInvitation(digest: Bytes, key: Bytes): Promise<Outcome<null>> {
+    return attempt(() => this.#peers.claimInvitation(digest, key));
   }
 
   async keepProofs(proofs: readonly Equivocation[]): Promise<Outcome<number>> {

@@ -8,7 +8,7 @@ import type { Env } from "../env.ts";
 import { type NodeConfig, nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { conductOf, nodeStateOf, shardsOf, syncOf } from "../stubs.ts";
+import { conductOf, nodeStateOf, peersOf, shardsOf, syncOf } from "../stubs.ts";
 import { Link, type ResolvedPeer } from "./link.ts";
 import type { LinkState } from "./link-api.ts";
 import { callPeer, readPeerInfo } from "./peer-client.ts";
@@ -75,7 +75,7 @@ export class PeerLink extends DurableObject<Env> {
       cursors: this.#cursors,
       history: this.#history,
       conduct: conductOf(this.env),
-      knownKey: async () => this.#addressOf(url).key ?? (await knownPeerKey(this.env, url)),
+      knownKey: async () => (await this.#addressOf(url)).key ?? (await knownPeerKey(this.env, url)),
       resolve: () => this.#resolve(url),
       call: (peer, path, body) => callPeer(this.#config, peer, path, body),
     });
@@ -86,21 +86,21 @@ export class PeerLink extends DurableObject<Env> {
     return nodeConfig(this.env);
   }
 
-  /** The configured peer of this link: never an URL that a request brought. */
-  #addressOf(url: string): PeerAddress {
-    const configured = this.#config.peers.find((peer) => peer.url === url);
-    if (!configured) throw unavailable("peer_unknown", `${url} is not a configured peer`, { url });
-    if (!this.#address || configured.key) this.#address = configured;
+  /** The peer of this link: never an URL that a request brought. */
+  async #addressOf(url: string): Promise<PeerAddress> {
+    const peer = (await peersOf(this.env).current()).find((each) => each.url === url);
+    if (!peer) throw unavailable("peer_unknown", `${url} is not a peer of this node`, { url });
+    if (!this.#address || peer.key) this.#address = peer;
     return this.#address;
   }
 
   /** The peer with its key: from the configuration, from D1, or from the peer itself the first time. */
   async #resolve(url: string): Promise<ResolvedPeer> {
-    const address = this.#addressOf(url);
+    const address = await this.#addressOf(url);
     if (address.key) return { url, key: address.key };
     const known = await knownPeerKey(this.env, url);
     // It may have been learnt before the other peer was configured.
-    if (known) this.#refuseTaken(url, known);
+    if (known) await this.#refuseTaken(url, known);
     const key = known ?? (await this.#learnKey(url));
     this.#address = { url, key };
     return { url, key };
@@ -113,13 +113,14 @@ export class PeerLink extends DurableObject<Env> {
       throw unavailable("peer_network", `${url} is of another network`, { url, networkId, own });
     if (equalBytes(key, this.#config.signer.publicKey))
       throw unavailable("peer_self", `${url} is this node itself`, { url });
-    this.#refuseTaken(url, key);
+    await this.#refuseTaken(url, key);
     return keepPeerKey(this.env, url, key, Date.now());
   }
 
   /** What came from there would be held against the peer whose key that is. @throws PennypostError `peer_key_taken`. */
-  #refuseTaken(url: string, key: Bytes): void {
-    if (this.#config.peers.some((peer) => peer.url !== url && peer.key && equalBytes(peer.key, key)))
+  async #refuseTaken(url: string, key: Bytes): Promise<void> {
+    const peers = await peersOf(this.env).current();
+    if (peers.some((peer) => peer.url !== url && peer.key && equalBytes(peer.key, key)))
       throw unavailable("peer_key_taken", `${url} tells the key of another peer`, { url });
   }
 }

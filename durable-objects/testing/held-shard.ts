@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 import { Evidence } from "../node-state/evidence.ts";
+import { fixedPeers } from "../peers/peer-source.ts";
 import { suite } from "../platform-suite.ts";
 import { Shard } from "../topic-shard/shard.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -29,12 +30,13 @@ export class HeldShard {
       return transaction(work);
     };
     this.shard = new Shard({
-      config: { signer: SUBJECT, network, shardCount: 1, peers: [] },
+      config: { signer: SUBJECT, network, shardCount: 1 },
       shard: 0,
       random: (length) => new Uint8Array(length).fill(2),
       store,
       suite,
       clock: this.clock,
+      peers: fixedPeers([]),
       links: { of: (url) => expect.fail(`no link to ${url}`) },
       hubs: {
         names: new MemoryHubNames(),

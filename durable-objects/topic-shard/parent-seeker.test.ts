@@ -5,6 +5,7 @@ import type { WireEvent } from "../../protocol/event.ts";
 import type { EventPage, WantBody } from "../../protocol/peer-messages.ts";
 import { platformClock } from "../clock.ts";
 import type { Links } from "../peer-link/link-api.ts";
+import { fixedPeers } from "../peers/peer-source.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, keyOf, madeUpId, Node, START_MS, signers, TOPICS } from "../testing/shard-world.ts";
 import { answerWant } from "./ancestors.ts";
@@ -54,7 +55,7 @@ function startSeeker(
     return { stored, refused: ingested.flatMap((each) => (each.kind === "refused" ? [each.rule] : [])) };
   };
   const seeker: ParentSeeker = new ParentSeeker({
-    peers: peers.map((url) => ({ url })),
+    peers: fixedPeers(peers.map((url) => ({ url }))),
     links,
     clock: platformClock,
     store: node.store,

@@ -6,6 +6,7 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Clock, Timer } from "../clock.ts";
 import { logWarning } from "../log.ts";
 import type { Links } from "../peer-link/link-api.ts";
+import type { PeerSource } from "../peers/peer-source.ts";
 import { headsOf } from "./heads.ts";
 import type { IngestSummary } from "./shard-api.ts";
 import type { ShardStore } from "./shard-store.ts";
@@ -27,7 +28,7 @@ const MAX_REMEMBERED = 8_192;
 const PAGES_PER_QUESTION = 64;
 
 export interface SeekerParts {
-  readonly peers: readonly PeerAddress[];
+  readonly peers: PeerSource;
   readonly links: Links;
   readonly clock: Clock;
   readonly store: ShardStore;
@@ -73,7 +74,7 @@ export class ParentSeeker {
   /** Looks for missing parents soon. Called when events were stored. */
   seekSoon(): void {
     const { peers, store, clock } = this.#parts;
-    if (peers.length === 0) return;
+    if (peers.known().length === 0) return;
     // What is new may stand before the place at which the pass is.
     this.#pass.isToBeRepeated = true;
     if (this.#isRunning) this.#isCalledAgain = true;
@@ -168,7 +169,7 @@ export class ParentSeeker {
 
   /** Another peer at each question, beginning with one that differs from parent to parent. */
   #peerFor(due: readonly EventName[]): PeerAddress | undefined {
-    const { peers } = this.#parts;
+    const peers = this.#parts.peers.known();
     const asked = Math.max(...due.map(({ id }) => this.#asked.get(toHex(id))?.questions ?? 0));
     return peers[(asked + (due[0]?.id.at(-1) ?? 0)) % peers.length];
   }

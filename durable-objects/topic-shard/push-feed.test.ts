@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import type { PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import { platformClock } from "../clock.ts";
+import { fixedPeers } from "../peers/peer-source.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, Node, START_MS } from "../testing/shard-world.ts";
 import { PushFeed } from "./push-feed.ts";
@@ -31,7 +32,7 @@ function start(node = new Node(new MemoryShardStore())) {
     return link.take(url);
   };
   const parts = {
-    peers: [A, B].map((url) => ({ url })),
+    peers: fixedPeers([A, B].map((url) => ({ url }))),
     links: {
       of: (url: string) => ({
         push: (run: PushedRun, ephemeral: PushBody["ephemeral"]) => push(url, run, ephemeral),

@@ -4,6 +4,7 @@ import type { EventName, PushBody, PushedRun } from "../../protocol/peer-message
 import type { Clock } from "../clock.ts";
 import { logError, logWarning } from "../log.ts";
 import { type Links, MAX_SHARD_PAUSE_MS } from "../peer-link/link-api.ts";
+import type { PeerSource } from "../peers/peer-source.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
 import { OWN, type ShardStore } from "./shard-store.ts";
 
@@ -15,7 +16,7 @@ const AFTER_FAILURE_MS = 1_000;
 type Ephemeral = PushBody["ephemeral"][number];
 
 export interface PushParts {
-  readonly peers: readonly PeerAddress[];
+  readonly peers: PeerSource;
   readonly links: Links;
   readonly clock: Clock;
   readonly store: ShardStore;
@@ -36,27 +37,44 @@ interface PeerState {
  */
 export class PushFeed {
   readonly #parts: PushParts;
-  readonly #peers: ReadonlyMap<string, PeerState>;
+  /** By URL. */
+  readonly #peers = new Map<string, PeerState>();
+  readonly #start: Pick<PeerState, "sent" | "previous">;
+  #known: readonly PeerAddress[] = [];
 
   /** `lastOwn` is the last event of this node in this shard, if any. */
   constructor(parts: PushParts, lastOwn: EventName | null) {
     this.#parts = parts;
-    const sent = parts.store.lastPosition();
-    this.#peers = new Map(
-      parts.peers.map(({ url }) => [
-        url,
-        { sent, previous: lastOwn, isRunning: false, pausedUntilMs: 0, ephemeral: new EphemeralQueue() },
-      ]),
-    );
+    this.#start = { sent: parts.store.lastPosition(), previous: lastOwn };
+    this.#follow(parts.peers.known());
   }
 
+  /** Pushes what is new to those who are peers now. */
   kick(): void {
+    this.#follow(this.#parts.peers.known());
     for (const [url, peer] of this.#peers) if (!peer.isRunning) this.#feed(url, peer).catch(logFault);
   }
 
   relay(event: WireEvent, hops: number): void {
+    this.#follow(this.#parts.peers.known());
     for (const peer of this.#peers.values()) peer.ephemeral.add({ hops, event });
     this.kick();
+  }
+
+  #follow(known: readonly PeerAddress[]): void {
+    if (known === this.#known) return;
+    this.#known = known;
+    const urls = new Set(known.map(({ url }) => url));
+    for (const url of this.#peers.keys()) if (!urls.has(url)) this.#peers.delete(url);
+    for (const url of urls) if (!this.#peers.has(url)) this.#peers.set(url, this.#newPeer());
+  }
+
+  /** Soon after the start a peer was one all the while; who joins later pulls what was before. */
+  #newPeer(): PeerState {
+    const sent = this.#parts.store.lastPosition();
+    const isSoon = sent - this.#start.sent <= BATCH_EVENTS;
+    const place = isSoon ? this.#start : { sent, previous: null };
+    return { ...place, isRunning: false, pausedUntilMs: 0, ephemeral: new EphemeralQueue() };
   }
 
   async #feed(url: string, peer: PeerState): Promise<void> {

@@ -17,6 +17,7 @@ import { toFed } from "../feed.ts";
 import type { NodeIdentity } from "../node-identity.ts";
 import type { EvidenceApi } from "../node-state/evidence-api.ts";
 import type { Links } from "../peer-link/link-api.ts";
+import type { PeerSource } from "../peers/peer-source.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import { answerWant } from "./ancestors.ts";
 import { headsOf } from "./heads.ts";
@@ -42,6 +43,7 @@ export interface ShardPorts {
   readonly suite: CryptoSuite;
   readonly clock: Clock;
   readonly links: Links;
+  readonly peers: PeerSource;
   readonly hubs: HubPorts;
   readonly roots: Pick<SyncApi, "changed">;
   readonly evidence: Pick<EvidenceApi, "keepProofs">;

@@ -4,6 +4,7 @@ import { seqOfId } from "../../protocol/event-id.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { FeedBatch } from "../feed.ts";
 import { Evidence } from "../node-state/evidence.ts";
+import { fixedPeers } from "../peers/peer-source.ts";
 import { suite } from "../platform-suite.ts";
 import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryEvidenceStore } from "../testing/memory-evidence-store.ts";
@@ -37,7 +38,7 @@ class Disk {
 
   start(): Shard {
     return new Shard({
-      config: { signer: SUBJECT, network, shardCount: 1, peers: [] },
+      config: { signer: SUBJECT, network, shardCount: 1 },
       shard: 0,
       random: (bytes) => {
         this.generations++;
@@ -46,6 +47,7 @@ class Disk {
       store: this.store,
       suite,
       clock: this.clock,
+      peers: fixedPeers([]),
       links: { of: (url) => expect.fail(`no link to ${url}`) },
       hubs: {
         names: this.names,

@@ -51,8 +51,8 @@ export class Shard extends ShardReads implements ShardApi {
   /** Reads what the store has. `start` is to follow. */
   constructor(ports: ShardPorts) {
     super(ports);
-    const { config, shard, store, suite, clock, links, hubs } = ports;
-    const { shardCount, peers } = config;
+    const { config, shard, store, suite, clock, links, hubs, peers } = ports;
+    const { shardCount } = config;
     this.#rootsReport = new RootsReport({
       shard,
       clock,
@@ -117,6 +117,7 @@ export class Shard extends ShardReads implements ShardApi {
   /** Takes up what the shard's last life left undone. */
   async start(): Promise<void> {
     this.#hubs.kick();
+    void this.ports.peers.current().then(() => this.#pushes.kick());
     if (this.#isTreeBehind) await this.#catchUpTree();
     void this.#rootsReport.send();
     void this.#proofReport.send();

@@ -24,7 +24,7 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { linksOf, nodeStateOf, syncOf } from "../stubs.ts";
+import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
@@ -85,6 +85,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
       suite,
       clock: platformClock,
       links: linksOf(this.env),
+      peers: peersOf(this.env),
       hubs: this.#hubs(),
       roots: syncOf(this.env),
       evidence: nodeStateOf(this.env),

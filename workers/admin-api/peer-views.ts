@@ -1,8 +1,7 @@
 import type { Env } from "../../durable-objects/env.ts";
-import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { type ConductRecord, UNTIL_LIFTED } from "../../durable-objects/node-state/conduct-api.ts";
 import type { LinkState } from "../../durable-objects/peer-link/link-api.ts";
-import { linksOf, nodeStateOf } from "../../durable-objects/stubs.ts";
+import { linksOf, nodeStateOf, peersOf } from "../../durable-objects/stubs.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { parsePublicKey, toDidKey } from "../../protocol/did-key.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
@@ -46,7 +45,7 @@ async function withKey(env: Env, { url, key }: PeerAddress): Promise<KnownPeer> 
  */
 export async function findPeer(env: Env, text: string | undefined): Promise<KnownPeer> {
   if (!text) throw invalidArgument("peer_required", "name a peer: ?peer=KEY, or its URL");
-  const known = await Promise.all(nodeConfig(env).peers.map((peer) => withKey(env, peer)));
+  const known = await Promise.all((await peersOf(env).current()).map((peer) => withKey(env, peer)));
   const key = keyOf(text);
   const origin = URL.parse(text)?.origin;
   const found = known.find((peer) => (key ? peer.key && equalBytes(peer.key, key) : peer.url === origin));
@@ -91,7 +90,7 @@ function conductView({ strikes, lastBreachMs, suspendedUntilMs, breaches }: Cond
 
 /** All that the node knows of its peers: those it is configured with, and others that broke a rule. */
 export async function peerList(env: Env) {
-  const { peers } = nodeConfig(env);
+  const peers = await peersOf(env).current();
   const [records, states] = await Promise.all([
     nodeStateOf(env).conductRecords(),
     Promise.all(peers.map(async ({ url, key }) => ({ url, configured: key, ...(await stateOf(env, url)) }))),

@@ -4,7 +4,15 @@ import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { Semaphore } from "../../durable-objects/semaphore.ts";
-import { conductOf, linksOf, nodeStateOf, recordsOf, shardsOf, syncOf } from "../../durable-objects/stubs.ts";
+import {
+  conductOf,
+  linksOf,
+  nodeStateOf,
+  peersOf,
+  recordsOf,
+  shardsOf,
+  syncOf,
+} from "../../durable-objects/stubs.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
 import { PEER_PATHS, type PeerPath } from "../../protocol/peer-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
@@ -67,7 +75,7 @@ const tellers = new WeakMap<Env, LinkTeller>();
 function tellerOf(env: Env): LinkTeller {
   const known = tellers.get(env);
   if (known) return known;
-  const fresh = new LinkTeller({ config: nodeConfig(env), clock: platformClock, links: linksOf(env) });
+  const fresh = new LinkTeller({ peers: peersOf(env), clock: platformClock, links: linksOf(env) });
   tellers.set(env, fresh);
   return fresh;
 }

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { fixedPeers } from "../../durable-objects/peers/peer-source.ts";
 import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
 import { START_MS, signers } from "../../durable-objects/testing/shard-world.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
@@ -19,7 +20,7 @@ function start() {
       },
     }),
   };
-  return { told, clock, teller: new LinkTeller({ config: { peers }, clock, links }) };
+  return { told, clock, teller: new LinkTeller({ peers: fixedPeers(peers), clock, links }) };
 }
 
 test("the link of a peer's key, and those whose keys are not known, are told: one that fails is let be", async () => {

@@ -4,6 +4,7 @@ import { type RecordListener, RecordTeller } from "../../durable-objects/node-st
 import { Records } from "../../durable-objects/node-state/records.ts";
 import { RememberedConduct } from "../../durable-objects/node-state/remembered-conduct.ts";
 import { Link } from "../../durable-objects/peer-link/link.ts";
+import { fixedPeers } from "../../durable-objects/peers/peer-source.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
 import { SyncRoots } from "../../durable-objects/sync/sync-roots.ts";
@@ -92,7 +93,8 @@ export class MemoryNode {
     world.nodes.set(this.url, this);
     const keyOfPeer = (peer: number) => (signers[peer] as Signer).publicKey;
     const addresses = peers.map((peer) => ({ url: urlOf(peer), key: keyOfPeer(peer) }));
-    const config = { signer: this.signer, network, shardCount, peers: addresses };
+    const config = { signer: this.signer, network, shardCount };
+    const known = fixedPeers(addresses);
     const shards = { count: shardCount, at: (shard: number) => this.shards[shard] as Shard };
     const links = { of: (url: string) => this.links.get(url) as Link };
     this.stores = Array.from({ length: shardCount }, () => new MemoryShardStore());
@@ -151,6 +153,7 @@ export class MemoryNode {
         ...(smallBucketEvents === undefined ? {} : { smallBucketEvents }),
         clock,
         links,
+        peers: known,
         hubs: {
           names: new MemoryHubNames(),
           feed: async (_, { to }) => ({ position: to, isListening: true }),
@@ -162,7 +165,7 @@ export class MemoryNode {
       });
       return started;
     });
-    const linkTeller = new LinkTeller({ config, clock, links });
+    const linkTeller = new LinkTeller({ peers: known, clock, links });
     this.service = new PeerService({
       config,
       shards,

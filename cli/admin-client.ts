@@ -1,0 +1,105 @@
+import { readFileSync } from "node:fs";
+import { CommandError } from "./command-error.ts";
+import type { Output } from "./keygen.ts";
+import { DEFAULT_PORT } from "./options.ts";
+
+/** Which node a command speaks to, and with which secret. */
+export interface NodeOptions {
+  /** The node's base URL; by default `PENNYPOST_NODE`, or the first local node. */
+  readonly node?: string;
+  /** A file that holds the admin secret; by default the secret is in `PENNYPOST_ADMIN_SECRET`. */
+  readonly adminSecret?: string;
+  readonly json?: boolean;
+}
+
+const TIMEOUT_MS = 30_000;
+
+const nodeUrl = ({ node }: NodeOptions): string =>
+  node ?? process.env.PENNYPOST_NODE ?? `http://127.0.0.1:${DEFAULT_PORT}`;
+
+function secretOf({ adminSecret }: NodeOptions): string {
+  if (adminSecret === undefined) {
+    const secret = process.env.PENNYPOST_ADMIN_SECRET?.trim();
+    if (secret) return secret;
+    throw new CommandError(
+      "no admin secret is named",
+      "name its file with --admin-secret FILE, or set PENNYPOST_ADMIN_SECRET",
+    );
+  }
+  try {
+    return readFileSync(adminSecret, "utf8").trim();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(
+      `cannot read the admin secret: ${why}`,
+      "a local node keeps it in DATA/admin-secret, keygen in KEY.admin-secret",
+      { cause: error },
+    );
+  }
+}
+
+type Answer = Readonly<Record<string, unknown>>;
+
+/** Asks the admin API of a node. @throws CommandError in the node's words. */
+export async function askNode<T = Answer>(
+  options: NodeOptions,
+  method: "GET" | "POST" | "PUT" | "DELETE",
+  path: string,
+  body?: unknown,
+): Promise<T> {
+  const url = nodeUrl(options);
+  const secret = secretOf(options);
+  const response = await send(url, path, {
+    method,
+    headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+    redirect: "manual",
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const answer = await readAnswer(url, response);
+  if (response.status === 200) return answer as T;
+  throw new CommandError(`${url}: ${String(answer.message ?? response.status)}`, mendOf(response));
+}
+
+async function send(url: string, path: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(new URL(path, url), init);
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CommandError(`${url} does not answer: ${why}`, "name the node's URL with --node URL", {
+      cause: error,
+    });
+  }
+}
+
+async function readAnswer(url: string, response: Response): Promise<Answer> {
+  try {
+    return (await response.json()) as Answer;
+  } catch (error) {
+    throw new CommandError(
+      `${url} answered ${response.status}, and nothing that a node says`,
+      "is this a Pennypost node?",
+      { cause: error },
+    );
+  }
+}
+
+function mendOf(response: Response): string | undefined {
+  const code = response.headers.get("pennypost-error");
+  if (code === "unauthenticated") return "name this node's secret with --admin-secret FILE";
+  if (code === "admin_disabled") return "npx wrangler secret put ADMIN_SECRET";
+  if (code === "no_record_key") return "name the record key: --record-key FILE --genesis FILE";
+  return undefined;
+}
+
+/** A query string of those that are set. */
+export const queryOf = (values: Readonly<Record<string, string | undefined>>): string => {
+  const known = Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return known.length > 0 ? `?${new URLSearchParams(known)}` : "";
+};
+
+/** JSON for machines, or lines for people. */
+export function tell(options: NodeOptions, output: Output, answer: object, lines: readonly string[]): void {
+  output.stdout(options.json ? `${JSON.stringify(answer)}\n` : `${lines.join("\n")}\n`);
+}

@@ -1,0 +1,68 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import type { Invitation, JoinedPeer } from "./peer-list-api.ts";
+import type { PeerListStore } from "./peer-list-store.ts";
+
+interface PeerRow extends Record<string, SqlStorageValue> {
+  url: string;
+  key: ArrayBuffer;
+  joined_ms: number;
+}
+
+interface InvitationRow extends Record<string, SqlStorageValue> {
+  digest: ArrayBuffer;
+  expires_ms: number;
+  used_by: ArrayBuffer | null;
+}
+
+/** Peers and invitations in the SQLite of the node's Durable Object. */
+export class SqlPeerListStore implements PeerListStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+    sql.exec(
+      "CREATE TABLE IF NOT EXISTS joined_peers (url TEXT PRIMARY KEY, key BLOB NOT NULL, joined_ms INTEGER NOT NULL) WITHOUT ROWID",
+    );
+    sql.exec(
+      "CREATE TABLE IF NOT EXISTS invitations (digest BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL, used_by BLOB) WITHOUT ROWID",
+    );
+  }
+
+  peers(): JoinedPeer[] {
+    const rows = this.#sql.exec<PeerRow>("SELECT url, key, joined_ms FROM joined_peers ORDER BY url");
+    return rows.toArray().map(({ url, key, joined_ms }) => ({
+      url,
+      key: new Uint8Array(key),
+      joinedMs: joined_ms,
+    }));
+  }
+
+  savePeer({ url, key, joinedMs }: JoinedPeer): void {
+    const statement = "INSERT OR REPLACE INTO joined_peers (url, key, joined_ms) VALUES (?, ?, ?)";
+    this.#sql.exec(statement, url, key, joinedMs);
+  }
+
+  dropPeer(url: string): void {
+    this.#sql.exec("DELETE FROM joined_peers WHERE url = ?", url);
+  }
+
+  invitations(): Invitation[] {
+    const rows = this.#sql.exec<InvitationRow>(
+      "SELECT digest, expires_ms, used_by FROM invitations ORDER BY digest",
+    );
+    return rows.toArray().map(({ digest, expires_ms, used_by }) => ({
+      digest: new Uint8Array(digest),
+      expiresMs: expires_ms,
+      usedBy: used_by && new Uint8Array(used_by),
+    }));
+  }
+
+  saveInvitation({ digest, expiresMs, usedBy }: Invitation): void {
+    const statement = "INSERT OR REPLACE INTO invitations (digest, expires_ms, used_by) VALUES (?, ?, ?)";
+    this.#sql.exec(statement, digest, expiresMs, usedBy);
+  }
+
+  dropInvitation(digest: Bytes): void {
+    this.#sql.exec("DELETE FROM invitations WHERE digest = ?", digest);
+  }
+}

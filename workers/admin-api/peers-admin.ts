@@ -1,0 +1,124 @@
+import type { Hono } from "hono";
+import { platformClock } from "../../durable-objects/clock.ts";
+import type { Env } from "../../durable-objects/env.ts";
+import { conductOf, linksOf, nodeStateOf, peersOf } from "../../durable-objects/stubs.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { parsePublicKey } from "../../protocol/did-key.ts";
+import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
+import { parseInvitation } from "../../protocol/invitation.ts";
+import { type AdminContext, admin, readJsonBody } from "./admin-route.ts";
+import { audited } from "./audit-log.ts";
+import { firstRound, invite, joinNode, ownUrl } from "./join.ts";
+import { decideMember, fromView, readFrom, readRecordJson, takeRecord } from "./members-admin.ts";
+import { findPeer, keyView, peerList, peerView } from "./peer-views.ts";
+
+const DEFAULT_INVITATION_DAYS = 7;
+
+/** The operator's hand on peers and members. */
+export function peersAdmin(app: Hono<{ Bindings: Env }>): void {
+  app.get("/admin/peers", admin(peers));
+  app.post("/admin/sync", admin(sync));
+  app.post("/admin/invitations", admin(makeInvitation));
+  app.delete("/admin/invitations", admin(revokeInvitations));
+  app.post("/admin/join", admin(join));
+  app.delete("/admin/peers/:key", admin(forget));
+  app.post("/admin/peers/:key/suspend", admin(suspend));
+  app.post("/admin/peers/:key/resume", admin(resume));
+  app.put("/admin/members/:key", admin(putMember));
+  app.post("/admin/records", admin(postRecord));
+}
+
+const peers = (c: AdminContext): Promise<object> => peerList(c.env);
+const keyOf = (c: AdminContext): Bytes => parsePublicKey(c.req.param("key") ?? "");
+const change = <T>(
+  c: AdminContext,
+  action: string,
+  target: string,
+  work: () => Promise<T>,
+  detail: Readonly<Record<string, unknown>> = {},
+): Promise<T> => audited(c.env, platformClock.nowMs(), { action, target, detail }, work);
+
+/** This node as its operator calls it, unless another address is named. */
+const urlOf = (c: AdminContext): string => c.req.query("url") ?? new URL(c.req.url).origin;
+
+/** One run of anti-entropy with a peer, now. */
+async function sync(c: AdminContext): Promise<object> {
+  const peer = await findPeer(c.env, c.req.query("peer"));
+  const report = await linksOf(c.env).of(peer.url).sync();
+  return { peer: peerView(peer), report };
+}
+
+async function makeInvitation(c: AdminContext): Promise<object> {
+  const days = Number(c.req.query("days") ?? DEFAULT_INVITATION_DAYS);
+  const url = ownUrl(c.env, urlOf(c));
+  return change(c, "invitation.make", url, () => invite(c.env, url, days), { days });
+}
+
+async function revokeInvitations(c: AdminContext): Promise<object> {
+  const work = () => nodeStateOf(c.env).revokeInvitations();
+  return { revoked: await change(c, "invitation.revoke", "all", work) };
+}
+
+/** `{"invitation"}`: this node becomes a peer of the one that sent it. */
+async function join(c: AdminContext): Promise<object> {
+  const { invitation: text } = await readJsonBody(c);
+  const invitation = parseInvitation(typeof text === "string" ? text : "");
+  const { url, key } = invitation;
+  const work = () => joinNode(c.env, invitation, urlOf(c));
+  const joined = await change(c, "peer.join", toHex(key), work, { url });
+  c.executionCtx.waitUntil(firstRound(c.env, url));
+  return { peer: peerView({ url, key }), ...joined };
+}
+
+/** A peer that joined is none any more; it may stay a member. */
+async function forget(c: AdminContext): Promise<object> {
+  const key = keyOf(c);
+  const wasPeer = await change(c, "peer.forget", toHex(key), () => nodeStateOf(c.env).forgetPeer(key));
+  peersOf(c.env).forget();
+  if (wasPeer) return { peer: keyView(key), wasPeer };
+  const { url } = await findPeer(c.env, c.req.param("key"));
+  throw new PennypostError(
+    "peer_configured",
+    GRPC.failedPrecondition,
+    `${url} is a peer by the node's configuration: take it out of PEERS, or suspend it`,
+  );
+}
+
+/** Until the operator resumes it. */
+async function suspend(c: AdminContext): Promise<object> {
+  const key = keyOf(c);
+  const work = () => nodeStateOf(c.env).suspend(key);
+  const wasSuspended = await change(c, "peer.suspend", toHex(key), work);
+  conductOf(c.env).forget(key);
+  return { peer: keyView(key), wasSuspended };
+}
+
+/** Ends a peer's suspension, and forgets its strikes. */
+async function resume(c: AdminContext): Promise<object> {
+  const key = keyOf(c);
+  const wasSuspended = await change(c, "peer.resume", toHex(key), () => nodeStateOf(c.env).resume(key));
+  conductOf(c.env).forget(key);
+  const view = wasSuspended === null ? peerView(await findPeer(c.env, c.req.param("key"))) : keyView(key);
+  return { peer: view, wasSuspended: wasSuspended ?? false };
+}
+
+/** `?admitted=true|false&from=SEQ or TIME`, by default from now on: a record that this node signs. */
+async function putMember(c: AdminContext): Promise<object> {
+  const key = keyOf(c);
+  const admitted = c.req.query("admitted");
+  if (admitted !== "true" && admitted !== "false")
+    throw invalidArgument("admitted_invalid", "say whether the key is admitted: ?admitted=true or false");
+  const asked = c.req.query("from");
+  const from = asked === undefined ? firstSeqOf(platformClock.nowMs()) : readFrom(asked);
+  const work = () => decideMember(c.env, key, admitted === "true", from);
+  await change(c, "member.decide", toHex(key), work, { admitted, from: from.toString() });
+  return { member: keyView(key), admitted: admitted === "true", ...fromView(from) };
+}
+
+/** A record that was signed elsewhere, as with a record key that is kept offline. */
+async function postRecord(c: AdminContext): Promise<object> {
+  const record = readRecordJson(await readJsonBody(c));
+  await change(c, "record.take", "record", () => takeRecord(c.env, record));
+  return { taken: true };
+}

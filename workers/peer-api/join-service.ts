@@ -1,0 +1,112 @@
+import type { Clock } from "../../durable-objects/clock.ts";
+import type { NodeIdentity } from "../../durable-objects/node-identity.ts";
+import type { PeerListApi } from "../../durable-objects/peers/peer-list-api.ts";
+import type { RecordApi } from "../../durable-objects/records/record-api.ts";
+import type { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
+import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { denied, invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { encodeGenesis } from "../../protocol/genesis.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
+import { digestOfSecret } from "../../protocol/invitation.ts";
+import {
+  type JoinAnswer,
+  type Joined,
+  type JoinQuestion,
+  mismatchOf,
+  PROTOCOL_VERSION,
+} from "../../protocol/join-messages.ts";
+import { parsePeerAddresses } from "../../protocol/peer-address.ts";
+import { createRecord, type WireRecord } from "../../protocol/record.ts";
+
+/** A new member's clock may be behind, and what it dates then shall count. */
+export const ADMITTED_BEFORE_MS = 300_000;
+
+/** All that the handshake needs of the world around it. */
+export interface JoinPorts {
+  readonly config: Pick<NodeIdentity, "network" | "signer"> & { readonly isLocal: boolean };
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  readonly peers: Pick<PeerListApi, "checkInvitation" | "claimInvitation" | "addPeer">;
+  readonly records: Pick<RecordApi, "takeRecords">;
+  readonly members: Pick<RememberedRecords, "isMember" | "forget">;
+  /** What the node at this URL tells of itself. @throws PennypostError `peer_*` when it does not. */
+  readInfo(url: string): Promise<{ readonly key: Bytes; readonly networkId: string }>;
+  /** The node's peers have changed. */
+  changed(): void;
+}
+
+/**
+ * The inviting node's side of the handshake. Each step may be repeated: a node whose answer was lost asks again with the same
+ * invitation, which is its own from `claimInvitation` on.
+ */
+export class JoinService {
+  readonly #ports: JoinPorts;
+
+  constructor(ports: JoinPorts) {
+    this.#ports = ports;
+  }
+
+  /** Answers a request that `key` has signed for this node. What the other operator can mend is told as a refusal. */
+  async answer(question: JoinQuestion, key: Bytes): Promise<JoinAnswer> {
+    try {
+      return { joined: await this.#join(question, key) };
+    } catch (error) {
+      if (!(error instanceof PennypostError) || error.httpStatus >= 500) throw error;
+      return { refused: { code: error.code, why: error.message } };
+    }
+  }
+
+  async #join(question: JoinQuestion, key: Bytes): Promise<Joined> {
+    const { config, suite, clock, peers } = this.#ports;
+    if (equalBytes(key, config.signer.publicKey))
+      throw invalidArgument("join_mismatch", "this is the node itself that sent the invitation");
+    const digest = digestOfSecret(question.secret, suite);
+    await peers.checkInvitation(digest, key);
+    const own = {
+      protocol: PROTOCOL_VERSION,
+      genesis: encodeGenesis(config.network.genesis),
+      timeMs: clock.nowMs(),
+    };
+    const mismatch = mismatchOf(own, question, config.network.id);
+    if (mismatch) throw invalidArgument("join_mismatch", mismatch);
+    const url = await this.#reach(question.url, key);
+    await peers.claimInvitation(digest, key);
+    const records = await this.#admit(key);
+    await peers.addPeer(url, key);
+    this.#ports.changed();
+    return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+  }
+
+  /** The asking node has to be where it says that it is: what answers there has its key. */
+  async #reach(url: string, key: Bytes): Promise<string> {
+    const { config, readInfo } = this.#ports;
+    const rules = { isLocal: config.isLocal, mayBeBare: true };
+    const [address] = parsePeerAddresses(url, rules);
+    if (!address || address.key || url.includes(","))
+      throw invalidArgument("peer_address_invalid", "your node's own URL is none: name it with --url");
+    const info = await readInfo(address.url).catch((error: unknown) => {
+      if (!(error instanceof PennypostError)) throw error;
+      throw invalidArgument("join_unreachable", `this node cannot reach yours: ${error.message}`);
+    });
+    if (equalBytes(info.key, key)) return address.url;
+    throw invalidArgument("join_unreachable", `at ${address.url} answers another node, ${toHex(info.key)}`);
+  }
+
+  /** The records that admit the key; undefined when this node can make none. */
+  async #admit(member: Bytes): Promise<readonly WireRecord[] | undefined> {
+    const { config, suite, clock, records, members } = this.#ports;
+    members.forget();
+    if (await members.isMember(member)) return [];
+    const { network, signer } = config;
+    if (!network.genesis.recordKeys.includes(toHex(signer.publicKey))) return undefined;
+    const nowMs = clock.nowMs();
+    const from = firstSeqOf(nowMs - ADMITTED_BEFORE_MS);
+    const fact = { kind: "member", member, admitted: true, from } as const;
+    const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
+    const { refused } = await records.takeRecords([{ block, signature }]);
+    if (refused.length > 0) throw denied("record_refused", `the record was refused: ${refused.join()}`);
+    members.forget();
+    return [{ block, signature }];
+  }
+}
