@@ -1,0 +1,143 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { Bytes } from "../../protocol/bytes.ts";
+import { PennypostError } from "../../protocol/errors.ts";
+import { MAX_PEERS } from "../../protocol/peer-address.ts";
+import { ManualClock } from "../testing/manual-clock.ts";
+import { MemoryPeerListStore } from "../testing/memory-peer-list-store.ts";
+import { onStorage, START_MS } from "../testing/shard-world.ts";
+import { MAX_INVITATIONS, PeerList } from "./peer-list.ts";
+import { SqlPeerListStore } from "./sql-peer-list-store.ts";
+
+const bytes = (n: number): Bytes => new Uint8Array(32).fill(n);
+const [A, B] = [bytes(1), bytes(2)];
+const SECRET = bytes(9);
+const DAY_MS = 86_400_000;
+
+function moveTo(clock: ManualClock, timeMs: number): void {
+  while (clock.step(timeMs));
+}
+
+function make() {
+  const clock = new ManualClock(START_MS);
+  const store = new MemoryPeerListStore();
+  const list = new PeerList({ store, clock, transaction: (work) => work() });
+  return { clock, store, list };
+}
+
+const codeOf = (work: Promise<unknown>) =>
+  work.then(
+    () => "done",
+    (error: unknown) => (error instanceof PennypostError ? error.code : String(error)),
+  );
+
+describe("an invitation", () => {
+  test("is good for the first key that claims it, as often as it likes, and for no other", async () => {
+    const { list } = make();
+    await list.invite(SECRET, START_MS + DAY_MS);
+    for (const key of [A, B]) expect(await codeOf(list.checkInvitation(SECRET, key))).toBe("done");
+    expect(await codeOf(list.claimInvitation(SECRET, A))).toBe("done");
+    expect(await codeOf(list.claimInvitation(SECRET, A))).toBe("done");
+    expect(await codeOf(list.checkInvitation(SECRET, B))).toBe("invitation_unknown");
+    expect(await codeOf(list.claimInvitation(SECRET, B))).toBe("invitation_unknown");
+  });
+
+  test("is good until its end, and then forgotten", async () => {
+    const { list, clock, store } = make();
+    await list.invite(SECRET, START_MS + DAY_MS);
+    moveTo(clock, START_MS + DAY_MS - 1);
+    expect(await codeOf(list.checkInvitation(SECRET, A))).toBe("done");
+    moveTo(clock, START_MS + DAY_MS);
+    expect(await codeOf(list.claimInvitation(SECRET, A))).toBe("invitation_unknown");
+    expect(store.invitations()).toEqual([]);
+  });
+
+  test("that nobody has used can be revoked, with all others of its kind", async () => {
+    const { list } = make();
+    for (const n of [10, 11, 12]) await list.invite(bytes(n), START_MS + DAY_MS);
+    await list.claimInvitation(bytes(10), A);
+    expect(await list.revokeInvitations()).toBe(2);
+    expect(await codeOf(list.claimInvitation(bytes(10), A))).toBe("done");
+    expect(await codeOf(list.claimInvitation(bytes(11), A))).toBe("invitation_unknown");
+  });
+
+  test("is refused where too many are open, until some end", async () => {
+    const { list, clock } = make();
+    for (let n = 0; n < MAX_INVITATIONS; n++) await list.invite(bytes(n), START_MS + DAY_MS);
+    expect(await codeOf(list.invite(SECRET, START_MS + 2 * DAY_MS))).toBe("too_many_invitations");
+    moveTo(clock, START_MS + DAY_MS);
+    expect(await codeOf(list.invite(SECRET, START_MS + 2 * DAY_MS))).toBe("done");
+  });
+});
+
+describe("the peers that joined", () => {
+  test("have one URL for each key, and one key for each URL: the last counts", async () => {
+    const { list } = make();
+    await list.addPeer("https://a", A);
+    await list.addPeer("https://b", B);
+    await list.addPeer("https://b", A);
+    expect(await list.joinedPeers()).toEqual([{ url: "https://b", key: A, joinedMs: START_MS }]);
+    expect(await list.forgetPeer(B)).toBe(false);
+    expect(await list.forgetPeer(A)).toBe(true);
+    expect(await list.joinedPeers()).toEqual([]);
+  });
+
+  test("are at most as many as a node takes; one of them may change all the same", async () => {
+    const { list } = make();
+    for (let n = 0; n < MAX_PEERS; n++) await list.addPeer(`https://${n}`, bytes(n));
+    expect(await codeOf(list.addPeer("https://more", bytes(200)))).toBe("too_many_peers");
+    expect(await codeOf(list.addPeer("https://7", bytes(200)))).toBe("done");
+    expect(await list.joinedPeers()).toHaveLength(MAX_PEERS);
+  });
+});
+
+type Step = readonly [kind: "add" | "forget" | "invite" | "claim" | "revoke" | "later", a: number, b: number];
+
+test("any steps leave the same in SQLite as in the model, also for a list that begins anew", () =>
+  onStorage(async (storage) => {
+    const small = fc.integer({ min: 0, max: 4 });
+    const step = fc.tuple(
+      fc.constantFrom("add", "forget", "invite", "claim", "revoke", "later" as const),
+      small,
+      small,
+    ) as fc.Arbitrary<Step>;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        storage.sql.exec("DROP TABLE IF EXISTS joined_peers");
+        storage.sql.exec("DROP TABLE IF EXISTS invitations");
+        const { clock, store, list: model } = make();
+        const stored = () =>
+          new PeerList({
+            store: new SqlPeerListStore(storage.sql),
+            clock,
+            transaction: (work) => storage.transactionSync(work),
+          });
+        for (const [kind, a, b] of steps) {
+          const [there, here] = await Promise.all([model, stored()].map((list) => apply(list, [kind, a, b])));
+          expect(here).toEqual(there);
+          if (kind === "later") moveTo(clock, clock.nowMs() + a * DAY_MS);
+        }
+        const sql = new SqlPeerListStore(storage.sql);
+        expect(sql.peers()).toEqual(store.peers());
+        expect(sql.invitations()).toEqual(store.invitations());
+      }),
+      { numRuns: 40 },
+    );
+  }));
+
+function apply(list: PeerList, [kind, a, b]: Step): Promise<unknown> {
+  switch (kind) {
+    case "add":
+      return list.addPeer(`https://${a}`, bytes(b));
+    case "forget":
+      return list.forgetPeer(bytes(a));
+    case "invite":
+      return list.invite(bytes(a), START_MS + b * DAY_MS);
+    case "claim":
+      return codeOf(list.claimInvitation(bytes(a), bytes(b)));
+    case "revoke":
+      return list.revokeInvitations();
+    default:
+      return Promise.resolve(null);
+  }
+}
