@@ -216,3 +216,18 @@ describe("the operator", () => {
     expect(await conduct.resume(B)).toBeNull();
   });
 });
+
+describe("the operator", () => {
+  test("suspends who did nothing wrong until it is resumed, also over a restart, and breaches change nothing in that", async () => {
+    const { conduct, clock, store } = counting();
+    expect(await conduct.suspend(A)).toBe(false);
+    expect(await conduct.suspend(A)).toBe(true);
+    await breachTimes(conduct, A, 20);
+    moveTo(clock, START_MS + 10 * MAX_SUSPENSION_MS);
+    const later = new Conduct({ clock, store });
+    expect(await later.suspendedUntil(A)).toBe(UNTIL_LIFTED);
+    expect(await later.resume(A)).toBe(true);
+    expect(await later.suspendedUntil(A)).toBe(0);
+    expect(await later.suspendedUntil(B)).toBe(0);
+  });
+});

@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
 import type { PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import { platformClock } from "../clock.ts";
-import { fixedPeers } from "../peers/peer-source.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { forgeEvent, Node, START_MS } from "../testing/shard-world.ts";
 import { PushFeed } from "./push-feed.ts";
@@ -31,8 +30,9 @@ function start(node = new Node(new MemoryShardStore())) {
     runs.push({ url, previous, messages, hops: ephemeral.map(({ hops }) => hops), bytes });
     return link.take(url);
   };
+  const world: { peers: readonly { readonly url: string }[] } = { peers: [A, B].map((url) => ({ url })) };
   const parts = {
-    peers: fixedPeers([A, B].map((url) => ({ url }))),
+    peers: { known: () => world.peers, current: async () => world.peers },
     links: {
       of: (url: string) => ({
         push: (run: PushedRun, ephemeral: PushBody["ephemeral"]) => push(url, run, ephemeral),
@@ -50,7 +50,7 @@ function start(node = new Node(new MemoryShardStore())) {
     feed.kick();
   };
   const sentTo = (url: string) => runs.filter((run) => run.url === url);
-  return { node, runs, link, feed, publish, sentTo };
+  return { node, runs, link, feed, publish, sentTo, world };
 }
 
 function messageOf(node: Node, id: Uint8Array): string {
@@ -179,5 +179,43 @@ describe("ephemeral events", () => {
     answer(0);
     await settle();
     expect(sentTo(A).map(({ hops }) => hops.length)).toEqual([1, 256]);
+  });
+});
+
+describe("a peer that becomes one while the shard runs", () => {
+  test("soon after the start gets all since then", async () => {
+    const { publish, sentTo, world } = start();
+    world.peers = [];
+    publish();
+    publish();
+    world.peers = [{ url: A }];
+    publish();
+    await settle();
+    expect(sentTo(A).map(({ previous, messages }) => [previous, messages])).toEqual([
+      [null, ["m1", "m2", "m3"]],
+    ]);
+    expect(sentTo(B)).toEqual([]);
+  });
+
+  test("much later gets what is new from then on", async () => {
+    const { publish, sentTo, world, feed } = start();
+    world.peers = [];
+    for (let i = 0; i < 300; i++) publish();
+    world.peers = [{ url: A }];
+    feed.kick();
+    publish("new");
+    await settle();
+    expect(sentTo(A).map(({ previous, messages }) => [previous, messages])).toEqual([[null, ["new"]]]);
+  });
+
+  test("and is none any more gets nothing more", async () => {
+    const { publish, sentTo, world } = start();
+    publish();
+    await settle();
+    world.peers = [{ url: B }];
+    publish();
+    await settle();
+    expect(sentTo(A)).toHaveLength(1);
+    expect(sentTo(B)).toHaveLength(2);
   });
 });
