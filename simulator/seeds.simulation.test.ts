@@ -76,6 +76,6 @@ describe("networks of production nodes", () => {
 describe("a seeded bug", () => {
   test.each(["linked-head-stays", "answers-before-it-is-durable"])("is caught: %s", async (name) => {
     const mutant = MUTANTS.find((each) => each.name === name);
-    expect(mutant && (await judge(mutant, 200)).caught?.failure).toBeDefined();
+    expect(mutant && (await judge(mutant, 500)).caught?.failure).toBeDefined();
   });
 });

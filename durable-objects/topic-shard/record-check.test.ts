@@ -43,6 +43,11 @@ function rootsOf(node: Node) {
     .filter(({ records }) => records !== "");
 }
 
+/** A core that begins anew numbers what waits from another place on: its order alone counts. */
+function ranked({ pending, ends: [position, , firstMs], ...rest }: ReturnType<typeof dump>) {
+  return { ...rest, pending: pending.map((line) => line.replace(/^\d+ /, "")), ends: [position, firstMs] };
+}
+
 function scrubbed(node: Node) {
   const scrub = node.core.beginScrub();
   while (node.run((core) => core.stepScrub(scrub, START_MS + DAY_MS)));
@@ -85,7 +90,7 @@ describe("records and events", () => {
         for (const step of trace) {
           const [bySql, byModel] = world.apply(step, [inSql, inModel]);
           expect(bySql).toEqual(byModel);
-          expect(dump(inSql.store)).toEqual(dump(inModel.store));
+          expect(ranked(dump(inSql.store))).toEqual(ranked(dump(inModel.store)));
           if (step.kind === "record") inModel.core = inModel.freshCore();
         }
         expect(rootsOf(inSql)).toEqual(rootsOf(inModel));
