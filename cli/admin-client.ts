@@ -14,7 +14,7 @@ export interface NodeOptions {
 
 const TIMEOUT_MS = 30_000;
 
-const nodeUrl = ({ node }: NodeOptions): string =>
+export const nodeUrl = ({ node }: NodeOptions): string =>
   node ?? process.env.PENNYPOST_NODE ?? `http://127.0.0.1:${DEFAULT_PORT}`;
 
 function secretOf({ adminSecret }: NodeOptions): string {
@@ -59,6 +59,20 @@ export async function askNode<T = Answer>(
   const answer = await readAnswer(url, response);
   if (response.status === 200) return answer as T;
   throw new CommandError(`${url}: ${String(answer.message ?? response.status)}`, mendOf(response));
+}
+
+/** What a node tells everybody of itself. */
+export async function readInfo(
+  options: NodeOptions,
+): Promise<{ readonly key: string; readonly networkId: string }> {
+  const url = nodeUrl(options);
+  const response = await send(url, "/v1/info", {
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    redirect: "manual",
+  });
+  const { key, networkId, message } = await readAnswer(url, response);
+  if (typeof key === "string" && typeof networkId === "string") return { key, networkId };
+  throw new CommandError(`${url}: ${String(message ?? "it does not tell its key")}`);
 }
 
 async function send(url: string, path: string, init: RequestInit): Promise<Response> {

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { fromHex } from "../protocol/bytes.ts";
 import { portableSigner, portableSuite } from "../protocol/crypto.ts";
 import { parsePublicKey, toDidKey } from "../protocol/did-key.ts";
@@ -10,7 +9,7 @@ import { askNode, type NodeOptions, queryOf, tell } from "./admin-client.ts";
 import { CommandError } from "./command-error.ts";
 import { readGenesisFile } from "./genesis-file.ts";
 import type { Output } from "./keygen.ts";
-import { parseNodeKey } from "./node-key.ts";
+import { readKeyFile } from "./node-key.ts";
 
 export interface MemberOptions extends NodeOptions {
   /** A seq, or a time; by default now. */
@@ -44,7 +43,7 @@ export async function decide(
 
 /** Signs with a record key that no node holds, and hands the record in. */
 async function decideHere(key: string, admitted: boolean, options: MemberOptions, file: string) {
-  const signer = portableSigner(fromHex(readKeyFile(file).seed));
+  const signer = portableSigner(fromHex(readKeyFile(file, "record key").seed));
   const suite = portableSuite();
   const network = new Network(readGenesisFile(options.genesis), suite);
   const member = readKey(key);
@@ -57,16 +56,6 @@ async function decideHere(key: string, admitted: boolean, options: MemberOptions
   });
   const fromTime = new Date(timeOfSeq(from)).toISOString();
   return { member: toDidKey(member), admitted, from: from.toString(), fromTime };
-}
-
-function readKeyFile(file: string) {
-  try {
-    return parseNodeKey(readFileSync(file, "utf8"), file);
-  } catch (error) {
-    if (error instanceof CommandError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CommandError(`cannot read the record key: ${why}`, "--record-key FILE", { cause: error });
-  }
 }
 
 function readKey(text: string) {

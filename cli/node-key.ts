@@ -57,3 +57,17 @@ export function keptNodeKey(path: string): NodeKey {
   writeNodeKey(path, key);
   return key;
 }
+
+/** A key that the operator named. @throws CommandError when it cannot be read, or is none. */
+export function readKeyFile(path: string, what: string): NodeKey {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(`cannot read the ${what}: ${why}`, "name the file that holds it", {
+      cause: error,
+    });
+  }
+  return parseNodeKey(text, path);
+}

@@ -3,6 +3,7 @@ import type { NodeOptions } from "./admin-client.ts";
 import type { MemberOptions } from "./member.ts";
 import { parseDays, parsePath } from "./options.ts";
 import type { InviteOptions, JoinOptions } from "./peer.ts";
+import type { RotateOptions } from "./rotate.ts";
 
 /** What the commands about peers and members do. */
 export interface PeerActions {
@@ -13,6 +14,7 @@ export interface PeerActions {
   suspend(key: string, options: NodeOptions): Promise<void>;
   resume(key: string, options: NodeOptions): Promise<void>;
   forget(key: string, options: NodeOptions): Promise<void>;
+  rotate(options: RotateOptions): Promise<void>;
   decide(key: string, admitted: boolean, options: MemberOptions): Promise<void>;
 }
 
@@ -83,9 +85,17 @@ function addMembers(peer: Command, actions: PeerActions): void {
   }
 }
 
+function addRotation(peer: Command, actions: PeerActions): void {
+  toNode(peer.command("rotate"))
+    .description("tell the peers of your node that it has a new key, once it has it")
+    .requiredOption("--old-key <file>", "file with the secret that it had before", parsePath)
+    .action((options: RotateOptions) => actions.rotate(options));
+}
+
 export function addPeer(program: Command, actions: PeerActions): void {
   const peer = program.command("peer").description("invite, join and manage the nodes to replicate with");
   addInvitations(peer, actions);
   addPeers(peer, actions);
   addMembers(peer, actions);
+  addRotation(peer, actions);
 }

@@ -22,6 +22,7 @@ const actions: Actions = {
     suspend: async (key, options) => (await import("./peer.ts")).suspend(key, options, output),
     resume: async (key, options) => (await import("./peer.ts")).resume(key, options, output),
     forget: async (key, options) => (await import("./peer.ts")).forget(key, options, output),
+    rotate: async (options) => (await import("./rotate.ts")).rotate(options, output),
     decide: async (key, admitted, options) =>
       (await import("./member.ts")).decide(key, admitted, options, output),
   },

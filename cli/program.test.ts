@@ -26,6 +26,7 @@ async function run(line: string): Promise<{ calls: Call[]; errors: string; exitC
       resume: record("resume"),
       forget: record("forget"),
       decide: record("decide"),
+      rotate: record("rotate"),
     },
   });
   const quiet = (command: Command): void => {
@@ -66,6 +67,7 @@ describe("command lines", () => {
     ],
     ["peer join https://a.example x", ["join", "https://a.example", "x", {}]],
     ["peer list", ["list", {}]],
+    ["peer rotate --old-key o", ["rotate", { oldKey: "o" }]],
     ["peer revoke", ["revoke", {}]],
     ["peer suspend k", ["suspend", "k", {}]],
     ["peer resume k", ["resume", "k", {}]],
@@ -89,6 +91,7 @@ describe("command lines", () => {
     ["node --shards 3", "power of two"],
     ["peer invite --days 91", "A whole number from 1 to 90"],
     ["peer join https://a.example", "missing required argument 'invitation'"],
+    ["peer rotate", "required option '--old-key <file>' not specified"],
     ["peer suspend", "missing required argument 'key'"],
     ["keygen --name  ", "1 to 64 characters"],
     ["deploy --peers http://a.example", "no base URL"],

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -35,7 +35,6 @@ async function run(...words: readonly string[]): Promise<Ended> {
 }
 
 class JoiningNode extends NodeClient {
-  readonly key: NodeKey;
   readonly data: string;
   readonly #words: readonly string[];
   #command: Command | undefined;
@@ -44,7 +43,7 @@ class JoiningNode extends NodeClient {
     super(`http://127.0.0.1:${port}`);
     this.data = join(folder, name);
     mkdirSync(this.data);
-    this.key = keptNodeKey(join(this.data, "node.key"));
+    keptNodeKey(this.keyFile);
     this.#words = [
       "node",
       "--port",
@@ -77,6 +76,14 @@ class JoiningNode extends NodeClient {
     const { status, output } = await this.peer("invite", "--json");
     expect(status).toBe(0);
     return (JSON.parse(output) as { invitation: string }).invitation;
+  }
+
+  get keyFile(): string {
+    return join(this.data, "node.key");
+  }
+
+  get key(): NodeKey {
+    return keptNodeKey(this.keyFile);
   }
 
   get secret(): string {
@@ -204,6 +211,32 @@ describe("the operator", () => {
       await publishBy(at(second), Date.now(), "after the suspension");
       return (await at(first).texts()).includes("while suspended");
     });
+  });
+
+  test("changes a node's key: its peers follow, and what it took before stays", async () => {
+    const node = at(second);
+    const before = node.key;
+    const oldKey = join(folder, "old.key");
+    await node.stop();
+    renameSync(node.keyFile, oldKey);
+    await node.start();
+    expect(node.key.did).not.toBe(before.did);
+    await expect(publishBy(node, 50, "too early")).rejects.toThrow();
+    const told = await node.peer("rotate", "--old-key", oldKey);
+    expect(told.errors).toBe("");
+    expect(told.output).toContain(`${at(first).url}  calls this node by its new key\n`);
+    expect((await node.peer("rotate", "--old-key", oldKey)).output).toContain("All peers know it");
+    await until("it is a member by its new key", async () => {
+      await publishBy(node, 51, "by the new key");
+      return true;
+    });
+    await until("it is at the first", async () => (await at(first).texts()).includes("by the new key"));
+    await publishBy(at(first), 52, "to the new key");
+    await until("it is at the second", async () => (await node.texts()).includes("to the new key"));
+    expect(await at(first).texts()).toContain("of the second");
+    expect((await at(first).peer("list")).output).toContain(`${node.url}  ${node.key.did}`);
+    const same = await node.peer("rotate", "--old-key", node.keyFile);
+    expect(same.errors).toContain("still has the old key");
   });
 
   test("removes a member by a key that no node holds: what it takes from then on goes nowhere", async () => {

@@ -1,3 +1,4 @@
+import { equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
@@ -56,11 +57,12 @@ export class IssuerKeys {
     return this.#inForce().map(({ record, sealed }) => ({ record, sealed }));
   }
 
+  /** Those of the node's present key: what it signed with another one has no more stamps to sell. */
   #own(): OwnKey[] {
-    const { store, suite } = this.#parts;
+    const { store, suite, signer } = this.#parts;
     const keys = store.all().flatMap((key) => {
-      const { fact } = readStoredRecord(key.record, suite);
-      return fact.kind === "issuer" ? [{ ...key, fact }] : [];
+      const { fact, by } = readStoredRecord(key.record, suite);
+      return fact.kind === "issuer" && equalBytes(by, signer.publicKey) ? [{ ...key, fact }] : [];
     });
     return keys.sort((a, b) => (a.fact.from < b.fact.from ? -1 : 1));
   }

@@ -88,7 +88,14 @@ export class PeerLink extends DurableObject<Env> {
 
   /** The peer of this link: never an URL that a request brought. */
   async #addressOf(url: string): Promise<PeerAddress> {
-    const peer = (await peersOf(this.env).current()).find((each) => each.url === url);
+    const book = peersOf(this.env);
+    const find = async () => (await book.current()).find((each) => each.url === url);
+    let peer = await find();
+    if (!peer) {
+      // It may have joined since this isolate has asked.
+      book.forget();
+      peer = await find();
+    }
     if (!peer) throw unavailable("peer_unknown", `${url} is not a peer of this node`, { url });
     if (!this.#address || peer.key) this.#address = peer;
     return this.#address;

@@ -12,6 +12,7 @@ import { audited } from "./audit-log.ts";
 import { firstRound, invite, joinNode, ownUrl } from "./join.ts";
 import { decideMember, fromView, readFrom, readRecordJson, takeRecord } from "./members-admin.ts";
 import { findPeer, keyView, peerList, peerView } from "./peer-views.ts";
+import { readSuccession, tellSuccession } from "./succession.ts";
 
 const DEFAULT_INVITATION_DAYS = 7;
 
@@ -25,6 +26,7 @@ export function peersAdmin(app: Hono<{ Bindings: Env }>): void {
   app.delete("/admin/peers/:key", admin(forget));
   app.post("/admin/peers/:key/suspend", admin(suspend));
   app.post("/admin/peers/:key/resume", admin(resume));
+  app.post("/admin/succession", admin(succession));
   app.put("/admin/members/:key", admin(putMember));
   app.post("/admin/records", admin(postRecord));
 }
@@ -101,6 +103,13 @@ async function resume(c: AdminContext): Promise<object> {
   conductOf(c.env).forget(key);
   const view = wasSuspended === null ? peerView(await findPeer(c.env, c.req.param("key"))) : keyView(key);
   return { peer: view, wasSuspended: wasSuspended ?? false };
+}
+
+/** `{"old","atMs","signature"}`: tells the peers that this node has another key now. */
+async function succession(c: AdminContext): Promise<object> {
+  const made = readSuccession(await readJsonBody(c));
+  const work = () => tellSuccession(c.env, made);
+  return { peers: await change(c, "key.rotate", toHex(made.old), work) };
 }
 
 /** `?admitted=true|false&from=SEQ or TIME`, by default from now on: a record that this node signs. */

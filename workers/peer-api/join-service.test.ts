@@ -18,7 +18,8 @@ import { digestOfSecret } from "../../protocol/invitation.ts";
 import { type JoinQuestion, PROTOCOL_VERSION } from "../../protocol/join-messages.ts";
 import { readRecord, type WireRecord } from "../../protocol/record.ts";
 import { RecordSet } from "../../protocol/record-set.ts";
-import { ADMITTED_BEFORE_MS, JoinService } from "./join-service.ts";
+import { ADMITTED_BEFORE_MS } from "./admit-member.ts";
+import { JoinService } from "./join-service.ts";
 
 const [OWN, NEWCOMER, OTHER] = signers as readonly [Signer, Signer, Signer, Signer];
 const SECRET = new Uint8Array(32).fill(5);

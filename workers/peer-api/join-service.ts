@@ -1,13 +1,7 @@
-import type { Clock } from "../../durable-objects/clock.ts";
-import type { NodeIdentity } from "../../durable-objects/node-identity.ts";
 import type { PeerListApi } from "../../durable-objects/peers/peer-list-api.ts";
-import type { RecordApi } from "../../durable-objects/records/record-api.ts";
-import type { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
-import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { denied, invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { encodeGenesis } from "../../protocol/genesis.ts";
-import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { digestOfSecret } from "../../protocol/invitation.ts";
 import {
   type JoinAnswer,
@@ -17,19 +11,12 @@ import {
   PROTOCOL_VERSION,
 } from "../../protocol/join-messages.ts";
 import { parsePeerAddresses } from "../../protocol/peer-address.ts";
-import { createRecord, type WireRecord } from "../../protocol/record.ts";
-
-/** A new member's clock may be behind, and what it dates then shall count. */
-export const ADMITTED_BEFORE_MS = 300_000;
+import { type AdmitPorts, admitMember } from "./admit-member.ts";
 
 /** All that the handshake needs of the world around it. */
-export interface JoinPorts {
-  readonly config: Pick<NodeIdentity, "network" | "signer"> & { readonly isLocal: boolean };
-  readonly suite: CryptoSuite;
-  readonly clock: Clock;
+export interface JoinPorts extends AdmitPorts {
+  readonly config: AdmitPorts["config"] & { readonly isLocal: boolean };
   readonly peers: Pick<PeerListApi, "checkInvitation" | "claimInvitation" | "addPeer">;
-  readonly records: Pick<RecordApi, "takeRecords">;
-  readonly members: Pick<RememberedRecords, "isMember" | "forget">;
   /** What the node at this URL tells of itself. @throws PennypostError `peer_*` when it does not. */
   readInfo(url: string): Promise<{ readonly key: Bytes; readonly networkId: string }>;
   /** The node's peers have changed. */
@@ -72,7 +59,7 @@ export class JoinService {
     if (mismatch) throw invalidArgument("join_mismatch", mismatch);
     const url = await this.#reach(question.url, key);
     await peers.claimInvitation(digest, key);
-    const records = await this.#admit(key);
+    const records = await admitMember(this.#ports, key);
     await peers.addPeer(url, key);
     this.#ports.changed();
     return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
@@ -91,22 +78,5 @@ export class JoinService {
     });
     if (equalBytes(info.key, key)) return address.url;
     throw invalidArgument("join_unreachable", `at ${address.url} answers another node, ${toHex(info.key)}`);
-  }
-
-  /** The records that admit the key; undefined when this node can make none. */
-  async #admit(member: Bytes): Promise<readonly WireRecord[] | undefined> {
-    const { config, suite, clock, records, members } = this.#ports;
-    members.forget();
-    if (await members.isMember(member)) return [];
-    const { network, signer } = config;
-    if (!network.genesis.recordKeys.includes(toHex(signer.publicKey))) return undefined;
-    const nowMs = clock.nowMs();
-    const from = firstSeqOf(nowMs - ADMITTED_BEFORE_MS);
-    const fact = { kind: "member", member, admitted: true, from } as const;
-    const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
-    const { refused } = await records.takeRecords([{ block, signature }]);
-    if (refused.length > 0) throw denied("record_refused", `the record was refused: ${refused.join()}`);
-    members.forget();
-    return [{ block, signature }];
   }
 }

@@ -4,48 +4,69 @@ import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { readPeerInfo } from "../../durable-objects/peer-link/peer-client.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
+import { conductOf, nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import {
   decodeJoinQuestion,
   encodeJoinAnswer,
   JOIN_PATH,
+  type JoinAnswer,
   MAX_JOIN_BODY_BYTES,
 } from "../../protocol/join-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
+import { decodeSuccession, MAX_SUCCESSION_BYTES, SUCCESSOR_PATH } from "../../protocol/succession.ts";
 import { BodyReader } from "../request-body.ts";
 import { JoinService } from "./join-service.ts";
+import { succeed } from "./succession-service.ts";
 
 /** Bytes of handshakes that an isolate holds at a time. */
 const bodies = new BodyReader(1024 * 1024);
 
-/** The way into the network for a node that is no member yet, with an invitation in its hand. */
+type Handler = Context<{ Bindings: Env }>;
+
+/** What a key may ask that is no member yet: to be let in by an invitation, or in an old key's place. */
 export function joinV1(app: Hono<{ Bindings: Env }>): void {
-  app.post(JOIN_PATH, answer);
+  app.post(JOIN_PATH, (c) => answer(c, MAX_JOIN_BODY_BYTES, (body, key) => join(c.env, body, key)));
+  app.post(SUCCESSOR_PATH, (c) => answer(c, MAX_SUCCESSION_BYTES, (body, key) => follow(c.env, body, key)));
 }
 
-async function answer(c: Context<{ Bindings: Env }>): Promise<Response> {
-  const config = nodeConfig(c.env);
-  const { publicKey } = config.signer;
+/** Answers a request that `key` has signed for this node. */
+async function answer(
+  c: Handler,
+  limit: number,
+  work: (body: Bytes, key: Bytes) => Promise<JoinAnswer>,
+): Promise<Response> {
+  const { publicKey } = nodeConfig(c.env).signer;
   const header = (name: string) => c.req.raw.headers.get(name);
   checkReceiver(header, publicKey);
-  return bodies.read(c.req.raw, MAX_JOIN_BODY_BYTES, async (body) => {
-    const request = { method: c.req.method, path: JOIN_PATH, body };
-    const key = await verifyRequest(request, header, {
-      receiver: publicKey,
-      suite,
-      nowMs: platformClock.nowMs(),
-    });
-    const service = new JoinService({
-      config,
-      suite,
-      clock: platformClock,
-      peers: nodeStateOf(c.env),
-      records: nodeStateOf(c.env),
-      members: recordsOf(c.env),
-      readInfo: readPeerInfo,
-      changed: () => peersOf(c.env).forget(),
-    });
-    const made = await service.answer(decodeJoinQuestion(body), key);
-    return new Response(encodeJoinAnswer(made), { headers: { "content-type": "application/cbor" } });
+  return bodies.read(c.req.raw, limit, async (body) => {
+    const request = { method: c.req.method, path: new URL(c.req.url).pathname, body };
+    const context = { receiver: publicKey, suite, nowMs: platformClock.nowMs() };
+    const key = await verifyRequest(request, header, context);
+    const made = encodeJoinAnswer(await work(body, key));
+    return new Response(made, { headers: { "content-type": "application/cbor" } });
   });
+}
+
+const portsOf = (env: Env) => ({
+  config: nodeConfig(env),
+  suite,
+  clock: platformClock,
+  records: nodeStateOf(env),
+  members: recordsOf(env),
+});
+
+function join(env: Env, body: Bytes, key: Bytes): Promise<JoinAnswer> {
+  const service = new JoinService({
+    ...portsOf(env),
+    peers: nodeStateOf(env),
+    readInfo: readPeerInfo,
+    changed: () => peersOf(env).forget(),
+  });
+  return service.answer(decodeJoinQuestion(body), key);
+}
+
+function follow(env: Env, body: Bytes, key: Bytes): Promise<JoinAnswer> {
+  const ports = { ...portsOf(env), peers: peersOf(env), list: nodeStateOf(env), conduct: conductOf(env) };
+  return succeed(ports, decodeSuccession(body), key);
 }

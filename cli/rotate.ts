@@ -1,0 +1,46 @@
+import { fromHex } from "../protocol/bytes.ts";
+import { portableSigner } from "../protocol/crypto.ts";
+import { createSuccession } from "../protocol/succession.ts";
+import { askNode, type NodeOptions, nodeUrl, readInfo, tell } from "./admin-client.ts";
+import { CommandError } from "./command-error.ts";
+import type { Output } from "./keygen.ts";
+import { readKeyFile } from "./node-key.ts";
+
+export interface RotateOptions extends NodeOptions {
+  /** A file with the secret that the node had before. */
+  readonly oldKey: string;
+}
+
+interface Told {
+  readonly url: string;
+  readonly standing?: string;
+  readonly error?: { readonly code: string; readonly why: string };
+}
+
+/** Tells the peers of a node that has a new key already; may be repeated until all know it. */
+export async function rotate(options: RotateOptions, output: Output): Promise<void> {
+  const old = readKeyFile(options.oldKey, "old key");
+  const { key, networkId } = await readInfo(options);
+  if (key === old.publicKey)
+    throw new CommandError(
+      `${nodeUrl(options)} still has the old key`,
+      "npx wrangler secret put NODE_KEY < NEW_KEY_FILE, and then this again",
+    );
+  const signer = portableSigner(fromHex(old.seed));
+  const {
+    old: oldKey,
+    atMs,
+    signature,
+  } = createSuccession(signer, fromHex(key), Date.now(), fromHex(networkId));
+  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
+  const body = { old: base64(oldKey), atMs, signature: base64(signature) };
+  const answer = await askNode<{ peers: readonly Told[] }>(options, "POST", "/admin/succession", body);
+  const lines = answer.peers.map(({ url, standing, error }) => {
+    if (error) return `${url}  does not know it: ${error.why}`;
+    return `${url}  calls this node by its new key${standing === "admitted" ? "" : "; no member yet"}`;
+  });
+  const rest = answer.peers.some(({ error }) => error)
+    ? "Run it again for the others, within an hour of their answer."
+    : `All peers know it. When no event of the old key is under way: npx pennypost peer remove ${old.did}`;
+  tell(options, output, answer, [...lines, rest]);
+}

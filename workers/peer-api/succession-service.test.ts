@@ -1,0 +1,128 @@
+import { describe, expect, test } from "vitest";
+import { PeerBook } from "../../durable-objects/peers/peer-book.ts";
+import { PeerList } from "../../durable-objects/peers/peer-list.ts";
+import { suite } from "../../durable-objects/platform-suite.ts";
+import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
+import { MemoryPeerListStore } from "../../durable-objects/testing/memory-peer-list-store.ts";
+import { START_MS, network as shardNetwork, signers } from "../../durable-objects/testing/shard-world.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { Signer } from "../../protocol/crypto.ts";
+import { Network } from "../../protocol/genesis.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
+import { createRecord, readRecord, type WireRecord } from "../../protocol/record.ts";
+import { RecordSet } from "../../protocol/record-set.ts";
+import {
+  checkSuccession,
+  createSuccession,
+  decodeSuccession,
+  encodeSuccession,
+  SUCCESSION_MS,
+} from "../../protocol/succession.ts";
+import { succeed } from "./succession-service.ts";
+
+const [OWN, OLD, NEW, OTHER] = signers as readonly [Signer, Signer, Signer, Signer];
+const URL_OF_PEER = "https://peer.example";
+
+function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } = {}) {
+  const genesis = {
+    ...shardNetwork.genesis,
+    name: "succession",
+    members: [OWN, OLD].map(({ publicKey }) => toHex(publicKey)),
+    recordKeys: [OWN].map(({ publicKey }) => toHex(publicKey)),
+  };
+  const network = new Network(genesis, suite);
+  const clock = new ManualClock(START_MS);
+  const list = new PeerList({ clock, store: new MemoryPeerListStore(), transaction: (work) => work() });
+  const configured = [{ url: URL_OF_PEER, key: OLD.publicKey }];
+  const peers = new PeerBook({ configured, list, clock });
+  const records = new RecordSet(network, suite);
+  const removal = { kind: "member", member: OLD.publicKey, admitted: false, from: 0n } as const;
+  if (isRemoved) records.add(createRecord(removal, START_MS, network, OWN, suite));
+  const ports = {
+    config: { network, signer: signsRecords ? OWN : OTHER },
+    suite,
+    clock,
+    peers,
+    list,
+    records: {
+      takeRecords: async (wires: readonly WireRecord[]) => {
+        for (const wire of wires) records.add(readRecord(wire, network, suite) as never);
+        return { added: wires.length, refused: [] };
+      },
+    },
+    members: {
+      isMember: async (key: Uint8Array) =>
+        records.standingAt(new Uint8Array(key), firstSeqOf(clock.nowMs())) === "member",
+      forget: () => {},
+    },
+    conduct: { suspendedUntil: async () => suspendedUntilMs },
+  };
+  const sign = (old: Signer, next: Signer, atMs = START_MS) =>
+    createSuccession(old, next.publicKey, atMs, network.id);
+  const peerKey = async () => (await peers.current()).find(({ url }) => url === URL_OF_PEER)?.key;
+  return { ports, sign, peerKey, network, records };
+}
+
+describe("a peer with a new key", () => {
+  test("is called by it where it was called before, and is admitted; a second time changes nothing", async () => {
+    const { ports, sign, peerKey, records } = start();
+    const succession = sign(OLD, NEW);
+    expect(await succeed(ports, succession, NEW.publicKey)).toMatchObject({
+      joined: { standing: "admitted" },
+    });
+    expect(await peerKey()).toEqual(NEW.publicKey);
+    expect(await succeed(ports, succession, NEW.publicKey)).toMatchObject({
+      joined: { standing: "admitted", records: [] },
+    });
+    expect(records.list()).toHaveLength(1);
+  });
+
+  test("waits for its record where this node signs none, and is called by it all the same", async () => {
+    const { ports, sign, peerKey } = start({ signsRecords: false });
+    expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
+      joined: { standing: "pending" },
+    });
+    expect(await peerKey()).toEqual(NEW.publicKey);
+  });
+});
+
+describe("is refused, and nothing is changed:", () => {
+  type Scene = ReturnType<typeof start>;
+  test.each<[string, Parameters<typeof start>[0], (scene: Scene) => ReturnType<Scene["sign"]>, string]>([
+    [
+      "a change that another key signed",
+      {},
+      ({ sign }) => ({ ...sign(OTHER, NEW), old: OLD.publicKey }),
+      "succession_invalid",
+    ],
+    ["a change to another key", {}, ({ sign }) => sign(OLD, OTHER), "succession_invalid"],
+    ["one of long ago", {}, ({ sign }) => sign(OLD, NEW, START_MS - SUCCESSION_MS - 1), "succession_invalid"],
+    [
+      "one of the future",
+      {},
+      ({ sign }) => sign(OLD, NEW, START_MS + SUCCESSION_MS + 1),
+      "succession_invalid",
+    ],
+    ["a key that is no peer", {}, ({ sign }) => sign(OTHER, NEW), "peer_unknown"],
+    ["a suspended peer", { suspendedUntilMs: 9 }, ({ sign }) => sign(OLD, NEW), "peer_suspended"],
+    ["a removed member", { isRemoved: true }, ({ sign }) => sign(OLD, NEW), "not_a_member"],
+  ])("%s", async (_, settings, make, code) => {
+    const scene = start(settings);
+    const before = scene.records.list().length;
+    expect(await succeed(scene.ports, make(scene), NEW.publicKey)).toMatchObject({ refused: { code } });
+    expect(await scene.peerKey()).toEqual(OLD.publicKey);
+    expect(scene.records.list()).toHaveLength(before);
+  });
+});
+
+test("a change of keys is read as it was written, and is good in its network alone", () => {
+  const { sign, network } = start();
+  const succession = sign(OLD, NEW);
+  expect(decodeSuccession(encodeSuccession(succession))).toEqual(succession);
+  const check = (networkId: Uint8Array<ArrayBuffer>) => () =>
+    checkSuccession(succession, NEW.publicKey, { networkId, suite, nowMs: START_MS });
+  expect(check(network.id)).not.toThrow();
+  expect(check(new Uint8Array(32))).toThrow(
+    expect.objectContaining({ code: "succession_invalid", httpStatus: 403 }),
+  );
+});

@@ -1,0 +1,51 @@
+import type { PeerBook } from "../../durable-objects/peers/peer-book.ts";
+import type { PeerListApi } from "../../durable-objects/peers/peer-list-api.ts";
+import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
+import { denied, PennypostError } from "../../protocol/errors.ts";
+import type { JoinAnswer, Joined } from "../../protocol/join-messages.ts";
+import { checkSuccession, type Succession } from "../../protocol/succession.ts";
+import { type AdmitPorts, admitMember } from "./admit-member.ts";
+
+export interface SuccessionPorts extends AdmitPorts {
+  readonly peers: Pick<PeerBook, "current" | "forget">;
+  readonly list: Pick<PeerListApi, "addPeer">;
+  readonly conduct: { suspendedUntil(peer: Bytes): Promise<number> };
+}
+
+/**
+ * A peer has another key now. The new key is called at the old one's URL, and admitted where this node signs records and the old one is
+ * a member in good standing: the operator is the same, and who has stolen the old key could have published with it.
+ */
+export async function succeed(
+  ports: SuccessionPorts,
+  succession: Succession,
+  key: Bytes,
+): Promise<JoinAnswer> {
+  try {
+    return { joined: await replace(ports, succession, key) };
+  } catch (error) {
+    if (!(error instanceof PennypostError) || error.httpStatus >= 500) throw error;
+    return { refused: { code: error.code, why: error.message } };
+  }
+}
+
+async function replace(ports: SuccessionPorts, succession: Succession, key: Bytes): Promise<Joined> {
+  const { config, suite, clock, peers, list, conduct, members } = ports;
+  const { old } = succession;
+  const nowMs = clock.nowMs();
+  checkSuccession(succession, key, { networkId: config.network.id, suite, nowMs });
+  peers.forget();
+  const known = await peers.current();
+  const isThere = known.some((peer) => peer.key && equalBytes(peer.key, key));
+  const peer = known.find((each) => each.key && equalBytes(each.key, old));
+  if (!peer && !isThere) throw denied("peer_unknown", "the old key is none of this node's peers");
+  if ((await conduct.suspendedUntil(old)) > 0)
+    throw denied("peer_suspended", "the old key is suspended here");
+  members.forget();
+  if (!(await members.isMember(old)))
+    throw denied("not_a_member", "the old key is no member of this network");
+  const records = await admitMember(ports, key);
+  if (peer) await list.addPeer(peer.url, key);
+  peers.forget();
+  return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+}
