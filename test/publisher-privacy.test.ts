@@ -110,6 +110,43 @@ async function publishByStamps(node: TestNode, n: number): Promise<void> {
   expect(await publish(node, [on(envelope(OPEN, n + 20, `by stamp ${n}`), third)])).toBe(200);
 }
 
+/** A wallet that the operator lists at one node and denies at the next, and that is over its limit at the third. */
+async function refuseByListsAndLimits(): Promise<void> {
+  const [first, second, third] = network.nodes as [TestNode, TestNode, TestNode];
+  for (const [node, standing] of [
+    [first, "listed"],
+    [second, "denied"],
+  ] as const) {
+    const path = `/admin/wallets/${publisher.wallet.address}?standing=${standing}`;
+    expect((await new Admin(node).request("PUT", path)).status).toBe(200);
+  }
+  const refusal = (node: TestNode, status: number) =>
+    until(`${status} to a publish`, async () => {
+      const again = [envelope(OPEN, 0, "by wallet 0")];
+      return (await publish(node, again, { Authorization: publisher.token })) === status;
+    });
+  await refusal(second, 403);
+  await refusal(third, 429);
+}
+
+/** A node whose peer is away says so at a publish, and one that is sent what breaks a rule at that. */
+async function makeNodesLog(): Promise<void> {
+  const [first, , third] = network.nodes as [TestNode, TestNode, TestNode];
+  await third.stop();
+  const away = [envelope(OPEN, 40, "while a peer is away")];
+  expect(await publish(first, away, { Authorization: publisher.token })).toBe(200);
+  await until("the failed push in the log", () => first.logged.some((line) => line.includes("push_failed")));
+  await third.start();
+  for (const node of network.nodes) {
+    const peer = new TestPeer(node, newSigner(), network.rules);
+    const { block, message } = peer.event(OPEN);
+    await peer.pushEvents({ block, message, signature: new Uint8Array(64) });
+    await until("the refused event in the log", () =>
+      node.logged.some((line) => line.includes("events_refused")),
+    );
+  }
+}
+
 beforeAll(async () => {
   nameTraces();
   const rateLimits = JSON.stringify({ wallet: { burst: 20, perMinute: 1 } });
@@ -119,31 +156,14 @@ beforeAll(async () => {
     await publishByWallet(node, n);
     await publishByStamps(node, n);
   }
-  // Wallets that the operator lists and denies, and what is refused by limits.
-  const { address } = publisher.wallet;
-  const [first, second, third] = network.nodes as [TestNode, TestNode, TestNode];
-  for (const [node, standing] of [
-    [first, "listed"],
-    [second, "denied"],
-  ] as const)
-    expect(
-      (await new Admin(node).request("PUT", `/admin/wallets/${address}?standing=${standing}`)).status,
-    ).toBe(200);
-  const byWallet = { Authorization: publisher.token };
-  await until(
-    "a refusal of the denied wallet",
-    async () => (await publish(second, [envelope(OPEN, 50, "x")], byWallet)) === 403,
-  );
-  await until(
-    "a refusal by the limit",
-    async () => (await publish(third, [envelope(OPEN, 0, "by wallet 2")], byWallet)) === 429,
-  );
+  await refuseByListsAndLimits();
+  await makeNodesLog();
   await until("all events at each node", async () => {
     for (const node of network.nodes) await node.runScheduled();
     const stored = await Promise.all(
       network.nodes.flatMap((node) => TOPICS.map((topic) => node.queryAll(topic))),
     );
-    return stored.every((each, i) => each.length >= (i % 2 === 0 ? 9 : 6)) && stored;
+    return stored.every((each, i) => each.length >= (i % 2 === 0 ? 10 : 6)) && stored;
   });
 });
 afterAll(() => network.stop());

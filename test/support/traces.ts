@@ -4,6 +4,8 @@ import { suite } from "./peer.ts";
 
 /** Long parts are searched in pieces, so that half of one is found, too. */
 const PIECE_BYTES = 24;
+/** Rows have no more of a hash. */
+const HASH_BYTES = 16;
 
 /** The characters of base64 that bytes become when so many stand before them, but for those that others share. */
 function base64At(bytes: Uint8Array, before: number): string {
@@ -31,12 +33,12 @@ const piecesOf = (bytes: Uint8Array): Uint8Array[] =>
 /** A text as it is, in two bytes a character, and in what JSON and base64 make of it. */
 const textForms = (text: string): Buffer[] => [Buffer.from(text, "utf16le"), ...formsOf(utf8(text))];
 
-/** Hashes without a key: who guesses the text knows it by them. */
+/** The beginnings of hashes without a key: who guesses the text knows it by them. */
 const hashesOf = (...texts: readonly (string | Uint8Array)[]): Buffer[] =>
   texts
     .map((each) => (typeof each === "string" ? utf8(each) : each))
     .flatMap((bytes) => [suite.sha256(bytes), keccak_256(bytes)])
-    .flatMap(formsOf);
+    .flatMap((hash) => formsOf(hash.subarray(0, HASH_BYTES)));
 
 /** All that must be found nowhere, by what it is a trace of. */
 export class Traces {
