@@ -10,6 +10,8 @@ import { startNetwork, type TestNetwork, type TestNode } from "./support/network
 import { envelope } from "./support/node-client.ts";
 import { suite } from "./support/peer.ts";
 import { Buyer, boundTo, type Offered, publishAt, stamped } from "./support/stamps.ts";
+import { Subscription } from "./support/subscription.ts";
+import { until } from "./support/until.ts";
 
 /** Stamps bought from a real node and spent there, with no word about who buys. */
 
@@ -119,6 +121,21 @@ describe("a stamp", () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => publish([sent])));
     for (const answer of answers) expect(answer).toEqual([200, null]);
     expect(await node.queryAll(topic)).toHaveLength(1);
+  });
+
+  test("on one ephemeral envelope sent fifty times at once is relayed once", async () => {
+    const topic = "/xmtp/0/mE-fifty/proto";
+    const subscription = await Subscription.open(node, [topic]);
+    const sent = stampedAt(take(), topic, 1, "fifty");
+    const answers = await Promise.all(Array.from({ length: 50 }, () => publish([sent])));
+    for (const answer of answers) expect(answer).toEqual([200, null]);
+    const last = envelope(topic, 2, "the last");
+    expect(await publish([stampedAt(take(), topic, 2, "the last")])).toEqual([200, null]);
+    await until("the last envelope", () =>
+      subscription.envelopes.some(({ timestampNs }) => timestampNs === "2"),
+    );
+    await subscription.close();
+    expect(subscription.envelopes).toEqual([envelope(topic, 1, "fifty"), last]);
   });
 
   test("stays spent when the node has restarted", async () => {
