@@ -31,6 +31,8 @@ export interface LocalNodeOptions {
   readonly config: WranglerConfig;
   readonly variables: NodeVariables;
   readonly report: (line: string) => void;
+  /** Told all that the node logs, of whatever level. */
+  readonly logged?: (line: string) => void;
 }
 
 export const HOST = "127.0.0.1";
@@ -129,6 +131,7 @@ function miniflareOptions(options: LocalNodeOptions, workerd: string) {
     logRequests: false,
     log: new ReportedLog(report),
     handleStructuredLogs: ({ level, message }) => {
+      options.logged?.(message);
       if (level === "warn" || level === "error") report(message);
     },
   });

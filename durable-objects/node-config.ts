@@ -93,9 +93,6 @@ function read(env: Env): NodeConfig {
   const isLocal = env.LOCAL === "true";
   const signer = readSigner(env.NODE_KEY);
   const network = new Network(readGenesis(env.GENESIS, isLocal), suite);
-  if (network.genesis.stampPrefixes.length > 0) {
-    throw misconfigured("GENESIS", "stampPrefixes: this version cannot check stamps yet");
-  }
   const admission = settingOf("ADMISSION", () =>
     parsePolicyNames(env.ADMISSION?.trim() || (isLocal ? LOCAL_ADMISSION : DEPLOYED_ADMISSION)),
   );

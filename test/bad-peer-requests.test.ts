@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { type Bytes, concatBytes, utf8 } from "../protocol/bytes.ts";
+import { type Bytes, concatBytes, toHex, utf8 } from "../protocol/bytes.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import type { WireEvent } from "../protocol/event.ts";
-import { encodePull, encodePush } from "../protocol/peer-messages.ts";
+import { decodePushAnswer, encodePull, encodePush } from "../protocol/peer-messages.ts";
 import { guardedNode } from "./support/guarded-node.ts";
 import { newSigner, suite, type Tampering } from "./support/peer.ts";
 import { expectRefusal, REFUSALS, type Refusal } from "./support/refusals.ts";
@@ -85,6 +85,30 @@ describe("requests", () => {
   ])("%s", async (_, tampering) => {
     const response = await guarded.peer.send("/peer/v1/push", pushOf(guarded.peer.event(TOPIC)), tampering());
     await expectRefusal(response, REFUSALS.unauthenticated);
+  });
+
+  test("that are sent again, word for word, change nothing, and by another's hand neither", async () => {
+    const event = guarded.peer.event(`${TOPIC}/replayed`);
+    const body = pushOf(event);
+    let sent: Record<string, string> = {};
+    const keep = (headers: Record<string, string>) => {
+      sent = headers;
+      return headers;
+    };
+    expect((await guarded.peer.send("/peer/v1/push", body, { headers: keep })).status).toBe(200);
+    const before = await guarded.peer.storedIds();
+    expect(before).toContain(toHex(event.id));
+    const replay = (path: string, changed = body) =>
+      guarded.node.request(path, { method: "POST", headers: sent, body: changed });
+    for (let i = 0; i < 3; i++) {
+      const answer = decodePushAnswer(new Uint8Array(await (await replay("/peer/v1/push")).arrayBuffer()));
+      expect(answer).toEqual({ lacking: false, refused: 0 });
+    }
+    // Its headers are good for nothing else.
+    await expectRefusal(await replay("/peer/v1/want"), REFUSALS.unauthenticated);
+    await expectRefusal(await replay("/peer/v1/push", pushOf()), REFUSALS.unauthenticated);
+    expect(await guarded.peer.storedIds()).toEqual(before);
+    await guarded.allow();
   });
 
   const PATHS = ["/peer/v1/push", "/peer/v1/pull", "/peer/v1/want"];

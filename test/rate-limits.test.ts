@@ -1,13 +1,20 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { blindBatch } from "../client/blind-batch.ts";
 import { bearer, TestKey, tokenBytes, tokenParts } from "../protocol/testing/wallet.ts";
+import { Admin } from "./support/admin.ts";
+import { readIssuer } from "./support/issuer.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { envelope } from "./support/node-client.ts";
+import { suite } from "./support/peer.ts";
+import { Buyer } from "./support/stamps.ts";
+import { until } from "./support/until.ts";
 
 /** Many wallets at one node, each from an address of its own, as the platform would name it. */
 
 const LIMITS = {
   wallet: { burst: 30, perMinute: 60 },
   address: { burst: 60, perMinute: 120 },
+  stamps: { burst: 150, perMinute: 1 },
   listedFactor: 2,
 };
 const WALLETS = 20;
@@ -21,16 +28,24 @@ beforeAll(async () => {
 });
 afterAll(() => network.stop());
 
+async function restart(): Promise<void> {
+  await node.stop();
+  await node.start();
+}
+
 class Publishing {
   readonly topic: string;
+  readonly wallet: string;
   readonly statuses: number[] = [];
   readonly #token: string;
   readonly #address: string;
   #count = 0;
 
   constructor(name: string, address: string) {
+    const wallet = new TestKey(name);
+    this.wallet = wallet.address;
     const parts = tokenParts(Date.now(), {
-      wallet: new TestKey(name),
+      wallet,
       identity: new TestKey(`${name} identity`),
     });
     this.#token = bearer(tokenBytes(parts));
@@ -89,11 +104,52 @@ describe("wallets over their limit", () => {
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(refused.headers.get("pennypost-error")).toBe("rate_limited");
     expect(await refused.json()).toMatchObject({ code: 8, message: "rate limit exceeded" });
-    await node.stop();
-    await node.start();
+    await restart();
     const again = new Publishing("told", address(3, 2));
     await again.times(30);
     expect(again.refused()).toBeGreaterThan(0);
+  });
+
+  test("have their stamps counted, too, and the node forgets none when it restarts", async () => {
+    const buyer = new Buyer("who buys twice");
+    const { body } = await blindBatch(await readIssuer(node), suite);
+    const buy = async () => {
+      const response = await buyer.buy(body, node);
+      await response.body?.cancel();
+      return [response.status, response.headers.get("pennypost-error")];
+    };
+    expect(await buy()).toEqual([200, null]);
+    expect(await buy()).toEqual([429, "rate_limited"]);
+    await restart();
+    expect(await buy()).toEqual([429, "rate_limited"]);
+    // Another's are its own.
+    expect(await new Buyer("who buys once").stamps(node)).toHaveLength(100);
+  });
+
+  test("are listed or denied by the operator until that says otherwise, and over restarts", async () => {
+    const [listed, denied] = [
+      new Publishing("listed", address(5, 1)),
+      new Publishing("denied", address(5, 2)),
+    ];
+    const admin = new Admin(node);
+    for (const [wallet, standing] of [
+      [listed, "listed"],
+      [denied, "denied"],
+    ] as const)
+      await (
+        await admin.request("PUT", `/admin/wallets/${wallet.wallet}?standing=${standing}`)
+      ).body?.cancel();
+    await restart();
+    expect((await listed.once()).headers.get("ratelimit-policy")).toBe('"publish";q=60;w=30');
+    const refused = await denied.once();
+    expect([refused.status, refused.headers.get("pennypost-error")]).toEqual([403, "wallet_denied"]);
+    const again = await admin.request("PUT", `/admin/wallets/${denied.wallet}?standing=none`);
+    expect(await again.json()).toEqual({ wallet: denied.wallet, standing: "none", before: "denied" });
+    await until("a publish of who is not denied any more", async () => {
+      const response = await denied.once();
+      await response.body?.cancel();
+      return response.status === 200;
+    });
   });
 
   test("are not told apart by the topics or tokens that they use, and one address has one budget", async () => {

@@ -1,6 +1,6 @@
 import { toHex } from "../../protocol/bytes.ts";
 
-/** Remembers the newest ids that it was shown: ephemeral events come by several ways and are relayed once. */
+/** Remembers the newest names that it was shown: ephemeral events come by several ways, and envelopes again, and are relayed once. */
 export class RecentIds {
   static readonly MAX_IDS = 4_096;
   readonly #ids = new Set<string>();

@@ -1,3 +1,4 @@
+import { type Bytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { toWire, type WireEvent } from "../../protocol/event.ts";
 import { EPHEMERAL_HOPS, GAP_DELIVERY_MS } from "../../protocol/limits.ts";
@@ -11,6 +12,7 @@ import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
+import { RecentIds } from "./recent-ids.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
@@ -29,6 +31,9 @@ const FAILED_WAKE_PAUSE_MS = 5_000;
 const STEP_PAUSE_MS = 1_000;
 const MAX_STEP_TRIES = 60;
 
+const envelopeNameOf = ({ fields, digest }: VerifiedEvent): Bytes =>
+  concatBytes(uint64Bytes(fields.ts), digest);
+
 /**
  * The owner of a share of the topics: stores their events, keeps their heads, answers queries, and hands what is new to
  * subscribers and peers.
@@ -44,6 +49,8 @@ export class Shard extends ShardReads implements ShardApi {
   protected readonly intake: Intake;
   readonly #rootsReport: RootsReport;
   readonly #proofReport: ProofReport;
+  /** An ephemeral envelope that a client sends again, by a stamp that it paid once, is relayed once. */
+  readonly #relayedEnvelopes = new RecentIds();
   #isCatchingUp = false;
   #isCheckingRecords = false;
   #scrubbing: Promise<ScrubReport> | undefined;
@@ -171,7 +178,9 @@ export class Shard extends ShardReads implements ShardApi {
       const nowMs = this.nowMs;
       return envelopes.map((envelope) => this.core.publish(envelope, nowMs));
     });
-    for (const { ephemeral } of results) if (ephemeral) this.intake.relay(ephemeral, EPHEMERAL_HOPS + 1);
+    for (const { ephemeral } of results)
+      if (ephemeral && this.#relayedEnvelopes.add(envelopeNameOf(ephemeral)))
+        this.intake.relay(ephemeral, EPHEMERAL_HOPS + 1);
     return results.map(({ id, isDuplicate }) => ({ id, isDuplicate }));
   }
 

@@ -78,6 +78,8 @@ export interface NodeSettings {
   readonly data: string;
   readonly peers?: readonly string[];
   readonly shards?: number;
+  /** Comma-separated policies that admit publishes; open by default. */
+  readonly admission?: string;
 }
 
 /** A node run by `pennypost node`, that can be killed and started again on its data. */
@@ -92,10 +94,11 @@ export class NodeProcess extends NodeClient {
 
   /** Starts the command, which may become ready or not. */
   launch(changes: Partial<NodeSettings> = {}): Command {
-    const { port, data, peers, shards } = { ...this.settings, ...changes };
+    const { port, data, peers, shards, admission } = { ...this.settings, ...changes };
     const words = ["node", "--port", String(port), "--data", data];
     if (peers) words.push("--peers", peers.join());
     if (shards !== undefined) words.push("--shards", String(shards));
+    if (admission) words.push("--admission", admission);
     this.#command = new Command(...words);
     return this.#command;
   }

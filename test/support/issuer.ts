@@ -16,7 +16,7 @@ interface Directory {
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text, "base64url"));
 
 /** The newest key of a node's issuer directory. */
-export async function readIssuer(node: TestNode): Promise<IssuerKey> {
+export async function readIssuer(node: Pick<TestNode, "key" | "request">): Promise<IssuerKey> {
   const response = await node.request("/.well-known/private-token-issuer-directory");
   expect(response.headers.get("content-type")).toBe("application/private-token-issuer-directory");
   const [key] = ((await response.json()) as Directory)["token-keys"];

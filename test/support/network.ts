@@ -6,6 +6,8 @@ import { HOST, LocalNode, type NodeVariables } from "../../cli/local-node.ts";
 import { keptNodeKey } from "../../cli/node-key.ts";
 import { bundleWorker } from "../../cli/worker-bundle.ts";
 import { readWranglerConfig } from "../../cli/wrangler-config.ts";
+import { portableSuite } from "../../protocol/crypto.ts";
+import { DEVELOPMENT_GENESIS, type Genesis, Network } from "../../protocol/genesis.ts";
 import { NodeClient } from "./node-client.ts";
 import { freePorts } from "./ports.ts";
 
@@ -26,6 +28,8 @@ export interface NetworkOptions {
   readonly strangers?: readonly string[];
   /** Nodes, by number from 0, that are not started yet. */
   readonly without?: readonly number[];
+  /** Makes the network's document of the nodes' keys, in hex; the development genesis where absent. */
+  readonly genesis?: (keys: readonly string[]) => Genesis;
 }
 
 /** A node in this process's workerd, that can be stopped and started again on its data. No scheduler calls it. */
@@ -37,8 +41,12 @@ export class TestNode extends NodeClient {
   peers: readonly TestNode[] = [];
   /** Peers that are none of ours, as `KEY@URL` or URLs. */
   strangers: readonly string[] = [];
+  /** The genesis document of its network. */
+  genesis = DEVELOPMENT_GENESIS;
   /** What the node wrote to its log as warnings and errors. */
   readonly reports: string[] = [];
+  /** All that it wrote to its log, of whatever level. */
+  readonly logged: string[] = [];
   readonly folder: string;
   readonly #variables: Pick<NodeVariables, "SHARDS" | "ADMISSION" | "RATE_LIMITS">;
   #directory: DataDirectory | undefined;
@@ -68,8 +76,9 @@ export class TestNode extends NodeClient {
       directory: this.#directory,
       script,
       config,
-      variables: { GENESIS: "development", PEERS: peers.join(), ...this.#variables },
+      variables: { GENESIS: JSON.stringify(this.genesis), PEERS: peers.join(), ...this.#variables },
       report: (line) => void this.reports.push(line),
+      logged: (line) => void this.logged.push(line),
     });
     await this.#node.ready();
   }
@@ -89,6 +98,8 @@ export class TestNode extends NodeClient {
 
 export interface TestNetwork {
   readonly nodes: readonly TestNode[];
+  /** What its genesis document asks. */
+  readonly rules: Network;
   /** One of the nodes, by number from 0. */
   node(index: number): TestNode;
   /** Stops all and removes their data. */
@@ -100,7 +111,11 @@ export async function startNetwork(count: number, options: NetworkOptions = {}):
   const folder = mkdtempSync(join(tmpdir(), "pennypost-test-"));
   const ports = await freePorts(count);
   const nodes = ports.map((port, index) => new TestNode(join(folder, `node-${index}`), port, options));
-  for (const each of nodes) each.peers = nodes.filter((other) => other !== each);
+  const genesis = options.genesis?.(nodes.map(({ key }) => key)) ?? DEVELOPMENT_GENESIS;
+  for (const each of nodes) {
+    each.peers = nodes.filter((other) => other !== each);
+    each.genesis = genesis;
+  }
   if (nodes[0]) nodes[0].strangers = options.strangers ?? [];
   const stop = async () => {
     const stopped = await Promise.allSettled(nodes.map((node) => node.stop()));
@@ -115,7 +130,7 @@ export async function startNetwork(count: number, options: NetworkOptions = {}):
   const wanted = nodes.filter((_, index) => !options.without?.includes(index));
   const started = await Promise.allSettled(wanted.map((each) => each.start()));
   const failed = started.find((result) => result.status === "rejected");
-  if (!failed) return { nodes, node, stop };
+  if (!failed) return { nodes, rules: new Network(genesis, portableSuite()), node, stop };
   await stop();
   throw failed.reason;
 }

@@ -32,15 +32,17 @@ export interface Tampering {
   readonly headers?: (headers: Record<string, string>) => Record<string, string>;
 }
 
-/** A node of the development network that is made of its key alone, and sends what it likes. */
+/** A node, of the development network where nothing else is said, that is made of its key alone, and sends what it likes. */
 export class TestPeer {
   readonly signer: Signer;
+  readonly rules: Network;
   readonly node: Pick<TestNode, "key" | "request">;
   #counter = 0n;
 
-  constructor(node: Pick<TestNode, "key" | "request">, signer = newSigner()) {
+  constructor(node: Pick<TestNode, "key" | "request">, signer = newSigner(), rules = network) {
     this.node = node;
     this.signer = signer;
+    this.rules = rules;
   }
 
   /** A good event of this peer, but for the changes. */
@@ -48,10 +50,10 @@ export class TestPeer {
     const bytes = utf8(topic);
     return createEvent(
       {
-        net: network.id,
+        net: this.rules.id,
         topic: bytes,
         ts: 1n,
-        class: network.classOf(bytes).id,
+        class: this.rules.classOf(bytes).id,
         links: [],
         seq: firstSeqOf(Date.now() - 1_000) + ++this.#counter * 1_024n,
         message: utf8(`message ${this.#counter}`),
