@@ -121,7 +121,8 @@ export function chooseKey(
     throw denied("issuer_key_unwitnessed", "the node offers a key that another node does not know", {
       record: unknown.id,
     });
-  const hidden = known.flat().find((each) => !offered.some(({ id }) => id === each.id) && !isNew(each));
+  // A node that has just made its key shows it everywhere within a minute.
+  const hidden = known.flat().find((each) => !offered.some(({ id }) => id === each.id));
   if (hidden)
     throw denied(
       "issuer_key_hidden",

@@ -25,7 +25,9 @@ const files = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter(
 const codeOf = (file: string): string =>
   readFileSync(join(FOLDER, file), "utf8").replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
 const importsOf = (source: string): string[] =>
-  [...source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["'`]([^"'`]+)["'`]/g)].map((match) => match[1] ?? "");
+  [...source.matchAll(/(?<!["'`])(?:\bfrom|\bimport)\s*\(?\s*["'`]([^"'`]+)["'`]/g)].map(
+    (match) => match[1] ?? "",
+  );
 
 describe("client/", () => {
   test("is found", () => {
