@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type Bytes, equalBytes, fromHex, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { parsePublicKey } from "../protocol/did-key.ts";
-import { denied } from "../protocol/errors.ts";
+import { denied, invalidArgument } from "../protocol/errors.ts";
 import { type Genesis, Network, parseGenesis } from "../protocol/genesis.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
 
@@ -52,7 +52,7 @@ export class NodeFacts {
     this.#suite = suite;
     this.#nodeKey = pins.nodeKey === undefined ? undefined : parsePublicKey(pins.nodeKey);
     if (pins.networkId !== undefined && !HEX_32.test(pins.networkId))
-      throw denied("network_id_invalid", "a network's id is 64 hex digits in lower case");
+      throw invalidArgument("network_id_invalid", "a network's id is 64 hex digits in lower case");
     const network = pins.genesis && new Network(parseGenesis(pins.genesis), suite);
     this.#networkId = pins.networkId === undefined ? network?.id : fromHex(pins.networkId);
     if (network) {

@@ -175,11 +175,21 @@ function errorOf(response: Response, body: Bytes): PennypostError {
 const grpcOf = (status: number): GrpcCode =>
   status === 429 ? GRPC.resourceExhausted : status >= 500 ? GRPC.unavailable : GRPC.unknown;
 
-const PATIENT: readonly GrpcCode[] = [GRPC.resourceExhausted, GRPC.unavailable, GRPC.deadlineExceeded];
+const PATIENT: readonly GrpcCode[] = [
+  GRPC.resourceExhausted,
+  GRPC.unavailable,
+  GRPC.deadlineExceeded,
+  GRPC.internal,
+];
+
+/** Whether the same may succeed later: nothing was wrong with what was asked, or answered. */
+export const isTransient = (error: unknown): error is PennypostError =>
+  error instanceof PennypostError && PATIENT.includes(error.grpc) && error.code !== "request_too_large";
 
 /** How long to wait before a request is sent again; undefined when that would not help. */
-export function waitBefore(tried: number, { grpc, code, data }: PennypostError): number | undefined {
-  if (!PATIENT.includes(grpc) || code === "request_too_large") return undefined;
+function waitBefore(tried: number, error: PennypostError): number | undefined {
+  if (!isTransient(error)) return undefined;
+  const { data } = error;
   const grown = Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (tried - 1));
   const backoffMs = grown * (1 - random() / 2);
   if (data.retryAfterS === undefined) return backoffMs;

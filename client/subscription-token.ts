@@ -1,4 +1,5 @@
 import { invalidArgument } from "../protocol/errors.ts";
+import { MAX_TIME_MS } from "../protocol/hybrid-clock.ts";
 
 /** A node's token, and a time from which on events may be missing where that token leads nowhere; an empty token always does. */
 export interface Place {
@@ -15,7 +16,8 @@ export const writePlace = ({ coveredMs, nodeToken }: Place): string =>
 /** @throws PennypostError `token_invalid`. */
 export function readPlace(text: string): Place {
   const [, time, nodeToken] = FORM.exec(text) ?? [];
-  if (time === undefined || nodeToken === undefined)
+  const coveredMs = Number.parseInt(time ?? "", 36);
+  if (nodeToken === undefined || !(coveredMs <= MAX_TIME_MS))
     throw invalidArgument("token_invalid", "the token is not one of a subscription of this library");
-  return { coveredMs: Number.parseInt(time, 36), nodeToken };
+  return { coveredMs, nodeToken };
 }

@@ -1,9 +1,10 @@
 import type { CryptoSuite } from "../protocol/crypto.ts";
-import { GRPC, invalidArgument, PennypostError, unavailable } from "../protocol/errors.ts";
+import { invalidArgument, PennypostError, unavailable } from "../protocol/errors.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { MAX_TOPICS_PER_SUBSCRIPTION } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
 import { type EventReader, idAtSeq } from "./event-reader.ts";
+import { isTransient } from "./node-http.ts";
 import { type Now, pause, random, type SocketConstructor } from "./platform.ts";
 import { badEvent, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
 import { RecentEvents } from "./recent-events.ts";
@@ -150,8 +151,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
           else this.#drop();
         } catch (error) {
           if (this.#isClosed) return;
-          if (!(error instanceof PennypostError) || error.grpc !== GRPC.unavailable) throw error;
-          if (error.code === "subscription_lost") throw error;
+          if (!isTransient(error) || error.code === "subscription_lost") throw error;
           await this.#failed(error);
         }
       }
@@ -167,7 +167,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
         await this.#tryConnect();
       } catch (error) {
         if (this.#isClosed) return;
-        if (!(error instanceof PennypostError) || error.grpc !== GRPC.unavailable) throw error;
+        if (!isTransient(error)) throw error;
         await this.#failed(error);
       }
     }
@@ -269,8 +269,8 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
         ? event
         : badEvent("event_not_asked_for", "it is of another topic", { topic: event.topic });
     } catch (error) {
-      if (error instanceof PennypostError && error.grpc !== GRPC.unavailable) return error;
-      throw error;
+      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
+      return error;
     }
   }
 
@@ -311,7 +311,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
       for await (const event of events)
         if (this.#recent.isFirst(this.#nameOf(event))) yield this.#good(event);
     } catch (error) {
-      if (!(error instanceof PennypostError) || error.grpc === GRPC.unavailable) throw error;
+      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
       yield this.#fault(error);
     }
   }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { PennypostClient, type Subscription, type SubscriptionItem } from "../client/index.ts";
+import { type Fetch, PennypostClient, type Subscription, type SubscriptionItem } from "../client/index.ts";
 import { fromUtf8, utf8 } from "../protocol/bytes.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { type EventJson, lineOf } from "./support/node-client.ts";
@@ -257,6 +257,22 @@ describe("a subscription on a line that", () => {
     await reader.reach(1);
     await reader.close();
     expect([reader.faults, reader.texts]).toEqual([["event_not_asked_for"], []]);
+  });
+
+  test("leads for a while to no genesis document loses nothing", async () => {
+    const topic = newTopic();
+    let asked = 0;
+    const refusing: Fetch = (url, init) =>
+      url.endsWith("/v1/genesis") && asked++ === 0
+        ? Promise.resolve(new Response("{}", { status: 429, headers: { "retry-after": "600" } }))
+        : fetch(url, init);
+    const client = new PennypostClient({ url: home.url, fetch: refusing });
+    const reader = new Reader(await client.subscribe([topic]));
+    await send(home, topic, "judged later");
+    await reader.reach(1);
+    await reader.close();
+    expect(asked).toBe(2);
+    expect([reader.texts, reader.faults]).toEqual([["judged later"], []]);
   });
 
   test.each([
