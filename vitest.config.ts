@@ -32,7 +32,12 @@ export default defineConfig({
       {
         test: {
           name: "node",
-          include: ["protocol/**/*.test.ts", "cli/**/*.test.ts", "simulator/**/*.test.ts"],
+          include: [
+            "protocol/**/*.test.ts",
+            "client/**/*.test.ts",
+            "cli/**/*.test.ts",
+            "simulator/**/*.test.ts",
+          ],
           exclude: ["simulator/**/*.simulation.test.ts"],
           testTimeout: 20_000,
         },

@@ -70,8 +70,8 @@ export interface EncodedEvent extends WireEvent {
   readonly id: Bytes;
 }
 
-/** A block that is not an event's. `rule` names what it breaks. */
-function broken(rule: string, why: string) {
+/** The refusal of what is no event. `rule` names what it breaks. */
+export function brokenEvent(rule: string, why: string) {
   return invalidArgument(`event_${rule}`, `not a valid event: ${why}`, { rule });
 }
 
@@ -103,16 +103,16 @@ const REQUIRED = ["v", "net", "topic", "ts", "msg", "size", "class", "links", "o
  * @throws PennypostError `event_*` or `cbor_*`; `data.rule` names the rule that is broken.
  */
 export function decodeBlock(block: Uint8Array): EventFields {
-  if (block.length > MAX_BLOCK_BYTES) throw broken("block_size", `a block of ${block.length} bytes`);
+  if (block.length > MAX_BLOCK_BYTES) throw brokenEvent("block_size", `a block of ${block.length} bytes`);
   const value = decodeCbor(block, { bytes: MAX_BLOCK_BYTES, items: 4_096 });
-  if (!isMap(value)) throw broken("form", "the block is no map");
+  if (!isMap(value)) throw brokenEvent("form", "the block is no map");
   if (typeof value.v === "number" && value.v > EVENT_VERSION)
-    throw broken(LATER_VERSION, `version ${value.v}`);
+    throw brokenEvent(LATER_VERSION, `version ${value.v}`);
   const names = Object.keys(value).filter((name) => name !== "grant");
   if (names.length !== REQUIRED.length || !REQUIRED.every((name) => name in value)) {
-    throw broken("form", "fields are missing or unknown");
+    throw brokenEvent("form", "fields are missing or unknown");
   }
-  if (value.v !== EVENT_VERSION) throw broken("version", "no such version");
+  if (value.v !== EVENT_VERSION) throw brokenEvent("version", "no such version");
   const fields: EventFields = {
     net: bytesOf(value.net, 32, "net"),
     topic: topicOf(value.topic, block),
@@ -126,7 +126,7 @@ export function decodeBlock(block: Uint8Array): EventFields {
     ...("grant" in value ? { grant: grantOf(value.grant) } : {}),
   };
   if (!equalBytes(encodeBlock(fields), block))
-    throw broken("canonical", "the block is not canonical dag-cbor");
+    throw brokenEvent("canonical", "the block is not canonical dag-cbor");
   return fields;
 }
 
@@ -137,14 +137,14 @@ function isMap(value: unknown): value is Record<string, unknown> {
 
 function bytesOf(value: unknown, length: number, name: string): Bytes {
   if (!(value instanceof Uint8Array) || value.length !== length)
-    throw broken("form", `${name} is not ${length} bytes`);
+    throw brokenEvent("form", `${name} is not ${length} bytes`);
   return new Uint8Array(value);
 }
 
 function uintOf(value: unknown, limit: bigint, name: string): bigint {
   const isWhole = typeof value === "bigint" || Number.isSafeInteger(value);
   const whole = isWhole ? BigInt(value as bigint | number) : -1n;
-  if (whole < 0n || whole > limit) throw broken("form", `${name} is no integer from 0 to ${limit}`);
+  if (whole < 0n || whole > limit) throw brokenEvent("form", `${name} is no integer from 0 to ${limit}`);
   return whole;
 }
 
@@ -159,7 +159,7 @@ function topicOf(value: unknown, block: Uint8Array): Bytes {
   const isMarked = equalBytes(block.subarray(start - BYTE_ORDER_MARK.length, start), BYTE_ORDER_MARK);
   const bytes = text && isMarked ? concatBytes(BYTE_ORDER_MARK, text) : text;
   if (!bytes || bytes.length === 0 || bytes.length > MAX_TOPIC_BYTES) {
-    throw broken("topic", `the topic is not 1 to ${MAX_TOPIC_BYTES} bytes of UTF-8`);
+    throw brokenEvent("topic", `the topic is not 1 to ${MAX_TOPIC_BYTES} bytes of UTF-8`);
   }
   return bytes;
 }
@@ -167,28 +167,29 @@ function topicOf(value: unknown, block: Uint8Array): Bytes {
 function cidOf(value: unknown, digestOf: (cid: CID) => Bytes | undefined, name: string): Bytes {
   // Not `CID.asCID`: it takes a map with the fields "/" and "bytes" for a CID, and fails on what that map lacks.
   const digest = value instanceof CID ? digestOf(value) : undefined;
-  if (!digest) throw broken("form", `${name} is no CID of the expected kind`);
+  if (!digest) throw brokenEvent("form", `${name} is no CID of the expected kind`);
   return digest;
 }
 
 function linksOf(value: unknown): Bytes[] {
   if (!Array.isArray(value) || value.length > MAX_LINKS)
-    throw broken("links", `not a list of at most ${MAX_LINKS}`);
+    throw brokenEvent("links", `not a list of at most ${MAX_LINKS}`);
   const ids = value.map((link: unknown) => {
-    if (!Array.isArray(link) || link.length !== 2) throw broken("links", "a link is no pair of seq and CID");
+    if (!Array.isArray(link) || link.length !== 2)
+      throw brokenEvent("links", "a link is no pair of seq and CID");
     return eventId(uintOf(link[0], MAX_SEQ, "a link's seq"), cidOf(link[1], digestOfEventCid, "a link"));
   });
   for (let i = 1; i < ids.length; i++) {
     if (compareBytes(ids[i - 1] as Bytes, ids[i] as Bytes) >= 0)
-      throw broken("links", "not sorted or not unique");
+      throw brokenEvent("links", "not sorted or not unique");
   }
   return ids;
 }
 
 function grantOf(value: unknown): Bytes {
-  if (!isMap(value)) throw broken("grant", "the grant is no map");
+  if (!isMap(value)) throw brokenEvent("grant", "the grant is no map");
   const bytes = encodedGrant(value);
-  if (bytes.length > MAX_GRANT_BYTES) throw broken("grant", `a grant of ${bytes.length} bytes`);
+  if (bytes.length > MAX_GRANT_BYTES) throw brokenEvent("grant", `a grant of ${bytes.length} bytes`);
   return bytes;
 }
 
@@ -197,7 +198,7 @@ function encodedGrant(grant: Record<string, unknown>): Bytes {
   try {
     return encodeCbor(grant);
   } catch {
-    throw broken("grant", "the grant cannot be encoded again");
+    throw brokenEvent("grant", "the grant cannot be encoded again");
   }
 }
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { type Bytes, compareBytes, equalBytes, fromHex, toHex, utf8 } from "./bytes.ts";
 import { encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, isPrimeOrderKey } from "./crypto.ts";

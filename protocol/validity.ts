@@ -3,12 +3,14 @@ import type { CryptoSuite } from "./crypto.ts";
 import { SIGNATURE_BYTES } from "./crypto.ts";
 import { PennypostError } from "./errors.ts";
 import {
+  brokenEvent,
   decodeBlock,
   type EncodedEvent,
   type EventFields,
   envelopeDigest,
   LATER_VERSION,
   signedBytes,
+  toWire,
   type WireEvent,
 } from "./event.ts";
 import { eventId, seqOfId } from "./event-id.ts";
@@ -55,29 +57,75 @@ export interface JudgeContext {
   readonly nowMs: number;
 }
 
-const refused = (rule: string, message: string): Verdict => ({ kind: "refused", rule, message });
+type Refusal = Verdict & { readonly kind: "refused" };
+const refused = (rule: string, message: string): Refusal => ({ kind: "refused", rule, message });
 
 /** The rules that need no clock and no key, in order of cost; undefined when all hold. */
-function brokenRule(fields: EventFields, wire: WireEvent, retention: RetentionClass, context: JudgeContext) {
-  const { network, suite } = context;
-  if (!equalBytes(fields.net, network.id)) return refused("network", "the event is of another network");
+function brokenRule(
+  fields: EventFields,
+  wire: WireEvent,
+  network: Network,
+  suite: CryptoSuite,
+): Refusal | undefined {
+  return (
+    brokenFrame(fields, wire, network.id) ??
+    brokenPolicyRule(fields, network) ??
+    brokenMessage(fields, wire, suite)
+  );
+}
+
+function brokenFrame(fields: EventFields, wire: WireEvent, networkId: Uint8Array): Refusal | undefined {
+  if (!equalBytes(fields.net, networkId)) return refused("network", "the event is of another network");
   if (fields.size !== wire.message.length)
     return refused("size", "the message has another size than the block says");
+  const greatestLink = fields.links.at(-1);
+  if (greatestLink && fields.seq <= seqOfId(greatestLink))
+    return refused("seq", "the seq is not above that of every link");
+  return undefined;
+}
+
+/** What the genesis document asks of every event; the grant is asked for elsewhere. */
+export function brokenPolicyRule(fields: EventFields, network: Network): Refusal | undefined {
+  const retention = network.classOf(fields.topic);
   if (fields.class !== retention.id)
     return refused("class", "the class is not the one the policy gives the topic");
   if (isEphemeral(retention) && fields.links.length > 0)
     return refused("links", "an ephemeral event has links");
-  const greatestLink = fields.links.at(-1);
-  if (greatestLink && fields.seq <= seqOfId(greatestLink)) {
-    return refused("seq", "the seq is not above that of every link");
-  }
-  if (fields.seq < firstSeqOf(network.genesis.createdMs)) {
+  if (fields.seq < firstSeqOf(network.genesis.createdMs))
     return refused("genesis", "the event is older than the genesis");
-  }
-  if (!equalBytes(suite.sha256(wire.message), fields.msg)) {
-    return refused("message", "the message does not hash to the CID in the block");
-  }
   return undefined;
+}
+
+function brokenMessage(fields: EventFields, wire: WireEvent, suite: CryptoSuite): Refusal | undefined {
+  const isWhole = equalBytes(suite.sha256(wire.message), fields.msg);
+  return isWhole ? undefined : refused("message", "the message does not hash to the CID in the block");
+}
+
+function brokenSignature(
+  fields: EventFields,
+  wire: WireEvent,
+  blockDigest: Bytes,
+  suite: CryptoSuite,
+): Refusal | undefined {
+  if (wire.signature.length !== SIGNATURE_BYTES) return refused("signature", "a signature has 64 bytes");
+  const isSigned = suite.verify(fields.origin, signedBytes(blockDigest), wire.signature);
+  return isSigned ? undefined : refused("signature", "the signature is not the origin's");
+}
+
+/**
+ * Reads an event that came from outside by all that can be checked without the genesis document and the records: who reads what a node
+ * answers knows at least the network's id. Whether the origin is a member is not among it.
+ * @throws PennypostError `event_*` or `cbor_*` (400); `data.rule` names the rule that is broken.
+ */
+export function readSignedEvent(wire: WireEvent, networkId: Uint8Array, suite: CryptoSuite): EncodedEvent {
+  const fields = decodeBlock(wire.block);
+  const blockDigest = suite.sha256(wire.block);
+  const broken =
+    brokenFrame(fields, wire, networkId) ??
+    brokenMessage(fields, wire, suite) ??
+    brokenSignature(fields, wire, blockDigest, suite);
+  if (broken) throw brokenEvent(broken.rule, broken.message);
+  return { ...toWire(wire), fields, id: eventId(fields.seq, blockDigest) };
 }
 
 /** The expiry line; for ephemeral events a slot lower, since they are on their way when their slot ends. */
@@ -96,7 +144,7 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
     return refused(String(error.data.rule ?? error.code), error.message);
   }
   const retention = network.classOf(fields.topic);
-  const broken = brokenRule(fields, wire, retention, context);
+  const broken = brokenRule(fields, wire, network, suite);
   if (broken) return broken;
 
   const blockDigest = suite.sha256(wire.block);
@@ -105,10 +153,8 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
   const aheadMs = timeOfSeq(fields.seq) - nowMs;
   if (aheadMs > MAX_AHEAD_HELD_MS) return { kind: "dropped", reason: "far-ahead" };
 
-  if (wire.signature.length !== SIGNATURE_BYTES) return refused("signature", "a signature has 64 bytes");
-  if (!suite.verify(fields.origin, signedBytes(blockDigest), wire.signature)) {
-    return refused("signature", "the signature is not the origin's");
-  }
+  const unsigned = brokenSignature(fields, wire, blockDigest, suite);
+  if (unsigned) return unsigned;
   const held = (reason: (Verdict & { kind: "held" })["reason"]): Verdict => ({
     kind: "held",
     reason,
@@ -125,7 +171,7 @@ export function judgeEvent(wire: WireEvent, context: JudgeContext): Verdict {
   return { kind: "valid", event: asVerified({ ...wire, fields, id }, retention, suite) };
 }
 
-/** Whether an event that was stored as valid still has a good grant, where its topic needs one. */
+/** Whether an event that was read or stored as valid has a good grant, where its topic needs one. */
 export const hasGoodGrant = (fields: EventFields, context: Omit<JudgeContext, "nowMs">): boolean =>
   judgeGrant(fields, context) === "good";
 

@@ -101,6 +101,10 @@ function readSignature(bytes: Uint8Array | undefined): RecoverableSignature | un
   return compact?.length === 64 && recovery <= 1n ? { compact, recovery: Number(recovery) } : undefined;
 }
 
+/** The text by which a wallet vouches for an identity key (uncompressed, 65 bytes) that was made at a time, in ms since 1970. */
+export const identityText = (timestampMs: bigint, key: Uint8Array): string =>
+  `XMTP : Create Identity\n${toHex(unsignedKey(timestampMs, key))}\n\nFor more info: https://xmtp.org/signatures/`;
+
 /** The public key as protobuf without its signature: what the wallet's text holds in hex. */
 function unsignedKey(timestampMs: bigint, key: Uint8Array): Uint8Array {
   const writer = new BinaryWriter();
@@ -113,9 +117,6 @@ function unsignedKey(timestampMs: bigint, key: Uint8Array): Uint8Array {
     .join()
     .finish();
 }
-
-const identityTextOf = (unsigned: Uint8Array): string =>
-  `XMTP : Create Identity\n${toHex(unsigned)}\n\nFor more info: https://xmtp.org/signatures/`;
 
 /** @throws PennypostError `wallet_token_invalid` (401), whose `rule` names what is wrong. */
 export function readToken(bytes: Uint8Array): WalletToken {
@@ -149,7 +150,7 @@ function readParts(bytes: Uint8Array): WalletToken {
     walletAddress: address ? fromUtf8(address) : "",
     createdNs: numberOf(auth, 2),
     identityKey,
-    identityText: identityTextOf(unsignedKey(numberOf(key, 1), identityKey)),
+    identityText: identityText(numberOf(key, 1), identityKey),
     walletSignature,
     authData,
     authSignature,

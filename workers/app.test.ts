@@ -193,6 +193,20 @@ describe("events", () => {
     }
   });
 
+  test("a topic's events are listed between two times, both included, in either direction", async () => {
+    const own = "/xmtp/0/m-between/proto";
+    await post("/message/v1/publish", {
+      envelopes: ["1", "2", "2", "3", "4"].map((ts, i) => envelope(own, ts, `m${i}`)),
+    });
+    const times = async (query: string) => {
+      const { events } = (await (await get(pathOf(own, `events?${query}`))).json()) as EventsPage;
+      return events.map((each) => each.envelope.timestampNs);
+    };
+    expect(await times("start=2&end=3")).toEqual(["2", "2", "3"]);
+    expect(await times("start=3")).toEqual(["3", "4"]);
+    expect(await times("end=2&direction=descending")).toEqual(["2", "2", "1"]);
+  });
+
   test.each([
     "order=sideways",
     "limit=0",
@@ -202,6 +216,9 @@ describe("events", () => {
     "order=causal&cursor=00",
     "order=causal&direction=descending",
     "direction=up",
+    "start=-1",
+    "end=18446744073709551616",
+    "order=causal&start=1",
   ])("events?%s is refused", async (query) => {
     const response = await get(pathOf(topic, `events?${query}`));
     expect(response.status).toBe(400);

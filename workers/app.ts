@@ -5,6 +5,7 @@ import { eventsV1 } from "./client-api/events-v1.ts";
 import { evidenceV1 } from "./client-api/evidence-v1.ts";
 import { messageV1, notFound, wrongMethod } from "./client-api/message-v1.ts";
 import { nodeV1 } from "./client-api/node-v1.ts";
+import { recordsV1 } from "./client-api/records-v1.ts";
 import { allowAnyOrigin, isForAnyOrigin, isPreflight, preflightResponse } from "./cors.ts";
 import { asPennypostError, errorResponse } from "./error-response.ts";
 import { joinV1 } from "./peer-api/join-v1.ts";
@@ -18,6 +19,7 @@ export function createApp(): Hono<{ Bindings: Env }> {
   eventsV1(app);
   evidenceV1(app);
   nodeV1(app);
+  recordsV1(app);
   stampsV1(app);
   peerV1(app);
   joinV1(app);

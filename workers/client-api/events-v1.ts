@@ -10,8 +10,9 @@ import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.
 import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { digestOfId, EVENT_ID_BYTES, eventCid, parseEventCid } from "../../protocol/event-id.ts";
-import { DEFAULT_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS } from "../../protocol/limits.ts";
+import { DEFAULT_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, MAX_UINT64 } from "../../protocol/limits.ts";
 import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
+import { limitOf } from "./paging.ts";
 
 type Handler = Context<{ Bindings: Env }>;
 
@@ -76,20 +77,22 @@ function cursorOf(text: string | undefined, bytes: number): Bytes | null {
   return fromHex(text);
 }
 
-function limitOf(text: string | undefined): number {
-  if (text === undefined) return DEFAULT_PAGE_ROWS;
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_PAGE_ROWS) return limit;
-  throw invalidArgument("limit_invalid", `limit is an integer from 1 to ${MAX_PAGE_ROWS}`);
+/** A time in ns since 1970; 0 without a word, as a query has it. */
+function timeOf(text: string | undefined, name: string): bigint {
+  const time = text && /^\d{1,20}$/.test(text) ? BigInt(text) : text ? -1n : 0n;
+  if (time >= 0n && time <= MAX_UINT64) return time;
+  throw invalidArgument("time_invalid", `${name} is an unsigned 64-bit integer: ns since 1970`);
 }
 
 async function events(c: Handler, text: string): Promise<Response> {
-  const limit = limitOf(c.req.query("limit"));
+  const limit = limitOf(c.req.query("limit"), { most: MAX_PAGE_ROWS, otherwise: DEFAULT_PAGE_ROWS });
   const order = c.req.query("order") ?? "time";
   if (order === "time") return eventsByTime(c, text, limit);
   if (order === "causal" && c.req.query("direction") !== undefined) {
     throw invalidArgument("direction_invalid", "direction goes with order=time; the causal order ascends");
   }
+  if (order === "causal" && (c.req.query("start") ?? c.req.query("end")) !== undefined)
+    throw invalidArgument("time_invalid", "start and end go with order=time");
   if (order === "causal") return eventsByCause(c, text, limit);
   throw invalidArgument("order_invalid", 'order is "time" or "causal"');
 }
@@ -104,8 +107,8 @@ async function eventsByTime(c: Handler, text: string, limit: number): Promise<Re
   const query = {
     topic,
     topicKey: key,
-    startNs: 0n,
-    endNs: 0n,
+    startNs: timeOf(c.req.query("start"), "start"),
+    endNs: timeOf(c.req.query("end"), "end"),
     isDescending: direction === "descending",
     limit,
     maxBytes: MAX_PAGE_BYTES,

@@ -12,6 +12,7 @@ import { PUBLIC_KEY_BYTES } from "../../protocol/crypto.ts";
 import { parsePublicKey, toDidKey } from "../../protocol/did-key.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { eventCid } from "../../protocol/event-id.ts";
+import { limitOf } from "./paging.ts";
 
 /** Proofs of one page: up to 22 KB of base64 each. */
 const MAX_PROOFS = 100;
@@ -26,7 +27,11 @@ async function evidence(c: Context<{ Bindings: Env }>): Promise<Response> {
   const text = c.req.query("origin");
   const origin = text ? parsePublicKey(text) : null;
   const after = placeOf(c.req.query("cursor"), origin);
-  const { proofs, more } = await nodeStateOf(c.env).proofs(origin, after, limitOf(c.req.query("limit")));
+  const { proofs, more } = await nodeStateOf(c.env).proofs(
+    origin,
+    after,
+    limitOf(c.req.query("limit"), { most: MAX_PROOFS }),
+  );
   const last = more ? proofs.at(-1) : undefined;
   return c.json({ evidence: proofs.map(proofView), cursor: last ? toHex(cursorOf(last)) : null });
 }
@@ -39,13 +44,6 @@ function placeOf(cursor: string | undefined, asked: Bytes | null): EvidencePlace
   const place = bytes && { origin: bytes.slice(0, PUBLIC_KEY_BYTES), seq: bytes.slice(PUBLIC_KEY_BYTES) };
   if (place && (!asked || equalBytes(place.origin, asked))) return place;
   throw invalidArgument("cursor_invalid", "the cursor is not one that this list answered");
-}
-
-function limitOf(text: string | undefined): number {
-  if (text === undefined) return MAX_PROOFS;
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_PROOFS) return limit;
-  throw invalidArgument("limit_invalid", `limit is an integer from 1 to ${MAX_PROOFS}`);
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");

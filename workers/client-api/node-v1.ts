@@ -13,6 +13,8 @@ export function nodeV1(app: Hono<{ Bindings: Env }>): void {
     return c.json(health, health.status === "failing" ? 503 : 200);
   });
   app.get("/v1/info", info);
+  // Whoever knows the network's id can check it: the id is its hash.
+  app.get("/v1/genesis", (c) => c.json(nodeConfig(c.env).network.genesis));
 }
 
 function info(c: Context<{ Bindings: Env }>): Response {

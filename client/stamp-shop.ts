@@ -1,0 +1,106 @@
+import { equalBytes, toHex } from "../protocol/bytes.ts";
+import type { CryptoSuite } from "../protocol/crypto.ts";
+import { denied, PennypostError, unavailable } from "../protocol/errors.ts";
+import type { Network } from "../protocol/genesis.ts";
+import { PROOF_HEADER } from "../protocol/identity-proof.ts";
+import { encodeToken } from "../protocol/privacy-pass.ts";
+import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
+import type { IssuerKey } from "../protocol/stamp.ts";
+import { toBase64 } from "./base64.ts";
+import { blindBatch, STAMPS_PER_BATCH } from "./blind-batch.ts";
+import type { Identity } from "./identity.ts";
+import { chooseKey, type IssuerKeyRecord, issuerKeysOf, readDirectory } from "./issuer-directory.ts";
+import { NodeFacts, type NodeInfo } from "./node-facts.ts";
+import type { NodeHttp } from "./node-http.ts";
+import type { Now } from "./platform.ts";
+import { readRecords } from "./records.ts";
+import type { KeptStamp } from "./stamp-store.ts";
+
+const STAMPS_PATH = "/v1/stamps";
+
+export interface StampShopParts {
+  /** The node over the connection on which stamps are bought. */
+  readonly http: NodeHttp;
+  readonly facts: NodeFacts;
+  readonly identity: Identity;
+  /** Other nodes of the network; none where the application does without. */
+  readonly witnesses: readonly NodeHttp[];
+  readonly isUnwitnessed: boolean;
+  readonly suite: CryptoSuite;
+  readonly now: Now;
+}
+
+/** Buys stamps of one node, with a key that others know, too. */
+export class StampShop {
+  readonly #parts: StampShopParts;
+
+  /** @throws PennypostError `witness_missing` for a shop without witnesses that does not say so. */
+  constructor(parts: StampShopParts) {
+    if (parts.witnesses.length === 0 && !parts.isUnwitnessed)
+      throw denied(
+        "witness_missing",
+        "name other nodes as witnesses of this node's keys, or say unwitnessed: true",
+      );
+    this.#parts = parts;
+  }
+
+  /** A batch of 100. @throws PennypostError as `chooseKey`, `witness_*`, `stamps_not_signed`, or as the node refuses. */
+  async buy(): Promise<KeptStamp[]> {
+    const { http, facts, identity, suite, now } = this.#parts;
+    const [info, network] = await Promise.all([facts.info(), facts.network()]);
+    const issuer = await this.#issuer(info, network);
+    const batch = await blindBatch(issuer, suite);
+    const { body } = batch;
+    const request = { node: info.key, method: "POST", path: STAMPS_PATH, body };
+    // The same blinded requests get the same signatures: repeating costs budget, and gives nothing away.
+    const headers = () => ({
+      Authorization: identity.authorization(now()),
+      [PROOF_HEADER]: identity.proof(request, now(), suite),
+    });
+    const maxBytes = STAMPS_PER_BATCH * MODULUS_BYTES;
+    const answer = await http.bytes({ path: STAMPS_PATH, method: "POST", body, headers, maxBytes });
+    const blanks = await batch.finish(answer);
+    return blanks.map(({ seed, token }) => ({
+      id: toHex(token.nonce),
+      node: toHex(info.key),
+      network: toHex(info.networkId),
+      key: toHex(token.keyId),
+      from: String(issuer.from),
+      to: String(issuer.to),
+      seed: toHex(seed),
+      token: toBase64(encodeToken(token)),
+    }));
+  }
+
+  async #issuer({ key }: NodeInfo, network: Network): Promise<IssuerKey> {
+    const { http, suite, now } = this.#parts;
+    const [directory, witnessed] = await Promise.all([
+      readDirectory(http, key, network, suite),
+      this.#witnessed(key, network),
+    ]);
+    return chooseKey(directory, witnessed, now());
+  }
+
+  /** What each witness has of the node; those that do not answer are passed over, but for the last. */
+  async #witnessed(node: Uint8Array<ArrayBuffer>, network: Network): Promise<IssuerKeyRecord[][]> {
+    const { witnesses, suite } = this.#parts;
+    const answers = await Promise.allSettled(
+      witnesses.map(async (witness) => {
+        const { key } = await new NodeFacts(witness, { networkId: toHex(network.id) }, suite).info();
+        if (equalBytes(key, node)) throw denied("witness_unfit", "a node is no witness of its own keys");
+        const records = await readRecords(witness, { kind: "issuer", by: node }, network, suite);
+        return issuerKeysOf(records, node);
+      }),
+    );
+    const failed = answers.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
+    const unfit = failed.find((error) => error instanceof PennypostError && error.code === "witness_unfit");
+    if (unfit) throw unfit;
+    const good = answers.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+    if (good.length > 0 || witnesses.length === 0) return good;
+    const [why] = failed;
+    throw unavailable(
+      "witness_unavailable",
+      `no witness answers: ${why instanceof Error ? why.message : why}`,
+    );
+  }
+}

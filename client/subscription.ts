@@ -1,0 +1,321 @@
+import type { CryptoSuite } from "../protocol/crypto.ts";
+import { invalidArgument, PennypostError, unavailable } from "../protocol/errors.ts";
+import { firstSeqOf } from "../protocol/hybrid-clock.ts";
+import { MAX_TOPICS_PER_SUBSCRIPTION } from "../protocol/limits.ts";
+import { checkTopic } from "../protocol/topic.ts";
+import { type EventReader, idAtSeq } from "./event-reader.ts";
+import { isTransient } from "./node-http.ts";
+import { type Now, pause, random, type SocketConstructor } from "./platform.ts";
+import { badEvent, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
+import { RecentEvents } from "./recent-events.ts";
+import { type BufferLimits, refusalOf, type SocketMessage, SocketSession } from "./socket-session.ts";
+import { type Place, readPlace, writePlace } from "./subscription-token.ts";
+
+/** Pauses before a connection grow from the first to the last, by doubling; each is shortened at random by up to a half. */
+const FIRST_PAUSE_MS = 500;
+const LAST_PAUSE_MS = 30_000;
+const MAX_FAILURES = 20;
+/** Before it was ready once: who subscribes waits. */
+const MAX_FIRST_FAILURES = 4;
+/** A connection that lasted so long was a good one. */
+const GOOD_AFTER_MS = 10_000;
+/** Where a token leads nowhere, what nodes accepted so long before the break is read again: clocks differ, and events take their time. */
+const OVERLAP_MS = 600_000;
+/** What waits for a slow consumer: then the connection is closed, and resumed once all of it was taken. */
+const BUFFER: BufferLimits = { messages: 1_000, characters: 16 * 1024 * 1024 };
+/** Bad events in a row, after which a node is given up. */
+const MAX_FAULTS = 100;
+/** Refusals that another try does not change. */
+const FINAL = /^(subscribe_|topic_|topics_|too_many_topics|already_|json_)/;
+
+/** What a subscription brings: an event, or what was wrong with something that the node sent in place of one. */
+export type SubscriptionItem =
+  | { readonly kind: "event"; readonly event: ReceivedEvent }
+  | { readonly kind: "fault"; readonly error: PennypostError };
+
+export interface SubscribeOptions {
+  /** From `Subscription.token`, of this run or an earlier one: begins with what came after it. */
+  readonly token?: string;
+  /** Ends the subscription: its iteration is over, without an error. */
+  readonly signal?: AbortSignal;
+  /** Connections in a row that may fail before the subscription is lost; 20 by default. */
+  readonly maxFailures?: number;
+  /** What may wait for a slow consumer; 1,000 messages and 16 million characters by default. */
+  readonly buffer?: BufferLimits;
+  /** How often a quiet connection is asked whether it still is one, in ms; 20,000 by default. */
+  readonly pingEveryMs?: number;
+}
+
+export interface SubscriptionParts {
+  /** `ws://…` or `wss://…`, up to and with `/v1/subscribe`. */
+  readonly url: string;
+  readonly WebSocket: SocketConstructor;
+  readonly verifier: EventVerifier;
+  readonly reader: EventReader;
+  readonly suite: CryptoSuite;
+  readonly now: Now;
+}
+
+/**
+ * New events of some topics, or of all, each verified, each envelope once, parents before children (but for events with `gap`). It lives over
+ * broken connections and restarts of the node. To be iterated once.
+ */
+export class Subscription implements AsyncIterable<SubscriptionItem> {
+  readonly #parts: SubscriptionParts;
+  readonly #topics: ReadonlySet<string> | "all";
+  readonly #options: SubscribeOptions;
+  readonly #closing = new AbortController();
+  readonly #recent = new RecentEvents();
+  readonly #items: AsyncGenerator<SubscriptionItem, void>;
+  #session: SocketSession | undefined;
+  #readyMs = 0;
+  #place: Place | undefined;
+  /** Since when events may be missing that no token brings, in ms since 1970. */
+  #missedSinceMs: number | undefined;
+  #failures = 0;
+  #faults = 0;
+  /** Whether the consumer has not taken all of a message yet. */
+  #isShowing = false;
+
+  private constructor(
+    parts: SubscriptionParts,
+    topics: readonly string[] | "all",
+    options: SubscribeOptions,
+  ) {
+    this.#parts = parts;
+    this.#topics = topics === "all" ? "all" : new Set(topics);
+    this.#options = options;
+    const place = options.token === undefined ? undefined : readPlace(options.token);
+    if (place?.nodeToken === "") this.#missedSinceMs = place.coveredMs;
+    else this.#place = place;
+    this.#items = this.#run();
+    const { signal } = options;
+    if (signal?.aborted) this.close();
+    signal?.addEventListener("abort", () => this.close(), { signal: this.#closing.signal });
+  }
+
+  /** Resolves when the node is ready: all that is published from then on comes. @throws PennypostError `subscription_lost`, or a refusal. */
+  static async open(
+    parts: SubscriptionParts,
+    topics: readonly string[] | "all",
+    options: SubscribeOptions = {},
+  ): Promise<Subscription> {
+    if (topics !== "all") {
+      for (const topic of topics) checkTopic(topic);
+      if (topics.length === 0) throw invalidArgument("topics_required", "content topics required");
+      if (topics.length > MAX_TOPICS_PER_SUBSCRIPTION)
+        throw invalidArgument("too_many_topics", `more than ${MAX_TOPICS_PER_SUBSCRIPTION} topics`);
+    }
+    const subscription = new Subscription(parts, topics, options);
+    await subscription.#connect();
+    return subscription;
+  }
+
+  /** Where the consumer is: a later subscription to the same topics at this node goes on behind the last item that was taken. */
+  get token(): string {
+    // Until all that was missed is read, the next subscription has to read it, too.
+    if (this.#missedSinceMs !== undefined)
+      return writePlace({ coveredMs: this.#missedSinceMs, nodeToken: "" });
+    if (!this.#place) throw unavailable("token_missing", "the subscription has no place yet");
+    return writePlace({ ...this.#place, coveredMs: this.#coveredMs });
+  }
+
+  /** Up to when the consumer has all that came. */
+  get #coveredMs(): number {
+    const heardMs = this.#session?.isRead && !this.#isShowing ? this.#session.heardMs : 0;
+    return Math.max(heardMs, this.#place?.coveredMs ?? 0);
+  }
+
+  /** Ends the subscription and its iteration. */
+  close(): void {
+    this.#closing.abort();
+    this.#session?.close();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<SubscriptionItem, void> {
+    return this.#items;
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  async *#run(): AsyncGenerator<SubscriptionItem, void> {
+    try {
+      while (!this.#isClosed) {
+        try {
+          await this.#connect();
+          yield* this.#catchUp();
+          const message = await this.#session?.next();
+          if (message) yield* this.#show(message);
+          else this.#drop();
+        } catch (error) {
+          if (this.#isClosed) return;
+          if (!isTransient(error) || error.code === "subscription_lost") throw error;
+          await this.#failed(error);
+        }
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Makes a connection unless there is one. */
+  async #connect(): Promise<void> {
+    while (!this.#session && !this.#isClosed) {
+      try {
+        await this.#tryConnect();
+      } catch (error) {
+        if (this.#isClosed) return;
+        if (!isTransient(error)) throw error;
+        await this.#failed(error);
+      }
+    }
+  }
+
+  async #tryConnect(): Promise<void> {
+    const { url, WebSocket, now } = this.#parts;
+    const topics = this.#topics === "all" ? "all" : [...this.#topics];
+    const token = this.#place?.nodeToken;
+    const request = JSON.stringify(token === undefined ? { topics } : { topics, token });
+    const { buffer: limits = BUFFER, pingEveryMs } = this.#options;
+    const session = new SocketSession({ url, WebSocket, request, limits, pingEveryMs, now });
+    const stop = () => session.close();
+    this.#closing.signal.addEventListener("abort", stop, { once: true });
+    try {
+      const first = await session.next();
+      if (first?.type === "ready") {
+        this.#place = { coveredMs: this.#place?.coveredMs ?? now(), nodeToken: first.token };
+        this.#readyMs = now();
+        this.#session = session;
+        return;
+      }
+      session.close();
+      if (first && leadsNowhere(first) && token !== undefined) this.#restart();
+      else if (first?.type === "error" && FINAL.test(first.code)) throw refusalOf(first);
+      else throw unavailable("subscription_broken", `${url} is not ready: ${first?.type ?? "closed"}`);
+    } finally {
+      this.#closing.signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** The token leads nowhere: a connection without one comes first, so that nothing is missed while the rest is read. */
+  #restart(): void {
+    const since = this.#place ? this.#coveredMs : this.#parts.now();
+    this.#missedSinceMs = Math.min(this.#missedSinceMs ?? since, since);
+    this.#place = undefined;
+    this.#recent.forgetOrder();
+    this.#drop();
+  }
+
+  #drop(): void {
+    this.#session?.close();
+    this.#session = undefined;
+  }
+
+  /** @throws PennypostError `subscription_lost` when it was one too many. */
+  async #failed(error: PennypostError): Promise<void> {
+    const wasGood = this.#session && this.#session.heardMs - this.#readyMs >= GOOD_AFTER_MS;
+    if (this.#place) this.#place = { ...this.#place, coveredMs: this.#coveredMs };
+    this.#isShowing = false;
+    this.#drop();
+    this.#failures = wasGood ? 1 : this.#failures + 1;
+    const { maxFailures = MAX_FAILURES } = this.#options;
+    const most = this.#readyMs === 0 ? Math.min(maxFailures, MAX_FIRST_FAILURES) : maxFailures;
+    if (this.#failures > most)
+      throw unavailable("subscription_lost", `the subscription is lost: ${error.message}`, {
+        code: error.code,
+      });
+    const grown = Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
+    await pause(grown * (1 - random() / 2), this.#closing.signal).catch(() => {});
+  }
+
+  async *#show(message: SocketMessage): AsyncGenerator<SubscriptionItem, void> {
+    if (leadsNowhere(message)) return this.#restart();
+    if (message.type === "error") {
+      if (FINAL.test(message.code)) throw refusalOf(message);
+      throw unavailable("subscription_broken", message.message);
+    }
+    if (message.type !== "events") return;
+    const cameMs = this.#parts.now();
+    this.#isShowing = true;
+    for (const json of message.events) yield* this.#showEvent(json);
+    // Only now has the consumer taken all of it.
+    this.#isShowing = false;
+    this.#failures = 0;
+    this.#place = { coveredMs: cameMs, nodeToken: message.token };
+  }
+
+  async *#showEvent(json: unknown): AsyncGenerator<SubscriptionItem, void> {
+    const read = await this.#read(json);
+    if (read instanceof PennypostError) {
+      yield this.#fault(read);
+      return;
+    }
+    if (!this.#recent.isInOrder(read))
+      yield this.#fault(
+        badEvent("event_order", "it comes behind its child, which was not marked", { id: read.id }),
+      );
+    if (this.#recent.isFirst(this.#nameOf(read))) yield this.#good(read);
+  }
+
+  /** An event, or what is wrong with it. @throws PennypostError 503 when it cannot be judged now. */
+  async #read(json: unknown): Promise<ReceivedEvent | PennypostError> {
+    try {
+      const event = await this.#parts.verifier.read(json);
+      const isAsked =
+        this.#topics === "all" ? event.topic.startsWith("/xmtp/0/") : this.#topics.has(event.topic);
+      return isAsked
+        ? event
+        : badEvent("event_not_asked_for", "it is of another topic", { topic: event.topic });
+    } catch (error) {
+      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
+      return error;
+    }
+  }
+
+  #nameOf(event: ReceivedEvent): string {
+    return `${event.topic} ${timeKeyOf(event, this.#parts.suite)}`;
+  }
+
+  #good(event: ReceivedEvent): SubscriptionItem {
+    this.#faults = 0;
+    return { kind: "event", event };
+  }
+
+  /** @throws PennypostError `node_untrustworthy` when it is one too many. */
+  #fault(error: PennypostError): SubscriptionItem {
+    if (++this.#faults > MAX_FAULTS)
+      throw badEvent("node_untrustworthy", `${MAX_FAULTS} in a row; the last: ${error.message}`);
+    return { kind: "fault", error };
+  }
+
+  /** Reads what came while no token held, topic by topic; what was shown is not shown again. */
+  async *#catchUp(): AsyncGenerator<SubscriptionItem, void> {
+    if (this.#missedSinceMs === undefined || this.#isClosed) return;
+    if (this.#topics === "all") {
+      this.#missedSinceMs = undefined;
+      yield this.#fault(
+        unavailable("events_missed", "the node cannot say what came in all topics while it was away"),
+      );
+      return;
+    }
+    const after = idAtSeq(firstSeqOf(Math.max(0, Math.floor(this.#missedSinceMs - OVERLAP_MS))));
+    for (const topic of this.#topics) yield* this.#catchUpTopic(topic, after);
+    this.#missedSinceMs = undefined;
+  }
+
+  async *#catchUpTopic(topic: string, after: string): AsyncGenerator<SubscriptionItem, void> {
+    const events = this.#parts.reader.byCause(topic, { after, signal: this.#closing.signal });
+    try {
+      for await (const event of events)
+        if (this.#recent.isFirst(this.#nameOf(event))) yield this.#good(event);
+    } catch (error) {
+      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
+      yield this.#fault(error);
+    }
+  }
+}
+
+const leadsNowhere = (message: SocketMessage): boolean =>
+  message.type === "restart" || (message.type === "error" && message.code === "token_invalid");
