@@ -15,7 +15,7 @@ export type WalletStanding = "none" | "listed" | "denied";
 /** Units that an isolate may spend without asking again, for a few seconds. */
 export interface Lease {
   readonly standing: WalletStanding;
-  /** Units, at least as many as were wanted; 0 when there are not enough. */
+  /** Units, at least as many as were wanted, or all that fit where those are less; 0 when there are not enough. */
   readonly granted: number;
   /** What is left behind the lease. */
   readonly remaining: number;

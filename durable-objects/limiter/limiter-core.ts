@@ -55,9 +55,11 @@ export class LimiterCore implements LimiterApi {
     return this.#parts.store.transaction(() => this.#lease(subject, standing, wanted, returned));
   }
 
-  #lease(subject: Subject, standing: WalletStanding, wanted: number, returned: number): Lease {
+  #lease(subject: Subject, standing: WalletStanding, asked: number, returned: number): Lease {
     const { clock, store } = this.#parts;
     const limit = this.#limitOf(subject, standing);
+    // What costs more than ever fits takes all there is: else it could never be had.
+    const wanted = Math.min(asked, limit.burst);
     const nowMs = clock.nowMs();
     const { day, key, bucket } = this.#bucketOf(subject, limit);
     const now = refilled(bucket, limit, nowMs);

@@ -31,7 +31,7 @@ export function refilled({ units, atMs }: Bucket, { burst, perMinute }: BucketLi
 /** How long an empty bucket takes to fill, in ms. */
 export const fillMs = ({ burst, perMinute }: BucketLimit): number => (burst * MINUTE_MS) / perMinute;
 
-/** How long until so many units are there, in ms; more than ever fit are counted as a full bucket. */
-export function waitMs({ units }: Bucket, { burst, perMinute }: BucketLimit, wanted: number): number {
-  return Math.max(0, Math.ceil(((Math.min(wanted, burst) - units) * MINUTE_MS) / perMinute));
+/** How long until so many units are there, in ms; no more than fit. */
+export function waitMs({ units }: Bucket, { perMinute }: BucketLimit, wanted: number): number {
+  return Math.max(0, Math.ceil(((wanted - units) * MINUTE_MS) / perMinute));
 }

@@ -48,7 +48,7 @@ export class Budgets {
     const name = nameOf(subject);
     const known = this.#fresh(name, nowMs);
     const isHopeless = known?.refused && units >= known.refused.wanted && nowMs < known.refused.untilMs;
-    if (known && !isHopeless && known.left >= units) return spendOf(known, units, nowMs);
+    if (known && !isHopeless && known.left >= costOf(known, units)) return spendOf(known, units, nowMs);
     if (known && isHopeless) throw refusalOf(known, units, nowMs);
     return this.#take(name, subject, { wanted: units, owed: 0 }, nowMs, (held) =>
       spendOf(held, units, nowMs),
@@ -85,7 +85,7 @@ export class Budgets {
     // Given back once: another request that comes meanwhile has nothing to give.
     this.#held.delete(name);
     const lease = await this.#parts.limiterOf(subject).lease(subject, wanted, returned);
-    const refused = lease.granted < wanted ? { wanted, untilMs: nowMs + lease.waitMs } : undefined;
+    const refused = lease.waitMs > 0 ? { wanted, untilMs: nowMs + lease.waitMs } : undefined;
     const held = { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused };
     this.#keep(name, held);
     // A turn later another request's lease may have taken what is left here into its own.
@@ -106,10 +106,14 @@ export class Budgets {
 
 const nameOf = ({ kind, id }: Subject): string => `${kind} ${id}`;
 
+/** What is larger than the whole budget costs all of it. */
+const costOf = ({ lease }: Held, units: number): number => Math.min(units, lease.limit.burst);
+
 /** @throws PennypostError as `refusalOf`. */
 function spendOf(held: Held, units: number, nowMs: number): Spent {
-  if (held.lease.standing === "denied" || held.left < units) throw refusalOf(held, units, nowMs);
-  held.left -= units;
+  const cost = costOf(held, units);
+  if (held.lease.standing === "denied" || held.left < cost) throw refusalOf(held, units, nowMs);
+  held.left -= cost;
   return { remaining: Math.floor(held.left + held.lease.remaining), limit: held.lease.limit };
 }
 
