@@ -133,7 +133,7 @@ describe("a budget", () => {
 
   test("is what its definition says, through waits, midnights, restarts, new standings and a clock that steps back", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { size: "max", maxLength: 40 }), async (steps) => {
         const scene = new Scene();
         const model = new Model();
         for (const each of steps) {

@@ -23,7 +23,7 @@ describe("the storage of records", () => {
       const step = fc.record({ record, isDropped: fc.boolean() });
       storage.sql.exec(CREATE_RECORDS);
       fc.assert(
-        fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        fc.property(fc.array(step, { size: "max", maxLength: 30 }), (steps) => {
           storage.sql.exec("DELETE FROM records");
           const [sql, memory] = [new SqlRecordStore(storage.sql), new MemoryRecordStore()];
           for (const each of steps)
@@ -47,7 +47,7 @@ describe("the storage of who is not told yet", () => {
       });
       const step = fc.record({ names, isRemoved: fc.boolean() });
       fc.assert(
-        fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+        fc.property(fc.array(step, { size: "max", maxLength: 20 }), (steps) => {
           const [sql, memory] = [new SqlUntoldStore(storage.sql), new MemoryUntoldStore()];
           storage.sql.exec("DELETE FROM untold_records");
           for (const { names: some, isRemoved } of steps)
