@@ -1,11 +1,11 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compareBytes, toHex } from "./bytes.ts";
+import { compareBytes, toHex, uint64Bytes } from "./bytes.ts";
 import type { Signer } from "./crypto.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network } from "./genesis.ts";
 import { firstSeqOf } from "./hybrid-clock.ts";
-import { createRecord, type VerifiedRecord } from "./record.ts";
-import { MAX_ISSUER_KEYS_PER_SPAN, RecordSet } from "./record-set.ts";
+import { createRecord, type RecordFact, type VerifiedRecord } from "./record.ts";
+import { MAX_ISSUER_KEYS_PER_SPAN, MAX_RECORDS, MAX_RECORDS_OF_KIND, RecordSet } from "./record-set.ts";
 import { shortKeyId } from "./stamp.ts";
 import { otherSigner, signer, suite } from "./testing/arbitraries.ts";
 import { TestIssuer } from "./testing/test-issuer.ts";
@@ -144,6 +144,54 @@ describe("the keys of an issuer", () => {
     const mine = Array.from({ length: 6 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
     const theirs = issuerRecord(signer, 0, START_MS);
     expect(setOf([...mine, theirs]).has(theirs.id)).toBe(true);
+  });
+});
+
+describe("too many records", () => {
+  test("of issuers keep no member's record out, nor the other way round", () => {
+    const records = setOf([]);
+    const count = (kind: "member" | "issuer") =>
+      records.list().filter(({ fact }) => fact.kind === kind).length;
+    // As the one who fills a set would make them: a key for each, and nobody here looks at their signatures.
+    const { fact } = issuerRecord(otherSigner, 0, START_MS);
+    const madeUp = (i: number, of: RecordFact): VerifiedRecord => {
+      const by = suite.sha256(uint64Bytes(BigInt(i)));
+      return { block: by, signature: by, id: suite.sha256(by), by, atMs: 1, fact: of };
+    };
+    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++) records.add(madeUp(i, fact));
+    expect(count("issuer")).toBe(MAX_RECORDS_OF_KIND);
+    expect(records.add(memberRecord(GENESIS_MEMBER, false, 150n))).toBeDefined();
+    expect(records.standingAt(GENESIS_MEMBER.publicKey, 150n)).toBe("removed");
+    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++)
+      records.add(
+        madeUp(1_000_000 + i, {
+          kind: "member",
+          member: suite.sha256(uint64Bytes(BigInt(i))),
+          admitted: true,
+          from: 0n,
+        }),
+      );
+    expect(count("member")).toBe(MAX_RECORDS_OF_KIND);
+    expect(records.size).toBe(MAX_RECORDS);
+  });
+
+  test("of issuers make room when they are displaced", () => {
+    const many = Array.from({ length: 9 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
+    const records = setOf(many);
+    expect(records.size).toBe(MAX_ISSUER_KEYS_PER_SPAN);
+    expect(records.add(issuerRecord(signer, 0, START_MS))).toBeDefined();
+  });
+});
+
+describe("who ever was a member", () => {
+  test("is who the genesis or any record admits, whatever other records say", () => {
+    const admitted = (...records: VerifiedRecord[]) => setOf(records).wasAdmitted(otherSigner.publicKey);
+    expect(setOf([memberRecord(GENESIS_MEMBER, false, 0n)]).wasAdmitted(GENESIS_MEMBER.publicKey)).toBe(true);
+    expect(admitted()).toBe(false);
+    expect(admitted(memberRecord(otherSigner, false, 0n))).toBe(false);
+    expect(admitted(memberRecord(otherSigner, true, 5n), memberRecord(otherSigner, false, 0n))).toBe(true);
+    const open = new RecordSet(new Network(DEVELOPMENT_GENESIS, suite), suite);
+    expect(open.wasAdmitted(otherSigner.publicKey)).toBe(true);
   });
 });
 

@@ -8,8 +8,9 @@ import { type IssuerKey, shortKeyId } from "./stamp.ts";
 /** Issuer keys of one node that begin in one span of 15 days: two are needed, and what is more is given up by id. */
 export const MAX_ISSUER_KEYS_PER_SPAN = 4;
 const SPAN_MS = 15 * 86_400_000;
-/** Records of a network. They are signed by its record keys, or few for each member. */
-export const MAX_RECORDS = 16_384;
+/** Records of members, and as many of issuers: each for itself, so that issuers' keys never keep a removal out. */
+export const MAX_RECORDS_OF_KIND = 8_192;
+export const MAX_RECORDS = 2 * MAX_RECORDS_OF_KIND;
 
 /** What the records say of an origin at a seq. */
 export type Standing = "member" | "removed" | "unknown";
@@ -43,6 +44,7 @@ export class RecordSet {
   readonly #network: Network;
   readonly #suite: CryptoSuite;
   readonly #records = new Map<string, VerifiedRecord>();
+  readonly #counts = { member: 0, issuer: 0 };
   /** By member: the latest beginning last, and of one beginning the removal. */
   readonly #members = new Map<string, MemberRecord[]>();
   /** By origin. */
@@ -79,12 +81,14 @@ export class RecordSet {
 
   /** Adds a record; undefined when it changes nothing: it is known, given up, or one too many. */
   add(record: VerifiedRecord): RecordChange | undefined {
-    if (this.has(record.id) || this.#records.size >= MAX_RECORDS) return undefined;
+    if (this.has(record.id) || this.#counts[record.fact.kind] >= MAX_RECORDS_OF_KIND) return undefined;
     const displaced = isIssuer(record) ? this.#addIssuer(record) : [];
     if (displaced.includes(record)) return undefined;
     if (isMember(record)) this.#addMember(record.fact);
     this.#records.set(toHex(record.id), record);
+    this.#counts[record.fact.kind]++;
     for (const each of displaced) this.#records.delete(toHex(each.id));
+    this.#counts.issuer -= displaced.length;
     this.#digest = undefined;
     return { added: record, displaced };
   }
@@ -121,6 +125,12 @@ export class RecordSet {
     const last = facts?.findLast(({ from }) => from <= seq);
     if (last) return last.admitted ? "member" : "removed";
     return this.#network.admitsFirst(origin) ? "member" : "unknown";
+  }
+
+  /** Whether a key is or was a member at any seq: once it is so it stays so, whatever records come. */
+  wasAdmitted(key: Uint8Array): boolean {
+    const facts = this.#members.get(toHex(key)) ?? [];
+    return facts.some(({ admitted }) => admitted) || this.#network.admitsFirst(key);
   }
 
   /** The keys of an origin whose ids begin so: one, but for an origin that searched for two. */

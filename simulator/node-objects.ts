@@ -228,6 +228,7 @@ function openRecords(parts: OpenParts, guarded: GuardedStore<NodeStateContents>,
   });
   const teller = new RecordTeller({
     store: guarded.view<UntoldStore>((state) => state.untold, UNTOLD_METHODS),
+    clock: clockOf(parts, life),
     listeners: () => recordListeners(parts, { life, object: parts.objects.state }),
     records: () => records.set,
   });

@@ -41,7 +41,7 @@ export function allowAnyOrigin(response: Response): Response {
   open.headers.set("access-control-allow-origin", "*");
   open.headers.set(
     "access-control-expose-headers",
-    "pennypost-error,pennypost-signature,ratelimit,ratelimit-policy,retry-after",
+    "pennypost-error,pennypost-signature,ratelimit,ratelimit-policy,retry-after,www-authenticate",
   );
   return open;
 }

@@ -30,7 +30,8 @@ const statusBody = (error: PennypostError) => ({
 
 function respond(error: PennypostError, body: object): Response {
   const headers = new Headers({ "content-type": "application/json", [CODE_HEADER]: error.code });
-  if (error.grpc === GRPC.unauthenticated) headers.set("www-authenticate", "Bearer");
+  if (error.grpc === GRPC.unauthenticated)
+    headers.set("www-authenticate", String(error.data.challenges ?? "Bearer"));
   const { retryAfterS, remaining } = error.data;
   if (retryAfterS !== undefined) headers.set("retry-after", String(retryAfterS));
   if (remaining !== undefined) headers.set("ratelimit", `"publish";r=${remaining};t=${retryAfterS ?? 0}`);

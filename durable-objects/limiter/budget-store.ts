@@ -15,6 +15,10 @@ export interface BudgetStore {
   endDay(day: number): void;
   bucket(day: number, key: Bytes): Bucket | undefined;
   saveBucket(day: number, key: Bytes, bucket: Bucket): void;
+  /** How many budgets a day has; counts up to `most`. */
+  countBuckets(day: number, most: number): number;
+  /** Forgets those of a day whose keys begin with a byte and which were not asked for since a time in ms. */
+  dropBuckets(day: number, firstByte: number, beforeMs: number): void;
 
   standing(key: Bytes): WalletStanding;
   /** "none" forgets the wallet. */

@@ -15,7 +15,7 @@ export type WalletStanding = "none" | "listed" | "denied";
 /** Units that an isolate may spend without asking again, for a few seconds. */
 export interface Lease {
   readonly standing: WalletStanding;
-  /** Units, at least as many as were wanted; 0 when there are not enough. */
+  /** Units, at least as many as were wanted, or all that fit where those are less; 0 when there are not enough. */
   readonly granted: number;
   /** What is left behind the lease. */
   readonly remaining: number;
@@ -26,7 +26,7 @@ export interface Lease {
 
 /** The budgets of some subjects. All @throws PennypostError when the object does not answer. */
 export interface LimiterApi {
-  /** Takes units out of a budget. `returned` are those of the asker's last lease that were not spent. */
+  /** Takes units out of a budget. `returned` are those of the asker's last lease that were not spent; below 0, it owes some. */
   lease(subject: Subject, wanted: number, returned: number): Promise<Lease>;
   /** Answers what the wallet was. */
   setStanding(wallet: string, standing: WalletStanding): Promise<WalletStanding>;

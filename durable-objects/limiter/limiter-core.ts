@@ -1,13 +1,20 @@
-import { type Bytes, utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, utf8 } from "../../protocol/bytes.ts";
+import { exhausted } from "../../protocol/errors.ts";
 import type { Clock } from "../clock.ts";
 import type { BudgetStore } from "./budget-store.ts";
 import type { Lease, LimiterApi, Subject, WalletStanding } from "./limiter-api.ts";
 import type { RateLimits } from "./limits.ts";
-import { type Bucket, type BucketLimit, fullBucket, refilled, waitMs } from "./token-bucket.ts";
+import { type Bucket, type BucketLimit, fillMs, fullBucket, refilled, waitMs } from "./token-bucket.ts";
 
 export const DAY_MS = 86_400_000;
 const SECRET_BYTES = 32;
 const KEY_BYTES = 16;
+/** Budgets of a day, at about 50 bytes each. An address has one for each /64 that a sender likes to use. */
+export const MAX_BUDGETS = 1_000_000;
+/** Budgets are looked through at most so often, when there are too many. */
+const SWEEP_PAUSE_MS = 60_000;
+/** The first byte of a budget's key. */
+const KINDS: Readonly<Record<Subject["kind"], number>> = { wallet: 1, address: 2, stamps: 3, nonce: 4 };
 /** A nonce is spent once in an hour: longer than what it is a part of is good for. */
 const NONCE_LIMIT: BucketLimit = { burst: 1, perMinute: 1 / 60 };
 /** A lease takes this part of a full budget, while more than half of it is left. */
@@ -19,6 +26,8 @@ export interface LimiterParts {
   readonly limits: RateLimits;
   /** The key of the operator's lists: the node's own, which is in no storage. */
   readonly listKey: Bytes;
+  /** `MAX_BUDGETS`, where a test does not say otherwise. */
+  readonly maxBudgets?: number;
   random(bytes: number): Bytes;
   hmac(key: Bytes, data: Bytes): Bytes;
 }
@@ -29,6 +38,9 @@ export interface LimiterParts {
  */
 export class LimiterCore implements LimiterApi {
   readonly #parts: LimiterParts;
+  /** Budgets of the newest day, once counted. */
+  #counted: { readonly day: number; count: number } | undefined;
+  #sweptMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: LimiterParts) {
     this.#parts = parts;
@@ -43,26 +55,28 @@ export class LimiterCore implements LimiterApi {
     return this.#parts.store.transaction(() => this.#lease(subject, standing, wanted, returned));
   }
 
-  #lease(subject: Subject, standing: WalletStanding, wanted: number, returned: number): Lease {
+  #lease(subject: Subject, standing: WalletStanding, asked: number, returned: number): Lease {
     const { clock, store } = this.#parts;
     const limit = this.#limitOf(subject, standing);
+    // What costs more than ever fits takes all there is: else it could never be had.
+    const wanted = Math.min(asked, limit.burst);
     const nowMs = clock.nowMs();
     const { day, key, bucket } = this.#bucketOf(subject, limit);
     const now = refilled(bucket, limit, nowMs);
-    const units = Math.min(limit.burst, now.units + Math.max(0, returned));
+    const units = Math.min(limit.burst, Math.max(-limit.burst, now.units + returned));
     const granted = units < wanted ? 0 : grantOf(units, wanted, limit);
     const left = { units: units - granted, atMs: now.atMs };
     store.saveBucket(day, key, left);
     return {
       standing,
       granted,
-      remaining: Math.floor(left.units),
+      remaining: Math.max(0, Math.floor(left.units)),
       waitMs: granted > 0 || wanted === 0 ? 0 : waitMs(left, limit, wanted),
       limit,
     };
   }
 
-  #limitOf({ kind }: Subject, standing: WalletStanding): BucketLimit {
+  #limitOf({ kind }: Pick<Subject, "kind">, standing: WalletStanding): BucketLimit {
     const { limits } = this.#parts;
     if (kind === "nonce") return NONCE_LIMIT;
     const { burst, perMinute } = limits[kind];
@@ -78,9 +92,37 @@ export class LimiterCore implements LimiterApi {
     const { store, clock } = this.#parts;
     const day = this.#beginToday();
     const key = this.#keyOf(subject, day);
-    const known = key && store.bucket(day, key);
-    const before = known ? undefined : this.#bucketBefore(subject, day);
-    return { day, key, bucket: known ?? before ?? fullBucket(limit, clock.nowMs()) };
+    const known = store.bucket(day, key);
+    if (known) return { day, key, bucket: known };
+    this.#makeRoom(day);
+    return { day, key, bucket: this.#bucketBefore(subject, day) ?? fullBucket(limit, clock.nowMs()) };
+  }
+
+  /** Counts one more. @throws PennypostError `too_many_budgets` (429) */
+  #makeRoom(day: number): void {
+    const { store, clock, maxBudgets = MAX_BUDGETS } = this.#parts;
+    const count = () => ({ day, count: store.countBuckets(day, maxBudgets) });
+    if (this.#counted?.day !== day) this.#counted = count();
+    const nowMs = clock.nowMs();
+    if (this.#counted.count >= maxBudgets && Math.abs(nowMs - this.#sweptMs) >= SWEEP_PAUSE_MS) {
+      this.#sweptMs = nowMs;
+      this.#dropFull(day, nowMs);
+      this.#counted = count();
+    }
+    if (this.#counted.count >= maxBudgets)
+      throw exhausted("too_many_budgets", "too many others ask this node at once", {
+        retryAfterS: SWEEP_PAUSE_MS / 1_000,
+      });
+    this.#counted.count++;
+  }
+
+  /** Those that have filled again are as if they were not there. */
+  #dropFull(day: number, nowMs: number): void {
+    for (const kind of KIND_NAMES) {
+      // Twice: a budget may owe as much as it holds.
+      const fullAfterMs = 2 * fillMs(this.#limitOf({ kind }, "none"));
+      this.#parts.store.dropBuckets(day, KINDS[kind], nowMs - fullAfterMs);
+    }
   }
 
   #bucketBefore(subject: Subject, day: number): Bucket | undefined {
@@ -96,19 +138,25 @@ export class LimiterCore implements LimiterApi {
   }
 
   #keyUnder(secret: Bytes, { kind, id }: Subject): Bytes {
-    return this.#parts.hmac(secret, utf8(`${kind} ${id}`)).subarray(0, KEY_BYTES);
+    const hash = this.#parts.hmac(secret, utf8(`${kind} ${id}`)).subarray(0, KEY_BYTES);
+    return concatBytes(Uint8Array.of(KINDS[kind]), hash);
   }
 
   /** Answers the day that counts: the newest that has begun, since a clock may step back over midnight. */
   #beginToday(): number {
     const { store, random } = this.#parts;
-    // Of a clock that was far ahead.
-    for (const each of store.days()) if (each > this.#today + 1) store.endDay(each);
+    this.#forgetAhead();
     const newest = store.days().at(-1) ?? Number.NEGATIVE_INFINITY;
     const day = Math.max(newest, this.#today);
     if (day > newest) store.beginDay(day, random(SECRET_BYTES));
     this.#forgetBefore(day - 1);
     return day;
+  }
+
+  /** Those of a clock that was far ahead. */
+  #forgetAhead(): void {
+    const { store } = this.#parts;
+    for (const each of store.days()) if (each > this.#today + 1) store.endDay(each);
   }
 
   #forgetBefore(day: number): void {
@@ -118,7 +166,10 @@ export class LimiterCore implements LimiterApi {
 
   /** Forgets the days that have been over for a day. Answers when to come again; undefined when nothing is left. */
   forget(): number | undefined {
-    this.#parts.store.transaction(() => this.#forgetBefore(this.#today - 1));
+    this.#parts.store.transaction(() => {
+      this.#forgetAhead();
+      this.#forgetBefore(this.#today - 1);
+    });
     const [oldest] = this.#parts.store.days();
     return oldest === undefined ? undefined : (oldest + 2) * DAY_MS;
   }
@@ -137,6 +188,8 @@ export class LimiterCore implements LimiterApi {
     return before;
   }
 }
+
+const KIND_NAMES = Object.keys(KINDS) as Subject["kind"][];
 
 const hasStanding = ({ kind }: Subject): boolean => kind === "wallet" || kind === "stamps";
 

@@ -50,9 +50,17 @@ export class Limiter extends DurableObject<Env> implements RemoteApi<LimiterApi>
   async lease(subject: Subject, wanted: number, returned: number): Promise<Outcome<Lease>> {
     return attempt(async () => {
       const lease = await this.#started.lease(subject, wanted, returned);
-      if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + DAY_MS);
+      await this.#setAlarm();
       return lease;
     });
+  }
+
+  /** The alarm of a clock that was far ahead would come too late. */
+  async #setAlarm(): Promise<void> {
+    const { storage } = this.ctx;
+    const alarmMs = await storage.getAlarm();
+    const nowMs = Date.now();
+    if (alarmMs === null || alarmMs > nowMs + 2 * DAY_MS) await storage.setAlarm(nowMs + DAY_MS);
   }
 
   /** Forgets days that are over, also when nobody publishes any more. */

@@ -60,6 +60,16 @@ export class SqlBudgetStore implements BudgetStore {
     );
   }
 
+  countBuckets(day: number, most: number): number {
+    const query = `SELECT COUNT(*) AS count FROM (SELECT 1 FROM ${tableOf(day)} LIMIT ?)`;
+    return this.#sql.exec<{ count: number }>(query, most).one().count;
+  }
+
+  dropBuckets(day: number, firstByte: number, beforeMs: number): void {
+    const statement = `DELETE FROM ${tableOf(day)} WHERE key >= ? AND key < ? AND at_ms < ?`;
+    this.#sql.exec(statement, Uint8Array.of(firstByte), Uint8Array.of(firstByte + 1), beforeMs);
+  }
+
   standing(key: Bytes): WalletStanding {
     const rows = this.#sql.exec<{ standing: WalletStanding }>(
       "SELECT standing FROM wallets WHERE key = ?",

@@ -101,6 +101,7 @@ export class NodeState
     sql.exec(CREATE_RECORDS);
     const teller = new RecordTeller({
       store: new SqlUntoldStore(sql),
+      clock: platformClock,
       listeners: () => recordListenersOf(this.env),
       records: () => known.set,
     });

@@ -1,10 +1,13 @@
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
 import type { WireRecord } from "../../protocol/record.ts";
 import type { RecordSet } from "../../protocol/record-set.ts";
+import type { Clock } from "../clock.ts";
 import { logWarning } from "../log.ts";
 
 /** Listeners that are told at a time. */
 const AT_A_TIME = 16;
+/** Who has not answered after so long is told again at the next round. */
+export const TELL_DEADLINE_MS = 30_000;
 
 /** A part of the node that judges by records, or compares them. */
 export interface RecordListener {
@@ -22,6 +25,7 @@ export interface UntoldStore {
 
 export interface RecordTellerParts {
   readonly store: UntoldStore;
+  readonly clock: Clock;
   listeners(): readonly RecordListener[];
   records(): RecordSet;
 }
@@ -43,36 +47,53 @@ export class RecordTeller {
 
   /** Tells those who are not told yet. Once at a time; what changes meanwhile is told after. */
   tellUntold(): Promise<void> {
-    this.#isAgain = this.#telling !== undefined;
-    this.#telling ??= this.#tellAll().finally(() => {
-      this.#telling = undefined;
-    });
+    this.#isAgain = true;
+    this.#telling ??= this.#tellAll();
     return this.#telling;
   }
 
   async #tellAll(): Promise<void> {
-    do {
-      this.#isAgain = false;
-      const untold = new Set(this.#parts.store.untold());
-      const listeners = this.#parts.listeners().filter(({ name }) => untold.has(name));
-      for (let i = 0; i < listeners.length; i += AT_A_TIME)
-        await Promise.all(listeners.slice(i, i + AT_A_TIME).map((listener) => this.#tell(listener)));
-    } while (this.#isAgain);
+    // What ends this round in the end is set only after this call.
+    await null;
+    try {
+      while (this.#isAgain) {
+        this.#isAgain = false;
+        const untold = new Set(this.#parts.store.untold());
+        const listeners = this.#parts.listeners().filter(({ name }) => untold.has(name));
+        for (let i = 0; i < listeners.length; i += AT_A_TIME)
+          await Promise.all(listeners.slice(i, i + AT_A_TIME).map((listener) => this.#tell(listener)));
+      }
+    } finally {
+      // In the turn in which it was seen that nothing more is to be told.
+      this.#telling = undefined;
+    }
   }
 
   async #tell(listener: RecordListener): Promise<void> {
     const records = this.#parts.records();
     const { digest } = records;
     try {
-      await listener.tell(
+      const told = listener.tell(
         records.list().map(({ block, signature }) => ({ block, signature })),
         digest,
       );
+      await this.#within(TELL_DEADLINE_MS, told);
     } catch (error) {
       logWarning("records_not_told", { to: listener.name, why: String(error) });
       return;
     }
     // What came meanwhile it was not told.
-    if (this.#parts.records().digest === digest) this.#parts.store.removeUntold(listener.name);
+    if (equalBytes(this.#parts.records().digest, digest)) this.#parts.store.removeUntold(listener.name);
+  }
+
+  /** One that never answers must not keep the others untold. @throws Error */
+  async #within(ms: number, told: Promise<unknown>): Promise<void> {
+    const late = Promise.withResolvers<never>();
+    const timer = this.#parts.clock.after(ms, () => late.reject(new Error(`no answer within ${ms} ms`)));
+    try {
+      await Promise.race([told, late.promise]);
+    } finally {
+      timer.cancel();
+    }
   }
 }

@@ -70,6 +70,8 @@ export class Records implements RecordApi {
         refused.push(String(error.data.rule ?? error.code));
       }
     }
+    // Members first: they decide whose keys are taken.
+    good.sort((a, b) => Number(a.fact.kind === "issuer") - Number(b.fact.kind === "issuer"));
     return { added: this.#addAll(good), refused };
   }
 
@@ -98,7 +100,9 @@ export class Records implements RecordApi {
     );
   }
 
+  /** Keys of who never was a member would be without end. No breach by who passes them on: he may know the member's record. */
   #add(record: VerifiedRecord): boolean {
+    if (record.fact.kind === "issuer" && !this.#set.wasAdmitted(record.by)) return false;
     const change = this.#set.add(record);
     if (!change) return false;
     this.#parts.store.save(record);

@@ -23,6 +23,9 @@ export class RememberedRecords {
   readonly #parts: RememberedRecordsParts;
   #set: RecordSet;
   #askedMs = Number.NEGATIVE_INFINITY;
+  /** Questions so far, and the newest of which an answer was taken. */
+  #asked = 0;
+  #taken = 0;
 
   constructor(parts: RememberedRecordsParts) {
     this.#parts = parts;
@@ -39,8 +42,12 @@ export class RememberedRecords {
 
   async #ask(nowMs: number): Promise<void> {
     const { records, network, suite } = this.#parts;
+    const question = ++this.#asked;
     try {
       const others = await records.recordsUnlike(this.#set.digest);
+      // The answer to an earlier question may come later, and knows less.
+      if (question < this.#taken) return;
+      this.#taken = question;
       if (others) {
         const read = others.map((record) => readStoredRecord(record, suite));
         this.#set = new RecordSet(network, suite, read);
@@ -55,10 +62,5 @@ export class RememberedRecords {
   async isMember(key: Bytes): Promise<boolean> {
     const records = await this.current();
     return records.standingAt(key, firstSeqOf(this.#parts.clock.nowMs())) === "member";
-  }
-
-  /** The next question asks anew. */
-  forget(): void {
-    this.#askedMs = Number.NEGATIVE_INFINITY;
   }
 }

@@ -41,6 +41,17 @@ export class MemoryBudgetStore implements BudgetStore {
     this.#days.get(day)?.buckets.set(toHex(key), bucket);
   }
 
+  countBuckets(day: number, most: number): number {
+    return Math.min(most, this.#days.get(day)?.buckets.size ?? 0);
+  }
+
+  dropBuckets(day: number, firstByte: number, beforeMs: number): void {
+    const buckets = this.#days.get(day)?.buckets ?? new Map<string, Bucket>();
+    const first = toHex(Uint8Array.of(firstByte));
+    for (const [name, { atMs }] of buckets)
+      if (name.startsWith(first) && atMs < beforeMs) buckets.delete(name);
+  }
+
   standing(key: Bytes): WalletStanding {
     return this.#standings.get(toHex(key)) ?? "none";
   }

@@ -1,4 +1,3 @@
-import { constants, createPrivateKey, sign } from "node:crypto";
 import { type Bytes, fromHex } from "../bytes.ts";
 import { type CryptoSuite, portableSigner, type Signer } from "../crypto.ts";
 import { authenticatedPart } from "../privacy-pass.ts";
@@ -11,6 +10,7 @@ import {
   tokenInputOf,
 } from "../stamp.ts";
 import issuerKeys from "./issuer-keys.json" with { type: "json" };
+import { pssSigner } from "./pss-signer.ts";
 
 /** No test waits for a new one. */
 function keyAt(index: number) {
@@ -22,7 +22,7 @@ function keyAt(index: number) {
 /** An issuer that signs without blinding: what its client would have unblinded is the same. */
 export class TestIssuer {
   readonly key: IssuerKey;
-  readonly #privateKey: string;
+  readonly #sign: (message: Uint8Array) => Bytes;
   readonly #suite: CryptoSuite;
 
   constructor(
@@ -33,7 +33,7 @@ export class TestIssuer {
   ) {
     const { index = 0, ...rest } = parts;
     const { privateKey, publicKey } = keyAt(index);
-    this.#privateKey = privateKey;
+    this.#sign = pssSigner(privateKey);
     this.#suite = suite;
     this.key = {
       origin,
@@ -57,9 +57,7 @@ export class TestIssuer {
   }
 
   signMessage(message: Uint8Array): Bytes {
-    const padding = constants.RSA_PKCS1_PSS_PADDING;
-    const key = createPrivateKey(this.#privateKey);
-    return new Uint8Array(sign("sha384", message, { key, padding, saltLength: 48 }));
+    return this.#sign(message);
   }
 }
 

@@ -2,9 +2,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clockVectors, genesisVectors, retentionVectors, topicVectors } from "./arithmetic-vectors.ts";
 import { eventVectors } from "./event-vectors.ts";
+import { identityProofVectors } from "./identity-proof-vectors.ts";
+import { recordVectors } from "./record-vectors.ts";
 import { refusedVectors } from "./refused-vectors.ts";
 import { signatureVectors } from "./signature-vectors.ts";
 import { sketchVectors } from "./sketch-vectors.ts";
+import { stampVectors } from "./stamp-vectors.ts";
 import { syncTreeVectors } from "./sync-tree-vectors.ts";
 
 /** Writes the files of vectors beside this one: `node protocol/vectors/generate.ts`. All in them follows from fixed seeds. */
@@ -28,6 +31,9 @@ export function vectorFiles(): ReadonlyMap<string, string> {
       "retention.json": retentionVectors(),
       "sketch.json": sketchVectors(),
       "sync-tree.json": syncTreeVectors(),
+      "records.json": recordVectors(),
+      "stamps.json": stampVectors(),
+      "identity-proofs.json": identityProofVectors(),
     }).map(([name, value]) => [name, toJson(value)]),
   );
 }

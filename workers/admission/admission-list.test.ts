@@ -1,8 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { fromUtf8, utf8 } from "../../protocol/bytes.ts";
-import { denied, unauthenticated } from "../../protocol/errors.ts";
+import { denied, type PennypostError, unauthenticated } from "../../protocol/errors.ts";
 import { AdmissionList } from "./admission-list.ts";
-import { OpenPolicy } from "./open-policy.ts";
 import type { AdmissionPolicy, OfferedEnvelope, OfferedPublish } from "./policy.ts";
 import { refusedBy } from "./policy.ts";
 
@@ -81,25 +80,30 @@ describe("the policies of a node", () => {
     });
   });
 
+  test("say with a 401 what each of them asks for, in their order, and with nothing else", async () => {
+    const asking = (told: Told, text: string) => Object.assign(told, { challenge: async () => text });
+    const list = new AdmissionList([
+      asking(new Told("one", "is not addressed"), "Bearer"),
+      new Told("two", "is not addressed"),
+      asking(new Told("three", "is not addressed"), "PrivateToken"),
+    ]);
+    await expect(list.admit(publish("a"))).rejects.toMatchObject({
+      httpStatus: 401,
+      data: { challenges: "Bearer, PrivateToken" },
+    });
+    const refusing = new AdmissionList([asking(new Told("one", "refuses"), "Bearer")]);
+    const error = await refusing.admit(publish("a")).catch((each: unknown) => each);
+    expect(error).toMatchObject({ httpStatus: 403 });
+    expect((error as PennypostError).data).not.toHaveProperty("challenges");
+    const silent = new AdmissionList([new Told("one", "is not addressed")]);
+    const none = await silent.admit(publish("a")).catch((each: unknown) => each);
+    expect((none as PennypostError).data).not.toHaveProperty("challenges");
+  });
+
   test("that are none take nothing", async () => {
     await expect(new AdmissionList([]).admit(publish("a"))).rejects.toMatchObject({
       code: "admission_closed",
       httpStatus: 403,
-    });
-  });
-});
-
-describe("the open policy", () => {
-  const open = new OpenPolicy((topic) => topic[0] === utf8("s")[0]);
-
-  test("takes everything from everybody, but where the network asks for stamps", async () => {
-    expect(await open.decide(publish("a", "b"))).toMatchObject({
-      kind: "granted",
-      admission: { wallet: null },
-    });
-    expect(await open.decide(publish("a", "stamped"))).toMatchObject({
-      kind: "refused",
-      error: { code: "stamp_required" },
     });
   });
 });

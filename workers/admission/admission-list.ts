@@ -13,7 +13,7 @@ export class AdmissionList {
 
   /**
    * @throws PennypostError the refusal of the first policy that was addressed, else of the first; its `data.wouldGrant` names those that
-   * could have granted.
+   * could have granted, and with 401 `data.challenges` is what `WWW-Authenticate` says.
    */
   async admit(publish: OfferedPublish): Promise<Admission> {
     const refusals: Refusal[] = [];
@@ -23,7 +23,18 @@ export class AdmissionList {
       refusals.push(decision);
     }
     const told = refusals.find(({ isAddressed }) => isAddressed) ?? refusals[0];
-    throw this.#withAlternatives(told?.error ?? nobody(), publish);
+    const error = this.#withAlternatives(told?.error ?? nobody(), publish);
+    throw error.grpc === GRPC.unauthenticated ? await this.#withChallenges(error, publish) : error;
+  }
+
+  /** What each policy asks for, whichever was addressed: all of them can be tried. */
+  async #withChallenges(
+    { code, grpc, message, data }: PennypostError,
+    { host }: OfferedPublish,
+  ): Promise<PennypostError> {
+    const each = await Promise.all(this.#policies.map((policy) => policy.challenge?.(host)));
+    const challenges = each.filter((challenge) => challenge !== undefined).join(", ");
+    return new PennypostError(code, grpc, message, challenges ? { ...data, challenges } : data);
   }
 
   #withAlternatives(

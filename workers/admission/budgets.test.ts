@@ -106,6 +106,16 @@ describe("a budget", () => {
     expect(await outcome(budgets.spend(alice, 30))).toBe("spent");
   });
 
+  test("pays for a publish that costs more than it holds, when it is full, with all of it", async () => {
+    const scene = new Scene();
+    const budgets = scene.isolate();
+    expect(await budgets.spend(alice, 3_000)).toEqual({ remaining: 0, limit: LIMITS.wallet });
+    const refused = { code: "rate_limited", data: { retryAfterS: 100 } };
+    await expect(budgets.spend(alice, 3_000)).rejects.toMatchObject(refused);
+    scene.wait(100_000);
+    expect(await outcome(budgets.spend(alice, 3_000))).toBe("spent");
+  });
+
   test("of one wallet is not another's, nor an address's", async () => {
     const scene = new Scene();
     const budgets = scene.isolate();

@@ -45,12 +45,26 @@ export class Budgets {
    */
   async spend(subject: Subject, units: number): Promise<Spent> {
     const nowMs = this.#parts.clock.nowMs();
-    const name = `${subject.kind} ${subject.id}`;
+    const name = nameOf(subject);
     const known = this.#fresh(name, nowMs);
     const isHopeless = known?.refused && units >= known.refused.wanted && nowMs < known.refused.untilMs;
-    if (known && !isHopeless && known.left >= units) return spendOf(known, units, nowMs);
+    if (known && !isHopeless && known.left >= costOf(known, units)) return spendOf(known, units, nowMs);
     if (known && isHopeless) throw refusalOf(known, units, nowMs);
-    return this.#lease(name, subject, units, known, nowMs);
+    return this.#take(name, subject, { wanted: units, owed: 0 }, nowMs, (held) =>
+      spendOf(held, units, nowMs),
+    );
+  }
+
+  /**
+   * Takes units for what was refused, also those that are not there: what comes back with time pays them first.
+   * @throws PennypostError what the limiter's object throws.
+   */
+  async charge(subject: Subject, units: number): Promise<void> {
+    const nowMs = this.#parts.clock.nowMs();
+    const name = nameOf(subject);
+    const known = this.#fresh(name, nowMs);
+    if (known) known.left -= units;
+    else await this.#take(name, subject, { wanted: 0, owed: units }, nowMs, () => undefined);
   }
 
   #fresh(name: string, nowMs: number): Held | undefined {
@@ -59,22 +73,23 @@ export class Budgets {
     return held && nowMs < held.untilMs && nowMs > held.untilMs - 2 * LEASE_MS ? held : undefined;
   }
 
-  async #lease(
+  /** Leases what is wanted, gives back what is left of the last lease, and uses the new one in the turn in which it comes. */
+  async #take<T>(
     name: string,
     subject: Subject,
-    units: number,
-    known: Held | undefined,
+    { wanted, owed }: { readonly wanted: number; readonly owed: number },
     nowMs: number,
-  ): Promise<Spent> {
-    const returned = (known ?? this.#held.get(name))?.left ?? 0;
+    use: (held: Held) => T,
+  ): Promise<T> {
+    const returned = (this.#held.get(name)?.left ?? 0) - owed;
     // Given back once: another request that comes meanwhile has nothing to give.
     this.#held.delete(name);
-    const lease = await this.#parts.limiterOf(subject).lease(subject, units, returned);
-    const refused = lease.granted < units ? { wanted: units, untilMs: nowMs + lease.waitMs } : undefined;
+    const lease = await this.#parts.limiterOf(subject).lease(subject, wanted, returned);
+    const refused = lease.waitMs > 0 ? { wanted, untilMs: nowMs + lease.waitMs } : undefined;
     const held = { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused };
     this.#keep(name, held);
-    // In this turn: another request's lease would take what is left here into its own.
-    return spendOf(held, units, nowMs);
+    // A turn later another request's lease may have taken what is left here into its own.
+    return use(held);
   }
 
   /** What several requests leased at once is all theirs. */
@@ -89,10 +104,16 @@ export class Budgets {
   }
 }
 
+const nameOf = ({ kind, id }: Subject): string => `${kind} ${id}`;
+
+/** What is larger than the whole budget costs all of it. */
+const costOf = ({ lease }: Held, units: number): number => Math.min(units, lease.limit.burst);
+
 /** @throws PennypostError as `refusalOf`. */
 function spendOf(held: Held, units: number, nowMs: number): Spent {
-  if (held.lease.standing === "denied" || held.left < units) throw refusalOf(held, units, nowMs);
-  held.left -= units;
+  const cost = costOf(held, units);
+  if (held.lease.standing === "denied" || held.left < cost) throw refusalOf(held, units, nowMs);
+  held.left -= cost;
   return { remaining: Math.floor(held.left + held.lease.remaining), limit: held.lease.limit };
 }
 

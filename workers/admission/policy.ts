@@ -43,6 +43,8 @@ export interface AdmissionPolicy {
   /** Whether it could grant these topics to anybody. */
   mayGrant(envelopes: readonly OfferedEnvelope[]): boolean;
   decide(publish: OfferedPublish): Promise<Decision>;
+  /** What a refusal with 401 says that could be brought: a challenge of `WWW-Authenticate` (RFC 9110, 11.6.1). Never throws. */
+  challenge?(host: string): Promise<string>;
 }
 
 export const refusedBy = (error: PennypostError, isAddressed: boolean): Decision => ({

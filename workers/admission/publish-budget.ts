@@ -1,5 +1,6 @@
 import { costOf } from "../../durable-objects/limiter/limits.ts";
 import { logWarning } from "../../durable-objects/log.ts";
+import { PennypostError } from "../../protocol/errors.ts";
 import type { Budgets, Spent } from "./budgets.ts";
 import { clientAddress } from "./client-address.ts";
 import type { Admission, OfferedPublish } from "./policy.ts";
@@ -8,7 +9,7 @@ import type { Admission, OfferedPublish } from "./policy.ts";
 const REFUSED_UNITS = 10;
 
 export interface PublishBudgetParts {
-  readonly budgets: Pick<Budgets, "spend">;
+  readonly budgets: Pick<Budgets, "spend" | "charge">;
   /** Whether addresses have a budget. */
   readonly limitsAddresses: boolean;
   admit(publish: OfferedPublish): Promise<Admission>;
@@ -49,15 +50,17 @@ async function admitOrCharge(
   try {
     return await admit(publish);
   } catch (error) {
-    // What is refused here is not what the client has to hear.
-    if (address !== null)
-      await budgets.spend({ kind: "address", id: address }, REFUSED_UNITS).catch((refusal) => {
-        if ((refusal as { code?: unknown }).code !== "rate_limited")
-          logWarning("refusal_not_charged", { why: String(refusal) });
+    if (address !== null && isClients(error))
+      // What fails here is not what the client has to hear.
+      await budgets.charge({ kind: "address", id: address }, REFUSED_UNITS).catch((failure: unknown) => {
+        logWarning("refusal_not_charged", { why: String(failure) });
       });
     throw error;
   }
 }
+
+/** Whether what was brought is at fault, and not a part of the node that is away. */
+const isClients = (error: unknown): boolean => error instanceof PennypostError && error.httpStatus < 500;
 
 /** What an answer tells of a budget (draft-ietf-httpapi-ratelimit-headers-10). */
 export function budgetHeaders(spent: Spent | undefined): Record<string, string> {

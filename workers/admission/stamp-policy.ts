@@ -19,7 +19,7 @@ import {
 import type { StampKey, StampKeys } from "../stamps/stamp-keys.ts";
 import type { Admission, AdmissionPolicy, Decision, OfferedEnvelope, OfferedPublish } from "./policy.ts";
 import { refusedBy } from "./policy.ts";
-import { readPrivateToken } from "./private-token.ts";
+import { privateTokenChallenge, readPrivateToken } from "./private-token.ts";
 import { restrictedTopic } from "./refusals.ts";
 
 export interface StampPolicyParts {
@@ -54,6 +54,15 @@ export class StampPolicy implements AdmissionPolicy {
   /** Topics that are one wallet's need that wallet. */
   mayGrant(envelopes: readonly OfferedEnvelope[]): boolean {
     return envelopes.every(({ topic }) => restrictedTo(fromUtf8(topic)) === undefined);
+  }
+
+  async challenge(host: string): Promise<string> {
+    try {
+      return privateTokenChallenge((await this.#parts.keys.all(host)).at(-1)?.issuer);
+    } catch {
+      // The refusal is told all the same.
+      return privateTokenChallenge(undefined);
+    }
   }
 
   async decide(publish: OfferedPublish): Promise<Decision> {

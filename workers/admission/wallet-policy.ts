@@ -24,6 +24,10 @@ export class WalletPolicy implements AdmissionPolicy {
     return !envelopes.some(({ topic }) => this.#parts.asksForStamp(topic));
   }
 
+  async challenge(): Promise<string> {
+    return "Bearer";
+  }
+
   async decide({ envelopes, header }: OfferedPublish): Promise<Decision> {
     try {
       const { wallet } = await this.#parts.tokens.verify(header("Authorization"));

@@ -12,6 +12,7 @@ import {
   type WalletToken,
   wrongWallet,
 } from "../../protocol/wallet-token.ts";
+import { VerificationPace } from "./verification-pace.ts";
 
 /** Verified tokens that an isolate remembers: 300 bytes each. */
 const MAX_REMEMBERED = 10_000;
@@ -44,25 +45,25 @@ export class WalletTokens {
   readonly #parts: WalletTokensParts;
   readonly #verified = new Map<string, VerifiedToken>();
   readonly #refused = new Map<string, PennypostError>();
+  readonly #pace: VerificationPace;
 
   constructor(parts: WalletTokensParts) {
     this.#parts = parts;
+    this.#pace = new VerificationPace(parts.clock);
   }
 
-  /** @throws PennypostError `token_*`, `authorization_malformed`, `scheme_unknown` (401). */
+  /** @throws PennypostError `too_many_calls` (429), `token_*`, `authorization_malformed`, `scheme_unknown` (401). */
   async verify(header: string | null): Promise<VerifiedToken> {
     const bytes = readAuthorization(header ?? undefined);
     const name = toHex(this.#parts.suite.sha256(bytes));
-    const nowMs = this.#parts.clock.nowMs();
-    const known = this.#verified.get(name);
-    if (known) {
-      checkAge(known, nowMs);
-      return known;
-    }
-    const refused = this.#refused.get(name);
-    if (refused) throw refused;
+    const known = this.#known(name);
+    if (known) return known;
     try {
       const token = readToken(bytes);
+      await this.#pace.turn();
+      const knownNow = this.#knownAfterTurn(name);
+      if (knownNow) return knownNow;
+      const nowMs = this.#parts.clock.nowMs();
       const verified = await this.#verifyToken(token, nowMs);
       remember(this.#verified, name, verified, MAX_REMEMBERED);
       return verified;
@@ -78,9 +79,35 @@ export class WalletTokens {
     }
   }
 
-  async #verifyToken(token: WalletToken, nowMs: number): Promise<VerifiedToken> {
+  /** @throws PennypostError as it was refused before, or has expired. */
+  #known(name: string): VerifiedToken | undefined {
+    const refused = this.#refused.get(name);
+    if (refused) throw refused;
+    const known = this.#verified.get(name);
+    if (known) checkAge(known, this.#parts.clock.nowMs());
+    return known;
+  }
+
+  /** Meanwhile another request may have brought the same. */
+  #knownAfterTurn(name: string): VerifiedToken | undefined {
+    if (this.#refused.has(name) || this.#verified.has(name)) this.#pace.giveBack();
+    return this.#known(name);
+  }
+
+  /** What takes its time. One that is not signed by its wallet's own key counts as bad, though a contract may vouch for it. */
+  #checkSignatures(
+    token: WalletToken,
+    nowMs: number,
+  ): { readonly wallet: EvmAddress; readonly isOwn: boolean } {
     const wallet = checkToken(token, nowMs);
-    if (signingWallet(token) !== wallet) {
+    const isOwn = signingWallet(token) === wallet;
+    if (isOwn) this.#pace.giveBack();
+    return { wallet, isOwn };
+  }
+
+  async #verifyToken(token: WalletToken, nowMs: number): Promise<VerifiedToken> {
+    const { wallet, isOwn } = this.#checkSignatures(token, nowMs);
+    if (!isOwn) {
       const isContracts = await this.#parts.contractSigned?.(wallet, token);
       if (!isContracts) throw wrongWallet();
     }

@@ -111,6 +111,7 @@ export class MemoryNode {
     });
     const teller = new RecordTeller({
       store: new MemoryUntoldStore(),
+      clock,
       listeners: () => this.#recordListeners(),
       records: () => this.records.set,
     });
