@@ -1,5 +1,5 @@
-import { expect, test, vi } from "vitest";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { describe, expect, test, vi } from "vitest";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { FeedBatch } from "../feed.ts";
@@ -15,9 +15,11 @@ import {
   forgeEvent,
   keyOf,
   madeUpId,
+  memberRecord,
   network,
   START_MS,
   SUBJECT,
+  signers,
   TOPICS,
 } from "../testing/shard-world.ts";
 import { Shard } from "./shard.ts";
@@ -141,4 +143,42 @@ test("goes on feeding the hubs of its last life once it is started", async () =>
   await shard.start();
   await settle();
   expect(disk.fed).toHaveLength(1);
+});
+
+describe("a shard whose store fails while it takes out a removed member's events", () => {
+  const idsOf = (names: readonly { readonly id: Uint8Array }[]) => names.map(({ id }) => toHex(id)).sort();
+  const [removed = SUBJECT, other = SUBJECT] = signers.slice(1);
+  const events = [removed, other].map((signer, i) => forgeEvent({ topic: TOPIC, ts: i, signer }));
+
+  async function cutOff(disk: Disk): Promise<Shard> {
+    const shard = disk.start();
+    await shard.ingest(events, "peer", []);
+    const failing = vi.spyOn(disk.store.tree, "blocksBelow").mockImplementation(() => {
+      throw new Error("disk I/O error");
+    });
+    await shard.addRecords([memberRecord(removed, false, 0n)]);
+    await settle();
+    expect(failing).toHaveBeenCalled();
+    failing.mockRestore();
+    expect(idsOf((await shard.pull(null, 10)).names)).toEqual(idsOf(events));
+    return shard;
+  }
+
+  const untilTakenOut = (shard: Shard) =>
+    vi.waitFor(async () => expect(idsOf((await shard.pull(null, 10)).names)).toEqual(idsOf(events.slice(1))));
+
+  test("goes on after a pause", async () => {
+    const disk = new Disk();
+    const shard = await cutOff(disk);
+    disk.clock.step(START_MS + 5_000);
+    await untilTakenOut(shard);
+  });
+
+  test("goes on in its next life", async () => {
+    const disk = new Disk();
+    await cutOff(disk);
+    const next = disk.start();
+    await next.start();
+    await untilTakenOut(next);
+  });
 });

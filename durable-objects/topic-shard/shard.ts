@@ -25,8 +25,8 @@ import { EVENT_OVERHEAD_BYTES, WriterLoop } from "./writer-loop.ts";
 const MAX_OVERDUE = 256;
 /** Between two transactions that deliver what is overdue. */
 const MIN_WAKE_PAUSE_MS = 100;
-/** After one that failed. */
-const FAILED_WAKE_PAUSE_MS = 5_000;
+/** After one that failed, and before work that failed goes on. */
+const FAILED_PAUSE_MS = 5_000;
 /** A step of long work that finds too much waiting for the writer comes again after this, and gives up after a minute. */
 const STEP_PAUSE_MS = 1_000;
 const MAX_STEP_TRIES = 60;
@@ -168,7 +168,7 @@ export class Shard extends ShardReads implements ShardApi {
       return await this.#writer.write(0, () => this.core.deliverOverdue(this.nowMs, MAX_OVERDUE));
     } catch (error) {
       logWarning("overdue_not_delivered", { shard: this.ports.shard, why: String(error) });
-      return this.nowMs + FAILED_WAKE_PAUSE_MS;
+      return this.nowMs + FAILED_PAUSE_MS;
     }
   }
 
@@ -223,7 +223,7 @@ export class Shard extends ShardReads implements ShardApi {
     return null;
   }
 
-  /** Judges again what is stored, until it is done or fails: then the next start, or the next record, goes on. */
+  /** Judges again what is stored, until it is done; where it fails it goes on after a pause, or at the next start. */
   async #checkRecords(): Promise<void> {
     if (this.#isCheckingRecords) return;
     this.#isCheckingRecords = true;
@@ -231,6 +231,7 @@ export class Shard extends ShardReads implements ShardApi {
       while (await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs)));
     } catch (error) {
       logWarning("record_check_cut", { shard: this.ports.shard, why: String(error) });
+      this.ports.clock.after(FAILED_PAUSE_MS, () => void this.#checkRecords());
     } finally {
       this.#isCheckingRecords = false;
     }
