@@ -109,6 +109,16 @@ describe("the records that an isolate knows", () => {
     expect(scene.asked).toBe(2);
   });
 
+  test("are asked for at once after a change here", async () => {
+    const scene = new Scene();
+    await scene.remembered.current();
+    await scene.remembered.current();
+    expect(scene.asked).toBe(1);
+    scene.remembered.forget();
+    await scene.remembered.current();
+    expect(scene.asked).toBe(2);
+  });
+
   test("stay the same set while nothing is new", async () => {
     const scene = new Scene();
     scene.records = [removal(B)];

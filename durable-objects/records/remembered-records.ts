@@ -63,4 +63,9 @@ export class RememberedRecords {
     const records = await this.current();
     return records.standingAt(key, firstSeqOf(this.#parts.clock.nowMs())) === "member";
   }
+
+  /** The next question asks anew. */
+  forget(): void {
+    this.#askedMs = Number.NEGATIVE_INFINITY;
+  }
 }
