@@ -24,7 +24,7 @@ import {
   TOPICS,
   wipe,
 } from "../testing/shard-world.ts";
-import { ECHO, PENDING_BASE } from "./shard-store.ts";
+import { ECHO, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
 const [, FIRST, SECOND] = signers as readonly [Signer, Signer, Signer, Signer];
@@ -41,6 +41,13 @@ function rootsOf(node: Node) {
   return parts
     .map((part) => ({ ...part, records: toHex(part.records) }))
     .filter(({ records }) => records !== "");
+}
+
+/** All that a store tells, but for the places of pending events: a core that begins anew gives that of one that was taken out again. */
+function dumpByOrder(store: ShardStore) {
+  const { pending, ends, ...others } = dump(store);
+  const inOrder = pending.map((line) => line.slice(line.indexOf(" ")));
+  return { ...others, pending: inOrder, ends: [ends[0], ends[2]] };
 }
 
 function scrubbed(node: Node) {
@@ -85,7 +92,7 @@ describe("records and events", () => {
         for (const step of trace) {
           const [bySql, byModel] = world.apply(step, [inSql, inModel]);
           expect(bySql).toEqual(byModel);
-          expect(dump(inSql.store)).toEqual(dump(inModel.store));
+          expect(dumpByOrder(inSql.store)).toEqual(dumpByOrder(inModel.store));
           if (step.kind === "record") inModel.core = inModel.freshCore();
         }
         expect(rootsOf(inSql)).toEqual(rootsOf(inModel));
