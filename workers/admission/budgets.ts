@@ -50,7 +50,25 @@ export class Budgets {
     const isHopeless = known?.refused && units >= known.refused.wanted && nowMs < known.refused.untilMs;
     if (known && !isHopeless && known.left >= units) return spendOf(known, units, nowMs);
     if (known && isHopeless) throw refusalOf(known, units, nowMs);
-    return this.#lease(name, subject, units, known, nowMs);
+    return this.#lease(name, subject, units, nowMs);
+  }
+
+  /**
+   * Takes units also where so many are not there: then the budget is in debt, and nothing is granted until that is made good.
+   * @throws what the limiter's object throws.
+   */
+  async charge(subject: Subject, units: number): Promise<void> {
+    const nowMs = this.#parts.clock.nowMs();
+    const name = `${subject.kind} ${subject.id}`;
+    const known = this.#fresh(name, nowMs);
+    if (known && known.left >= units) {
+      known.left -= units;
+      return;
+    }
+    // At once, not at the next lease: an isolate that ends takes no debt with it.
+    const left = this.#take(name);
+    const lease = await this.#parts.limiterOf(subject).lease(subject, 0, left - units);
+    this.#keep(name, { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused: undefined });
   }
 
   #fresh(name: string, nowMs: number): Held | undefined {
@@ -59,22 +77,21 @@ export class Budgets {
     return held && nowMs < held.untilMs && nowMs > held.untilMs - 2 * LEASE_MS ? held : undefined;
   }
 
-  async #lease(
-    name: string,
-    subject: Subject,
-    units: number,
-    known: Held | undefined,
-    nowMs: number,
-  ): Promise<Spent> {
-    const returned = (known ?? this.#held.get(name))?.left ?? 0;
-    // Given back once: another request that comes meanwhile has nothing to give.
-    this.#held.delete(name);
+  async #lease(name: string, subject: Subject, units: number, nowMs: number): Promise<Spent> {
+    const returned = this.#take(name);
     const lease = await this.#parts.limiterOf(subject).lease(subject, units, returned);
     const refused = lease.granted < units ? { wanted: units, untilMs: nowMs + lease.waitMs } : undefined;
     const held = { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused };
     this.#keep(name, held);
     // In this turn: another request's lease would take what is left here into its own.
     return spendOf(held, units, nowMs);
+  }
+
+  /** What is left of a lease, to be given back: once, so that another request that comes meanwhile has nothing to give. */
+  #take(name: string): number {
+    const left = this.#held.get(name)?.left ?? 0;
+    this.#held.delete(name);
+    return left;
   }
 
   /** What several requests leased at once is all theirs. */
