@@ -10,9 +10,11 @@ import { formatProof, signProof } from "../protocol/identity-proof.ts";
 import { encodeToken } from "../protocol/privacy-pass.ts";
 import { encodeStamp, type IssuerKey, type StampedEnvelope } from "../protocol/stamp.ts";
 import { bearer, TestKey, tokenBytes, tokenParts } from "../protocol/testing/wallet.ts";
+import { Admin } from "./support/admin.ts";
 import { readIssuer } from "./support/issuer.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { envelope } from "./support/node-client.ts";
+import { until } from "./support/until.ts";
 
 /** Stamps bought from a real node and spent there, with no word about who buys. */
 
@@ -249,5 +251,21 @@ describe("buying stamps", () => {
     await node.start();
     expect(toHex((await readIssuer(node)).publicKey)).toBe(toHex(issuer.publicKey));
     expect(toHex((await readIssuer(other)).publicKey)).not.toBe(toHex(issuer.publicKey));
+  });
+
+  test("is told to the operator: batches, about how many bought, and that they are few", async () => {
+    const admin = new Admin(node);
+    const before = (await admin.stampSales())[0]?.batches ?? 0;
+    expect(before).toBeGreaterThanOrEqual(2);
+    const { body } = await blindBatch(issuer, suite);
+    const response = await new Buyer("dora").buy(body);
+    await response.body?.cancel();
+    expect(response.status).toBe(200);
+    await until("the batch in the count", async () => (await admin.stampSales())[0]?.batches === before + 1);
+    const [sales, ...others] = await admin.stampSales();
+    expect(others).toEqual([]);
+    expect(sales?.keyId).toBe(toHex(suite.sha256(issuer.publicKey)));
+    expect(sales?.buyers.about).toBeLessThanOrEqual(before + 1);
+    expect(sales?.warning).toContain("hides among so few");
   });
 });

@@ -9,6 +9,7 @@ import { invalidArgument } from "../../protocol/errors.ts";
 import { audited, auditPage, MAX_AUDIT_ROWS } from "./audit-log.ts";
 import { checkBearer } from "./bearer.ts";
 import { findPeer, keyView, peerList, peerView } from "./peer-views.ts";
+import { stampSales } from "./stamps-admin.ts";
 import { readStanding, readWallet, setStanding, standingChange, standingOf } from "./wallets-admin.ts";
 
 type Handler = Context<{ Bindings: Env }>;
@@ -18,6 +19,10 @@ export function adminV1(app: Hono<{ Bindings: Env }>): void {
   app.get("/admin/audit", admin(auditLog));
   app.get("/admin/wallets/:wallet", admin(wallet));
   app.put("/admin/wallets/:wallet", admin(putWallet));
+  app.get(
+    "/admin/stamps",
+    admin((c) => stampSales(c.env)),
+  );
   app.get("/admin/peers", admin(peers));
   app.post("/admin/sync", admin(sync));
   app.post("/admin/peers/:key/resume", admin(resume));

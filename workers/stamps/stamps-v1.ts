@@ -2,9 +2,10 @@ import type { Context, Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { openIssuerKey } from "../../durable-objects/issuer/key-sealing.ts";
+import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { limiterOf } from "../../durable-objects/stubs.ts";
+import { limiterOf, nodeStateOf } from "../../durable-objects/stubs.ts";
 import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
@@ -75,6 +76,7 @@ async function buy(c: Handler): Promise<Response> {
     const { key, blinded } = readBatch(body, (lastByte) => signingKeyOf(c.env, keys, lastByte));
     await payFor(c.env, wallet, proof.nonce);
     const signed = await signBatch(key, blinded);
+    c.executionCtx.waitUntil(count(c.env, key.keyId, wallet));
     return c.body(signed, 200, { "content-type": ANSWER_TYPE, "cache-control": "no-store" });
   });
 }
@@ -88,6 +90,15 @@ async function spendAddress(c: Handler, units: number): Promise<void> {
 
 const limited = (waitMs: number) =>
   exhausted("rate_limited", "rate limit exceeded", { retryAfterS: Math.max(1, Math.ceil(waitMs / 1_000)) });
+
+/** For the operator, who is told how many bought: a batch that could not be counted is sold all the same. */
+async function count(env: Env, keyId: Uint8Array, wallet: string): Promise<void> {
+  try {
+    await nodeStateOf(env).batchSold(new Uint8Array(keyId), wallet);
+  } catch (error) {
+    logWarning("batch_not_counted", { why: String(error) });
+  }
+}
 
 /** @throws PennypostError `wallet_denied` (403), `rate_limited` (429), `proof_replayed` (401). */
 async function payFor(env: Env, wallet: string, nonce: Bytes): Promise<void> {
