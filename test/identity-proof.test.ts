@@ -61,7 +61,6 @@ async function publish(at: TestNode, body: string, proof: string | undefined) {
 
 const bodyOf = (topic: string) => JSON.stringify({ envelopes: [envelope(topic, 1, "hello")] });
 const GRANTED = [200, null, undefined];
-const aheadS = 400;
 
 describe("a node that wants the identity key's word", () => {
   test("says so", async () => {
@@ -93,21 +92,47 @@ describe("a node that wants the identity key's word", () => {
     expect(await publish(lenient.node(0), bodyOf(topic), undefined)).toEqual(GRANTED);
   });
 
-  test.each<[string, () => Tampering]>([
-    ["for another node", () => ({ node: network.node(1) })],
-    ["over another body", () => ({ request: { body: utf8(bodyOf("another")) } })],
-    ["over another method", () => ({ request: { method: "PUT" } })],
-    ["over another path", () => ({ request: { path: "/v1/stamps" } })],
-    ["of another identity key", () => ({ key: new TestKey("another") })],
-    ["from the past", () => ({ aheadS: -aheadS })],
-    ["from the future", () => ({ aheadS })],
-  ])("takes none with a proof %s, nor does any node", async (_, tampering) => {
+  test.each<[string, string, () => Tampering]>([
+    ["for another node", "it is for another node", () => ({ node: network.node(1) })],
+    ["over another body", "it is over another body", () => ({ request: { body: utf8(bodyOf("another")) } })],
+    ["over another method", "it is for another method", () => ({ request: { method: "PUT" } })],
+    ["over another path", "it is for another path", () => ({ request: { path: "/v1/stamps" } })],
+    [
+      "of another identity key",
+      "it is by another identity key than the token's",
+      () => ({ key: new TestKey("another") }),
+    ],
+    ["from the past", "its time is more than 300 s away from this node's clock", () => ({ aheadS: -400 })],
+    ["from the future", "its time is more than 300 s away from this node's clock", () => ({ aheadS: 400 })],
+  ])("takes none with a proof %s, nor does any node", async (_, why, tampering) => {
     const topic = "/xmtp/0/m-tampered/proto";
     const body = bodyOf(topic);
     for (const each of [node, lenient.node(0)]) {
-      const [status, code] = await publish(each, body, proofOf(body, each, tampering()));
+      const proof = proofOf(body, each, tampering());
+      const message = `the proof of the identity key: ${why}`;
+      expect(await publish(each, body, proof)).toEqual([401, "proof_invalid", message]);
+      // Nor without a word of what it is for.
+      const [status, code] = await publish(each, body, proof.replace(/, for=.*$/, ""));
       expect([status, code]).toEqual([401, "proof_invalid"]);
       expect(await each.queryAll(topic)).toEqual([]);
     }
+  });
+
+  test("takes none whose signature, time or nonce was changed", async () => {
+    const topic = "/xmtp/0/m-changed/proto";
+    const body = bodyOf(topic);
+    const proof = proofOf(body, node);
+    const seconds = Number(/t=(\d+)/.exec(proof)?.[1]);
+    for (const changed of [
+      proof.replace(/s=(.)/, (_, digit) => `s=${digit === "0" ? "1" : "0"}`),
+      proof.replace(/n=(.)/, (_, digit) => `n=${digit === "0" ? "1" : "0"}`),
+      proof.replace(/t=\d+/, `t=${seconds + 1}`),
+    ])
+      expect(await publish(node, body, changed)).toEqual([
+        401,
+        "proof_invalid",
+        "the proof of the identity key: it is not signed by the identity key for this request to this node",
+      ]);
+    expect(await node.queryAll(topic)).toEqual([]);
   });
 });

@@ -213,11 +213,11 @@ describe("a proof of the identity key", () => {
 
   const flipped = proofOf().replace(/s=(.)/, (_, digit) => `s=${digit === "0" ? "1" : "0"}`);
   test.each<[string, string, string]>([
-    ["for another node", proofOf({ node: otherNode }), "signature"],
-    ["over another body", proofOf({ body: utf8("{}") }), "signature"],
-    ["over another method", proofOf({ method: "PUT" }), "signature"],
-    ["over another path", proofOf({ path: "/v1/stamps" }), "signature"],
-    ["of another identity key", proofOf({}, { key: new TestKey("another") }), "signature"],
+    ["for another node", proofOf({ node: otherNode }), "node"],
+    ["over another body", proofOf({ body: utf8("{}") }), "body"],
+    ["over another method", proofOf({ method: "PUT" }), "method"],
+    ["over another path", proofOf({ path: "/v1/stamps" }), "path"],
+    ["of another identity key", proofOf({}, { key: new TestKey("another") }), "identity_key"],
     ["with a changed signature", flipped, "signature"],
     ["that is too old", proofOf({}, { nowMs: NOW_MS - 301_000 }), "time"],
     ["from the future", proofOf({}, { nowMs: NOW_MS + 301_000 }), "time"],
