@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import {
   encodeDeployData,
   encodeFunctionData,
@@ -233,6 +235,22 @@ describe("an endpoint", () => {
     line.way = toChain;
     expect(await publish(authorization)).toEqual(GRANTED);
     never.resolve(undefined);
+  });
+
+  test("that never answers, or stops in the midst of it, is given up by the question itself", async () => {
+    const stalling = createServer((_, response) => void response.writeHead(200).write('{"result":'));
+    const port = Promise.withResolvers<number>();
+    stalling.listen(0, "127.0.0.1", () => port.resolve((stalling.address() as AddressInfo).port));
+    const never = Promise.withResolvers<undefined>();
+    line.way = () => never.promise;
+    const question = { wallet: owner.address, digest: new Uint8Array(32), signature: new Uint8Array(65) };
+    const urls = [line.url, `http://127.0.0.1:${await port.promise}`];
+    const answers = await Promise.allSettled(urls.map((url) => contractCheck(url)(question)));
+    const reason = { code: "wallet_check_unavailable", message: expect.stringContaining("does not answer") };
+    expect(answers).toMatchObject([{ reason }, { reason }]);
+    never.resolve(undefined);
+    stalling.closeAllConnections();
+    stalling.close();
   });
 
   test("is asked by no more than sixteen at a time", async () => {

@@ -119,6 +119,18 @@ describe("a node's keys", () => {
       if (all[i + 2]) expect(all[i + 2]?.from).toBeGreaterThanOrEqual(to);
   });
 
+  test("follow one another to the millisecond: the third begins when the first has ended", async () => {
+    await scene.facts();
+    for (const made of [1, 2]) {
+      scene.wait(NEXT_KEY_MS - 1);
+      await scene.facts();
+      expect(scene.made).toBe(made);
+      scene.wait(1);
+      expect(await scene.facts()).toHaveLength(2);
+      expect(scene.made).toBe(made + 1);
+    }
+  });
+
   test("begin again where nobody asked for long", async () => {
     await scene.facts();
     scene.wait(100 * DAY_MS);
