@@ -10,26 +10,31 @@ import { Scheduler } from "./scheduler.ts";
 import { bundleWorker } from "./worker-bundle.ts";
 import { readWranglerConfig } from "./wrangler-config.ts";
 
-export interface NetworkOptions {
+/** Who may publish, and how much. */
+interface AdmissionOptions {
+  /** Comma-separated policies that admit publishes. */
+  readonly admission?: string;
+  /** "off", or JSON. */
+  readonly rateLimits?: string;
+  readonly requireIdentityProof?: true;
+  /** Where wallets that are contracts are asked. */
+  readonly rpcUrl?: string;
+}
+
+export interface NetworkOptions extends AdmissionOptions {
   readonly nodes: number;
   /** The first node's port; the others follow. */
   readonly port: number;
   /** A fresh temporary folder, removed at the end, where absent. */
   readonly data?: string;
   readonly shards?: number;
-  /** Comma-separated policies that admit publishes. */
-  readonly admission?: string;
-  /** "off", or JSON. */
-  readonly rateLimits?: string;
 }
 
-export interface NodeOptions {
+export interface NodeOptions extends AdmissionOptions {
   readonly port: number;
   readonly data?: string;
   readonly peers?: string;
   readonly shards?: number;
-  readonly admission?: string;
-  readonly rateLimits?: string;
   /** The genesis document's file; the development genesis where absent. */
   readonly genesis?: string;
 }
@@ -155,10 +160,14 @@ const chosenVariables = ({
   shards,
   admission,
   rateLimits,
-}: Pick<NodeOptions, "shards" | "admission" | "rateLimits">): Partial<NodeVariables> => ({
+  requireIdentityProof,
+  rpcUrl,
+}: AdmissionOptions & Pick<NodeOptions, "shards">): Partial<NodeVariables> => ({
   ...(shards === undefined ? {} : { SHARDS: String(shards) }),
   ...(admission === undefined ? {} : { ADMISSION: admission }),
   ...(rateLimits === undefined ? {} : { RATE_LIMITS: rateLimits }),
+  ...(requireIdentityProof ? { REQUIRE_IDENTITY_PROOF: "true" } : {}),
+  ...(rpcUrl === undefined ? {} : { RPC_URL: rpcUrl }),
 });
 
 /** `npm start`: a network of nodes, all peers of each other, until a signal comes. */

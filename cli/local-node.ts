@@ -19,6 +19,8 @@ export interface NodeVariables {
   readonly ADMISSION?: string;
   /** "off", or JSON. */
   readonly RATE_LIMITS?: string;
+  readonly REQUIRE_IDENTITY_PROOF?: "true";
+  readonly RPC_URL?: string;
 }
 
 export interface LocalNodeOptions {

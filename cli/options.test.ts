@@ -3,6 +3,7 @@ import {
   MAX_LOCAL_NODES,
   parseDeployedPeers,
   parseLocalPeers,
+  parseLocalRpcUrl,
   parseNodes,
   parsePort,
   parseShards,
@@ -65,4 +66,19 @@ describe("peers of a deployed node", () => {
   });
 
   it("takes nothing as none", () => expect(parseDeployedPeers("")).toBe(""));
+});
+
+describe("the endpoint of a chain", () => {
+  it.each(["http://127.0.0.1:8545/", "https://rpc.example/v1/key?x=1"])("takes %s", (text) => {
+    expect(parseLocalRpcUrl(text)).toBe(text);
+  });
+
+  it.each(["", "rpc.example", "ws://rpc.example", "https://name:word@rpc.example"])(
+    "refuses %j, untold",
+    (text) => {
+      expect(() => parseLocalRpcUrl(text)).toThrow(
+        /^(it is no URL|an http or https|a name or password)[^:]*$/,
+      );
+    },
+  );
 });

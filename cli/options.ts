@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { parsePolicyNames } from "../durable-objects/admission-names.ts";
 import { parseRateLimits } from "../durable-objects/limiter/limits.ts";
+import { parseRpcUrl } from "../durable-objects/rpc-url.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { PennypostError } from "../protocol/errors.ts";
 import { MAX_SHARDS } from "../protocol/limits.ts";
@@ -54,6 +55,16 @@ export function parseLimits(text: string): string {
 }
 
 export const parseDays = (text: string): number => parseWholeNumber(text, 1, MAX_INVITATION_DAYS);
+
+/** Where a local node asks wallets that are contracts. */
+export function parseLocalRpcUrl(text: string): string {
+  try {
+    return parseRpcUrl(text, true);
+  } catch (error) {
+    if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
+  }
+}
 
 /** A path that the operator gave: anything but nothing. */
 export function parsePath(text: string): string {

@@ -52,6 +52,11 @@ describe("command lines", () => {
     ],
     ["start --nodes 1 --port 65535", ["start", { nodes: 1, port: 65_535 }]],
     ["node --port 1 --peers http://a:1,http://b:2", ["node", { port: 1, peers: "http://a:1,http://b:2" }]],
+    [
+      "node --port 1 --require-identity-proof --rpc-url http://127.0.0.1:8545",
+      ["node", { port: 1, requireIdentityProof: true, rpcUrl: "http://127.0.0.1:8545/" }],
+    ],
+    ["start --require-identity-proof", ["start", { nodes: 3, port: 8_787, requireIdentityProof: true }]],
     ["keygen", ["keygen", { name: "pennypost", genesis: "genesis.json" }]],
     [
       "keygen --no-genesis --out k --json",
@@ -93,6 +98,7 @@ describe("command lines", () => {
     ["peer join https://a.example", "missing required argument 'invitation'"],
     ["peer rotate", "required option '--old-key <file>' not specified"],
     ["peer suspend", "missing required argument 'key'"],
+    ["node --rpc-url ftp://a.example", "an http or https URL is needed"],
     ["keygen --name  ", "1 to 64 characters"],
     ["deploy --peers http://a.example", "no base URL"],
     ["stop", "unknown command 'stop'"],

@@ -10,6 +10,7 @@ import {
   parseDeployedPeers,
   parseLimits,
   parseLocalPeers,
+  parseLocalRpcUrl,
   parseNodes,
   parsePath,
   parsePort,
@@ -45,6 +46,17 @@ const RATE_LIMITS = [
   parseLimits,
 ] as const;
 
+const REQUIRE_IDENTITY_PROOF = [
+  "--require-identity-proof",
+  "a wallet's publish needs a proof of its identity key beside the token",
+] as const;
+
+const RPC_URL = [
+  "--rpc-url <url>",
+  "JSON-RPC endpoint of the chain on which wallets may be contracts (default: none may)",
+  parseLocalRpcUrl,
+] as const;
+
 function parseName(text: string): string {
   if (text.trim() === "" || text.length > 64)
     throw new InvalidArgumentError("1 to 64 characters are needed.");
@@ -72,7 +84,9 @@ function addStart(program: Command, actions: Actions): void {
     .option("--data <dir>", "keep the data here (default: a temporary folder, removed at the end)", parsePath)
     .option(...SHARDS)
     .option(...ADMISSION)
-    .option(...RATE_LIMITS);
+    .option(...RATE_LIMITS)
+    .option(...REQUIRE_IDENTITY_PROOF)
+    .option(...RPC_URL);
   command.action((options: NetworkOptions) => {
     if (options.port + options.nodes - 1 > MAX_PORT) {
       command.error(`error: ${options.nodes} nodes from port ${options.port} on end above ${MAX_PORT}`);
@@ -91,6 +105,8 @@ function addNode(program: Command, actions: Actions): void {
     .option(...SHARDS)
     .option(...ADMISSION)
     .option(...RATE_LIMITS)
+    .option(...REQUIRE_IDENTITY_PROOF)
+    .option(...RPC_URL)
     .option("--genesis <file>", "the network's genesis document (default: the development one)", parsePath)
     .action((options: NodeOptions) => actions.node(options));
 }

@@ -26,6 +26,10 @@ export interface Env {
   readonly ADMISSION?: string;
   /** "off", or JSON: see `RateLimits`. By default off on a local node. */
   readonly RATE_LIMITS?: string;
+  /** "true": a wallet's publish needs a proof of its identity key beside the token. */
+  readonly REQUIRE_IDENTITY_PROOF?: string;
+  /** Secret, since keys stand in it: the JSON-RPC endpoint of the chain on which wallets may be contracts. Without it they may not. */
+  readonly RPC_URL?: string;
   /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */
   readonly NODE_KEY?: string;
   /** Secret: who sends it may use the admin API; at least 32 characters. Without it that API is off. */

@@ -16,7 +16,19 @@ const [first, second] = [1, 2].map((n) => portableSigner(new Uint8Array(32).fill
 const genesis = { ...DEVELOPMENT_GENESIS, name: "real", members: [toHex(own)] };
 const GENESIS = JSON.stringify(genesis);
 
-type Settings = Partial<Pick<Env, "GENESIS" | "PEERS" | "SHARDS" | "NODE_KEY" | "ADMIN_SECRET" | "LOCAL">>;
+type Settings = Partial<
+  Pick<
+    Env,
+    | "GENESIS"
+    | "PEERS"
+    | "SHARDS"
+    | "NODE_KEY"
+    | "ADMIN_SECRET"
+    | "LOCAL"
+    | "RPC_URL"
+    | "REQUIRE_IDENTITY_PROOF"
+  >
+>;
 /** Bindings are not read here: settings alone make a configuration. */
 const read = (settings: Settings) => nodeConfig(settings as Env);
 const deployed = (settings: Settings = {}) => read({ NODE_KEY: SEED, GENESIS, ...settings });
@@ -73,6 +85,15 @@ describe("a configuration", () => {
       expect(deployed(settings)).not.toHaveProperty("adminSecret");
   });
 
+  test("asks no contract and for no proof of the identity key, but where it is set", () => {
+    expect(deployed()).toMatchObject({ requiresIdentityProof: false });
+    expect(deployed({ RPC_URL: " " })).not.toHaveProperty("rpcUrl");
+    expect(
+      deployed({ RPC_URL: "https://rpc.example/v2/key\n", REQUIRE_IDENTITY_PROOF: "true" }),
+    ).toMatchObject({ rpcUrl: "https://rpc.example/v2/key", requiresIdentityProof: true });
+    expect(local({ RPC_URL: "http://127.0.0.1:8545" }).rpcUrl).toBe("http://127.0.0.1:8545/");
+  });
+
   test("leaves out this node itself, so that one list serves all", () => {
     const PEERS = [own, first].map((key, i) => `${toHex(key)}@https://n${i}.example`).join();
     expect(deployed({ PEERS }).peers).toEqual([{ url: "https://n1.example", key: first }]);
@@ -127,6 +148,21 @@ describe("a wrong setting is named", () => {
       "prefixes",
     );
     expect(fault(() => local({ GENESIS: "nonsense" }))[0]).toBe("GENESIS");
+  });
+
+  test.each([
+    "key-in-it",
+    "http://rpc.example/key-in-it",
+    "ftp://rpc.example/key-in-it",
+    "https://key-in-it@rpc.example",
+  ])("RPC_URL %j, which is not repeated", (RPC_URL) => {
+    const [name, message] = fault(() => deployed({ RPC_URL }));
+    expect(name).toBe("RPC_URL");
+    expect(message).not.toContain("key-in-it");
+  });
+
+  test.each(["yes", "1", "TRUE"])("REQUIRE_IDENTITY_PROOF %j", (REQUIRE_IDENTITY_PROOF) => {
+    expect(fault(() => deployed({ REQUIRE_IDENTITY_PROOF }))[0]).toBe("REQUIRE_IDENTITY_PROOF");
   });
 
   test.each(["3", "0", "-4", "2048", "16.5", "many", "1e1", " "])("SHARDS %j", (SHARDS) => {

@@ -10,6 +10,7 @@ import type { Env } from "./env.ts";
 import { parseRateLimits, type RateLimits } from "./limiter/limits.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { platformSigner, suite } from "./platform-suite.ts";
+import { parseRpcUrl } from "./rpc-url.ts";
 
 /** Who may publish where the operator names nothing. */
 const LOCAL_ADMISSION = "open";
@@ -26,6 +27,10 @@ export interface NodeConfig extends NodeIdentity {
   readonly admission: readonly PolicyName[];
   /** How much a wallet and an address may publish; undefined for no limits. */
   readonly rateLimits: RateLimits | undefined;
+  /** Whether a wallet's publish needs a proof of its identity key. */
+  readonly requiresIdentityProof: boolean;
+  /** Where wallets that are contracts are asked; never shown or logged. */
+  readonly rpcUrl?: string;
   /** Opens the admin API, which is off without it. */
   readonly adminSecret?: string;
 }
@@ -83,6 +88,17 @@ function readAdminSecret(text: string | undefined): Pick<NodeConfig, "adminSecre
   );
 }
 
+function readRpcUrl(text: string | undefined, isLocal: boolean): Pick<NodeConfig, "rpcUrl"> {
+  const url = text?.trim();
+  return url ? { rpcUrl: settingOf("RPC_URL", () => parseRpcUrl(url, isLocal)) } : {};
+}
+
+function readSwitch(name: string, text: string | undefined): boolean {
+  const value = text?.trim() || "false";
+  if (value !== "true" && value !== "false") throw misconfigured(name, '"true" or "false" is needed');
+  return value === "true";
+}
+
 function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Bytes): PeerAddress[] {
   const rules = { isLocal, mayBeBare: network.isOpen };
   const peers = settingOf("PEERS", () => parsePeerAddresses(text, rules));
@@ -107,6 +123,8 @@ function read(env: Env): NodeConfig {
     isLocal,
     admission,
     rateLimits,
+    requiresIdentityProof: readSwitch("REQUIRE_IDENTITY_PROOF", env.REQUIRE_IDENTITY_PROOF),
+    ...readRpcUrl(env.RPC_URL, isLocal),
     ...readAdminSecret(env.ADMIN_SECRET),
     peers: readPeers(env.PEERS ?? "", isLocal, network, signer.publicKey),
   };

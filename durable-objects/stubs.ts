@@ -119,6 +119,8 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & Is
     resume: (peer) => outcomeOf("node state", stub().resume(peer)),
     keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
     stampKeys: (host) => outcomeOf("node state", stub().stampKeys(host)),
+    batchSold: (keyId, wallet) => outcomeOf("node state", stub().batchSold(keyId, wallet)),
+    sales: () => outcomeOf("node state", stub().sales()),
     recordsUnlike: (digest) => outcomeOf("node state", stub().recordsUnlike(digest)),
     takeRecords: (records) => outcomeOf("node state", stub().takeRecords(records)),
     compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),

@@ -2,7 +2,14 @@ import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { describe, expect, test } from "vitest";
 import { type Bytes, utf8 } from "./bytes.ts";
 import { PennypostError } from "./errors.ts";
-import { checkProof, formatProof, type ProvenRequest, readProof, signProof } from "./identity-proof.ts";
+import {
+  checkProof,
+  claimOf,
+  formatProof,
+  type ProvenRequest,
+  readProof,
+  signProof,
+} from "./identity-proof.ts";
 import { otherSigner, signer, suite } from "./testing/arbitraries.ts";
 
 const SECRET = new Uint8Array(32).fill(5);
@@ -29,6 +36,9 @@ function ruleOf(work: () => unknown): unknown {
 const check = (changes: Partial<ProvenRequest> = {}, nowS = NOW_S, key: Uint8Array = KEY, made = proof) =>
   ruleOf(() => checkProof(made, { ...request, ...changes }, key, nowS * 1_000, suite));
 
+/** Without a word of what it is for. */
+const { claim, ...bare } = proof;
+
 describe("a proof", () => {
   test("is good for its request, within five minutes", () => {
     for (const nowS of [NOW_S - 300, NOW_S, NOW_S + 300]) expect(check({}, nowS)).toBe("good");
@@ -40,14 +50,24 @@ describe("a proof", () => {
     ["method", { method: "GET" }],
     ["path", { path: "/v1/stamp" }],
     ["body", { body: utf8("body2") }],
-  ])("is not good for another %s", (_, changes) => {
-    expect(check(changes)).toBe("signature");
+  ])("is not good for another %s, and says so where it says what it is for", (part, changes) => {
+    expect(check(changes)).toBe(part);
+    expect(check(changes, NOW_S, KEY, bare)).toBe("signature");
+  });
+
+  test("is good by its signature alone, whatever it says of itself", () => {
+    expect(check({}, NOW_S, KEY, bare)).toBe("good");
+    expect(check({}, NOW_S, KEY, { ...bare, claim: "nonsense" })).toBe("good");
+    const body = utf8("body2");
+    const lying = { ...bare, claim: claimOf({ ...request, body }, KEY, suite) };
+    expect([check({}, NOW_S, KEY, lying), check({ body }, NOW_S, KEY, lying)]).toEqual(["good", "signature"]);
   });
 
   test("is its key's alone, and of its time and nonce", () => {
     const other = secp256k1.getPublicKey(new Uint8Array(32).fill(6), false);
-    expect(check({}, NOW_S, other)).toBe("signature");
-    expect(check({}, NOW_S, new Uint8Array(65))).toBe("signature");
+    expect(check({}, NOW_S, other)).toBe("identity_key");
+    expect(check({}, NOW_S, other, bare)).toBe("signature");
+    expect(check({}, NOW_S, new Uint8Array(65), bare)).toBe("signature");
     expect(check({}, NOW_S, KEY, { ...proof, createdS: NOW_S + 1 })).toBe("signature");
     expect(check({}, NOW_S, KEY, { ...proof, nonce: new Uint8Array(16) })).toBe("signature");
     const flipped = proof.signature.map((byte, i) => (i === 40 ? byte ^ 1 : byte));
@@ -67,6 +87,8 @@ describe("a proof", () => {
 describe("the header", () => {
   test("is read as it was written", () => {
     expect(readProof(formatProof(proof))).toEqual(proof);
+    expect(readProof(formatProof(bare))).toEqual(bare);
+    expect(formatProof(proof)).toBe(`${formatProof(bare)}, for=${claim}`);
   });
 
   test.each([
@@ -74,6 +96,10 @@ describe("the header", () => {
     ["", "proof_missing"],
     ["t=1", "form"],
     [`${formatProof(proof)} `, "form"],
+    [`${formatProof(bare)} `, "form"],
+    [`${formatProof(bare)}, for=`, "form"],
+    [`${formatProof(proof)}, for=${claim}`, "form"],
+    [formatProof(proof).replace("/v1/stamps", `/${"x".repeat(256)}`), "form"],
     [formatProof(proof).toUpperCase(), "form"],
     [formatProof(proof).replace("t=", "t=-"), "form"],
     [formatProof(proof).replace("t=", "t=0000000000000"), "form"],

@@ -182,7 +182,7 @@ describe("an Authorization header", () => {
     ["bearer aaaa", "scheme_unknown: unrecognized authorization scheme bearer"],
     ["Basic aaaa", "scheme_unknown: unrecognized authorization scheme Basic"],
     ["Bearer a-_a", "wallet_token_invalid: validating token: it is not standard base64"],
-    [`Bearer ${"A".repeat(4_096)}`, "wallet_token_invalid: validating token: it is too long"],
+    [`Bearer ${"A".repeat(8_192)}`, "wallet_token_invalid: validating token: it is too long"],
   ])("%s: %s", (header, expected) => {
     expect(codeOf(header)).toBe(expected);
   });

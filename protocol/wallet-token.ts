@@ -2,7 +2,7 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { base64 } from "multiformats/bases/base64";
-import { type Bytes, fromUtf8, toHex } from "./bytes.ts";
+import { type Bytes, concatBytes, fromUtf8, toHex } from "./bytes.ts";
 import { type ErrorData, PennypostError, unauthenticated } from "./errors.ts";
 import {
   addressOfKey,
@@ -22,10 +22,21 @@ import {
 export const TOKEN_LIFE_MS = 3_600_000;
 /** A client's clock may be so far ahead. */
 export const TOKEN_AHEAD_MS = 300_000;
-/** The SDKs' tokens have about 280 bytes. */
-const MAX_TOKEN_BYTES = 1_024;
+/** What a wallet that is a contract may give as its signature, with what makes the contract before it (ERC-6492). */
+export const MAX_CONTRACT_SIGNATURE_BYTES = 4_096;
+/** The SDKs' tokens have about 280 bytes, besides the signature of a contract. */
+const MAX_TOKEN_BYTES = 1_024 + MAX_CONTRACT_SIGNATURE_BYTES;
+const MAX_TOKEN_CHARACTERS = Math.ceil(MAX_TOKEN_BYTES / 3) * 4;
+/** A contract's signature of fewer bytes than one of ECDSA has is none. */
+const MIN_CONTRACT_SIGNATURE_BYTES = 65;
 const KEY_BYTES = 65;
 const NS_PER_MS = 1_000_000n;
+
+/** A signature whose form only the wallet's contract knows (ERC-1271, ERC-6492). */
+export interface ContractSignature {
+  /** 65 to 4,096 bytes. */
+  readonly contract: Uint8Array;
+}
 
 /** A token that was read: of the right form, nothing in it verified. */
 export interface WalletToken {
@@ -36,7 +47,7 @@ export interface WalletToken {
   readonly identityKey: Uint8Array;
   /** The text by which the wallet vouches for the identity key. */
   readonly identityText: string;
-  readonly walletSignature: RecoverableSignature;
+  readonly walletSignature: RecoverableSignature | ContractSignature;
   readonly authData: Uint8Array;
   readonly authSignature: RecoverableSignature;
 }
@@ -56,9 +67,9 @@ export function readAuthorization(header: string | undefined): Bytes {
     throw unauthenticated("authorization_malformed", "invalid authorization header");
   if (scheme !== "Bearer")
     throw unauthenticated("scheme_unknown", `unrecognized authorization scheme ${scheme.slice(0, 32)}`);
-  if (text.length > 2 * MAX_TOKEN_BYTES) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
+  if (text.length > MAX_TOKEN_CHARACTERS) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
   try {
-    return base64.baseDecode(text.replace(/=+$/, "")) as Bytes;
+    return base64.baseDecode(text.replace(/={1,2}$/, "")) as Bytes;
   } catch {
     throw invalid("encoding", "it is not standard base64");
   }
@@ -105,6 +116,16 @@ function readSignature(bytes: Uint8Array | undefined): RecoverableSignature | un
 export const identityText = (timestampMs: bigint, key: Uint8Array): string =>
   `XMTP : Create Identity\n${toHex(unsignedKey(timestampMs, key))}\n\nFor more info: https://xmtp.org/signatures/`;
 
+/** The third form of a signature, ours: `{ bytes contract = 3 { bytes bytes = 1 } }`. The first two are of ECDSA. */
+function readContractSignature(bytes: Uint8Array | undefined): ContractSignature | undefined {
+  const inner = bytes && bytesOf(readFields(bytes), 3);
+  const contract = inner && bytesOf(readFields(inner), 1);
+  if (!contract) return undefined;
+  if (contract.length < MIN_CONTRACT_SIGNATURE_BYTES || contract.length > MAX_CONTRACT_SIGNATURE_BYTES)
+    throw invalid("contract_signature", "the contract's signature is not 65 to 4,096 bytes");
+  return { contract };
+}
+
 /** The public key as protobuf without its signature: what the wallet's text holds in hex. */
 function unsignedKey(timestampMs: bigint, key: Uint8Array): Uint8Array {
   const writer = new BinaryWriter();
@@ -138,7 +159,8 @@ function readParts(bytes: Uint8Array): WalletToken {
   const identityKey = point && bytesOf(readFields(point), 1);
   if (identityKey?.length !== KEY_BYTES || identityKey[0] !== 4)
     throw invalid("identity_key", "the identity key is not an uncompressed key of 65 bytes");
-  const walletSignature = readSignature(bytesOf(key, 2));
+  const vouched = bytesOf(key, 2);
+  const walletSignature = readSignature(vouched) ?? readContractSignature(vouched);
   if (!walletSignature) throw invalid("identity_signature", "missing identity key signature");
   const authData = bytesOf(token, 2);
   if (!authData) throw invalid("auth_data", "missing auth data");
@@ -159,8 +181,26 @@ function readParts(bytes: Uint8Array): WalletToken {
 
 /** The wallet that vouched for the identity key, if it is one with a key of its own (no contract). */
 export function signingWallet({ identityText, walletSignature }: WalletToken): EvmAddress | undefined {
+  if ("contract" in walletSignature) return undefined;
   const key = recoverKey(walletSignature, personalDigest(identityText));
   return key && addressOfKey(key);
+}
+
+/** What a contract is asked of: whether it says that it signed `digest` (of EIP-191) with `signature`. */
+export interface ContractQuestion {
+  readonly wallet: EvmAddress;
+  readonly digest: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+/** ECDSA's r ‖ s ‖ v is how a contract with one owner takes it from that owner's wallet. */
+export function contractQuestion(wallet: EvmAddress, token: WalletToken): ContractQuestion {
+  const { walletSignature, identityText } = token;
+  const signature =
+    "contract" in walletSignature
+      ? walletSignature.contract
+      : concatBytes(walletSignature.compact, Uint8Array.of(27 + walletSignature.recovery));
+  return { wallet, digest: personalDigest(identityText), signature };
 }
 
 /**
@@ -195,6 +235,6 @@ export function checkAge({ createdNs }: Pick<WalletToken, "createdNs">, nowMs: n
     throw invalid("future", "token is from the future", { aheadMs: -ageMs, limitMs: TOKEN_AHEAD_MS });
 }
 
-/** The refusal of a token whose identity key another wallet vouched for, or none. */
+/** The refusal of a token whose identity key another wallet vouched for, or none: also of a contract that said no. */
 export const wrongWallet = () =>
   invalid("identity_signature", "the identity key is not signed by the wallet that the token names");

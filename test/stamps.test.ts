@@ -5,6 +5,7 @@ import { toHex } from "../protocol/bytes.ts";
 import { encodeToken, modulusOf } from "../protocol/privacy-pass.ts";
 import type { IssuerKey } from "../protocol/stamp.ts";
 import { TestKey } from "../protocol/testing/wallet.ts";
+import { Admin } from "./support/admin.ts";
 import { readIssuer } from "./support/issuer.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { envelope } from "./support/node-client.ts";
@@ -214,5 +215,21 @@ describe("buying stamps", () => {
     await node.start();
     expect(toHex((await readIssuer(node)).publicKey)).toBe(toHex(issuer.publicKey));
     expect(toHex((await readIssuer(other)).publicKey)).not.toBe(toHex(issuer.publicKey));
+  });
+
+  test("is told to the operator: batches, about how many bought, and that they are few", async () => {
+    const admin = new Admin(node);
+    const before = (await admin.stampSales())[0]?.batches ?? 0;
+    expect(before).toBeGreaterThanOrEqual(2);
+    const { body } = await blindBatch(issuer, suite);
+    const response = await new Buyer("dora").buy(body, node);
+    await response.body?.cancel();
+    expect(response.status).toBe(200);
+    await until("the batch in the count", async () => (await admin.stampSales())[0]?.batches === before + 1);
+    const [sales, ...others] = await admin.stampSales();
+    expect(others).toEqual([]);
+    expect(sales?.keyId).toBe(toHex(suite.sha256(issuer.publicKey)));
+    expect(sales?.buyers.about).toBeLessThanOrEqual(before + 1);
+    expect(sales?.warning).toContain("hides among so few");
   });
 });

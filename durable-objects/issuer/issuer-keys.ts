@@ -1,12 +1,14 @@
-import { equalBytes } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, equalBytes, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { keyIdOf } from "../../protocol/privacy-pass.ts";
 import { createRecord, type IssuerRecord, readStoredRecord } from "../../protocol/record.ts";
 import { stampChallenge } from "../../protocol/stamp.ts";
 import type { Clock } from "../clock.ts";
 import type { RecordApi } from "../records/record-api.ts";
-import type { IssuerKeyStore, SealedKey } from "./issuer-key-store.ts";
+import { estimateBuyers, freePlaces, MARKS_BYTES, placeOf, withMark } from "./buyer-count.ts";
+import type { IssuerKeyStore, KeySales, SealedKey, StoredSales } from "./issuer-key-store.ts";
 import type { MadeKey } from "./key-sealing.ts";
 
 const DAY_MS = 86_400_000;
@@ -14,8 +16,11 @@ const DAY_MS = 86_400_000;
 export const KEY_MS = 30 * DAY_MS;
 /** It begins before it was made, so that it is in force at once for all parts of the node, whose clocks differ a little. */
 const BEGINS_EARLY_MS = 300_000;
-/** A new one begins after so long: two are in force at a time, so that stamps that were bought last 15 days at least. */
+/** A new one is made after so long: two are in force at a time, so that stamps that were bought last 15 days at least. */
 export const NEXT_KEY_MS = 15 * DAY_MS;
+/** Who buys names a key by its id's last byte: a new key's is to be another than that of one in force. */
+const MAX_TRIES = 8;
+const SALT_BYTES = 32;
 
 export interface IssuerKeysParts {
   readonly store: IssuerKeyStore;
@@ -25,9 +30,11 @@ export interface IssuerKeysParts {
   readonly suite: CryptoSuite;
   readonly records: Pick<RecordApi, "takeRecords">;
   make(): Promise<MadeKey>;
+  random(bytes: number): Bytes;
 }
 
 interface OwnKey extends SealedKey {
+  readonly keyId: Bytes;
   readonly fact: IssuerRecord;
 }
 
@@ -57,12 +64,13 @@ export class IssuerKeys {
     return this.#inForce().map(({ record, sealed }) => ({ record, sealed }));
   }
 
-  /** Those of the node's present key: what it signed with another one has no more stamps to sell. */
+  /** Not those of a node whose secret was another: they are not this one's to sign with, and cannot be opened. */
   #own(): OwnKey[] {
     const { store, suite, signer } = this.#parts;
     const keys = store.all().flatMap((key) => {
       const { fact, by } = readStoredRecord(key.record, suite);
-      return fact.kind === "issuer" && equalBytes(by, signer.publicKey) ? [{ ...key, fact }] : [];
+      if (fact.kind !== "issuer" || !equalBytes(by, signer.publicKey)) return [];
+      return [{ ...key, fact, keyId: keyIdOf(fact.publicKey, suite) }];
     });
     return keys.sort((a, b) => (a.fact.from < b.fact.from ? -1 : 1));
   }
@@ -78,27 +86,38 @@ export class IssuerKeys {
 
   #isDue(): boolean {
     const newest = this.#inForce().at(-1);
-    return !newest || timeOfSeq(newest.fact.from) <= this.#parts.clock.nowMs() - NEXT_KEY_MS;
+    const nowMs = this.#parts.clock.nowMs();
+    return !newest || timeOfSeq(newest.fact.from) + BEGINS_EARLY_MS + NEXT_KEY_MS <= nowMs;
   }
 
   async #make(host: string): Promise<void> {
     const { clock, network, signer, suite, store, records } = this.#parts;
-    const { publicKey, sealed } = await this.#parts.make();
+    const { publicKey, sealed } = await this.#makeDistinct();
     const nowMs = clock.nowMs();
+    const fromMs = Math.max(nowMs - BEGINS_EARLY_MS, network.genesis.createdMs);
     const last = this.#own().at(-1)?.fact;
     const challenge = last?.challenge ?? stampChallenge(host, network.id, suite);
     const fact: IssuerRecord = {
       kind: "issuer",
       publicKey,
       challenge,
-      from: firstSeqOf(Math.max(nowMs - BEGINS_EARLY_MS, network.genesis.createdMs)),
-      to: firstSeqOf(nowMs + KEY_MS),
+      from: firstSeqOf(fromMs),
+      to: firstSeqOf(fromMs + KEY_MS),
     };
     const record = createRecord(fact, nowMs, network, signer, suite);
     const { block, signature } = record;
     store.save({ record: { block, signature }, sealed });
     this.#forgetOld();
     await records.takeRecords([{ block, signature }]);
+  }
+
+  async #makeDistinct(): Promise<MadeKey> {
+    const { make, suite } = this.#parts;
+    for (let tries = 1; ; tries++) {
+      const made = await make();
+      const lastByte = keyIdOf(made.publicKey, suite).at(-1);
+      if (tries === MAX_TRIES || this.#inForce().every(({ keyId }) => keyId.at(-1) !== lastByte)) return made;
+    }
   }
 
   /** No stamp is signed any more with a key that has ended. */
@@ -111,5 +130,34 @@ export class IssuerKeys {
   async publish(): Promise<void> {
     const records = this.#own().map(({ record }) => record);
     if (records.length > 0) await this.#parts.records.takeRecords(records);
+  }
+
+  /** Counts a batch that was signed with a key in force. Of the wallet nothing is kept but a mark among others. */
+  sold(keyId: Bytes, wallet: string): void {
+    const { store, suite } = this.#parts;
+    const key = this.#inForce().find((each) => equalBytes(each.keyId, keyId));
+    if (!key) return;
+    const { block } = key.record;
+    const sales = store.salesOf(block) ?? this.#noSales();
+    const place = placeOf(suite.sha256(concatBytes(sales.salt, utf8(wallet))));
+    store.saveSales(block, { ...sales, marks: withMark(sales.marks, place), batches: sales.batches + 1 });
+  }
+
+  #noSales(): StoredSales {
+    const { random } = this.#parts;
+    const marks = random(MARKS_BYTES);
+    return { salt: random(SALT_BYTES), marks, freeAtFirst: freePlaces(marks), batches: 0 };
+  }
+
+  /** Of the keys in force, the newest last. */
+  sales(): KeySales[] {
+    return this.#inForce().map(({ keyId, fact, record }) => {
+      const sales = this.#parts.store.salesOf(record.block);
+      const buyers = sales
+        ? estimateBuyers(sales.freeAtFirst, freePlaces(sales.marks), sales.batches)
+        : { about: 0 };
+      const [fromMs, toMs] = [timeOfSeq(fact.from), timeOfSeq(fact.to)];
+      return { keyId, fromMs, toMs, batches: sales?.batches ?? 0, buyers };
+    });
   }
 }

@@ -1,4 +1,5 @@
 import { type Bytes, concatBytes, utf8 } from "../../protocol/bytes.ts";
+import { unavailable } from "../../protocol/errors.ts";
 import { issuerKeyOf } from "../../protocol/privacy-pass.ts";
 
 /** Issuer keys are kept encrypted under the node's secret, which is in no storage: AES-256-GCM under a key derived by HKDF (RFC 5869). */
@@ -44,11 +45,23 @@ export async function seal(data: Bytes, secret: Bytes): Promise<Bytes> {
   return concatBytes(iv, new Uint8Array(sealed));
 }
 
-/** A private key that signs as it is, without padding: what a blind signature is. @throws where the node's secret is another. */
-export async function openIssuerKey(sealed: Bytes, secret: Bytes): Promise<CryptoKey> {
+async function unseal(sealed: Bytes, secret: Bytes): Promise<ArrayBuffer> {
   const iv = sealed.slice(0, IV_BYTES);
-  const data = sealed.slice(IV_BYTES);
-  const pkcs8 = await crypto.subtle.decrypt({ name: "AES-GCM", iv }, await sealingKey(secret), data);
+  const key = await sealingKey(secret);
+  try {
+    return await crypto.subtle.decrypt({ name: "AES-GCM", iv }, key, sealed.slice(IV_BYTES));
+  } catch {
+    const why = "NODE_KEY: another secret sealed its issuer keys, or they were changed";
+    throw unavailable("misconfigured", `this node is not configured: ${why}`, { name: "NODE_KEY" });
+  }
+}
+
+/**
+ * A private key that signs as it is, without padding: what a blind signature is.
+ * @throws PennypostError `misconfigured` (503) where the node's secret is another, or the sealed key was changed.
+ */
+export async function openIssuerKey(sealed: Bytes, secret: Bytes): Promise<CryptoKey> {
+  const pkcs8 = await unseal(sealed, secret);
   // The name that workerd has for it; it is none of Web Crypto's.
   const algorithm = { name: "RSA-RAW", hash: "SHA-384" };
   return crypto.subtle.importKey("pkcs8", pkcs8, algorithm, false, ["sign"]);

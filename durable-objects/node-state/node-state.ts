@@ -4,7 +4,7 @@ import type { WireRecord } from "../../protocol/record.ts";
 import type { RecordsAnswer, RecordsQuestion } from "../../protocol/record-messages.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
-import type { IssuerApi, SealedKey } from "../issuer/issuer-key-store.ts";
+import type { IssuerApi, KeySales, SealedKey } from "../issuer/issuer-key-store.ts";
 import { IssuerKeys } from "../issuer/issuer-keys.ts";
 import { makeIssuerKey } from "../issuer/key-sealing.ts";
 import { SqlIssuerKeyStore } from "../issuer/sql-issuer-key-store.ts";
@@ -123,12 +123,24 @@ export class NodeState
       suite,
       records: known,
       make: () => makeIssuerKey(secret),
+      random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
     });
     return { known, teller, issuer };
   }
 
   async stampKeys(host: string): Promise<Outcome<SealedKey[]>> {
     return attempt(() => this.#started.issuer.keys(host));
+  }
+
+  async batchSold(keyId: Bytes, wallet: string): Promise<Outcome<null>> {
+    return attempt(() => {
+      this.#started.issuer.sold(keyId, wallet);
+      return null;
+    });
+  }
+
+  async sales(): Promise<Outcome<KeySales[]>> {
+    return attempt(() => this.#started.issuer.sales());
   }
 
   async recordsUnlike(digest: Bytes): Promise<Outcome<readonly WireRecord[] | null>> {

@@ -18,16 +18,18 @@ export interface TokenParts {
   authData: Uint8Array;
   /** Whether signatures stand in the form for wallets. */
   asWallet: boolean;
+  /** In the place of the wallet's signature. */
+  contractSignature: Uint8Array | undefined;
 }
 
 export class TestKey {
-  readonly #secret: Uint8Array;
+  readonly secret: Uint8Array;
   /** Uncompressed, 65 bytes. */
   readonly publicKey: Uint8Array;
 
   constructor(name: string) {
-    this.#secret = keccak_256(utf8(name));
-    this.publicKey = secp256k1.getPublicKey(this.#secret, false);
+    this.secret = keccak_256(utf8(name));
+    this.publicKey = secp256k1.getPublicKey(this.secret, false);
   }
 
   get address(): EvmAddress {
@@ -35,7 +37,7 @@ export class TestKey {
   }
 
   sign(digest: Uint8Array): RecoverableSignature {
-    const bytes = secp256k1.sign(digest, this.#secret, { prehash: false, format: "recovered" });
+    const bytes = secp256k1.sign(digest, this.secret, { prehash: false, format: "recovered" });
     return { compact: bytes.slice(1), recovery: bytes[0] as number };
   }
 }
@@ -88,6 +90,7 @@ export function tokenParts(nowMs: number, changes: Partial<TokenParts> = {}): To
     walletSignature: wallet.sign(personalDigest(identityText)),
     authSignature: identity.sign(keccak_256(authData)),
     asWallet: false,
+    contractSignature: undefined,
     ...changes,
   };
 }
@@ -95,12 +98,18 @@ export function tokenParts(nowMs: number, changes: Partial<TokenParts> = {}): To
 /** The token's bytes. */
 export function tokenBytes(parts: TokenParts): Uint8Array {
   const { timestampMs, identity, walletSignature, authData, authSignature, asWallet } = parts;
+  const { contractSignature } = parts;
+  const vouched = contractSignature
+    ? message((writer) =>
+        nested(
+          writer,
+          3,
+          message((inner) => nested(inner, 1, contractSignature)),
+        ),
+      )
+    : signatureMessage(walletSignature, asWallet);
   const key = message((writer) =>
-    nested(
-      nested(varint(writer, 1, timestampMs), 2, signatureMessage(walletSignature, asWallet)),
-      3,
-      pointOf(identity.publicKey),
-    ),
+    nested(nested(varint(writer, 1, timestampMs), 2, vouched), 3, pointOf(identity.publicKey)),
   );
   return message((writer) =>
     nested(nested(nested(writer, 1, key), 2, authData), 3, signatureMessage(authSignature, asWallet)),

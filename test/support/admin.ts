@@ -28,6 +28,13 @@ export interface PeerJson extends LinkHistory {
   readonly conduct: ConductJson | null;
 }
 
+export interface StampSalesJson {
+  readonly keyId: string;
+  readonly batches: number;
+  readonly buyers: { readonly about?: number; readonly moreThan?: number };
+  readonly warning: string | null;
+}
+
 /** What an operator asks of a node, with the secret in its data folder. */
 export class Admin {
   readonly #node: TestNode;
@@ -61,6 +68,11 @@ export class Admin {
 
   resume(key: string): Promise<{ readonly wasSuspended: boolean }> {
     return this.#json("POST", `/admin/peers/${key}/resume`);
+  }
+
+  /** What was sold with the issuer keys in force, the newest first. */
+  async stampSales(): Promise<readonly StampSalesJson[]> {
+    return (await this.#json<{ readonly keys: readonly StampSalesJson[] }>("GET", "/admin/stamps")).keys;
   }
 
   /** What the node holds against a key; undefined when it is nothing. */

@@ -24,6 +24,9 @@ export interface NetworkOptions {
   readonly admission?: string;
   /** How much may be published: "off", or JSON; off by default. */
   readonly rateLimits?: string;
+  readonly requireIdentityProof?: boolean;
+  /** Where wallets that are contracts are asked. */
+  readonly rpcUrl?: string;
   /** Further peers of the first node, as `KEY@URL` or URLs. */
   readonly strangers?: readonly string[];
   /** Nodes, by number from 0, that are not started yet. */
@@ -48,21 +51,27 @@ export class TestNode extends NodeClient {
   /** All that it wrote to its log, of whatever level. */
   readonly logged: string[] = [];
   readonly folder: string;
-  readonly #variables: Pick<NodeVariables, "SHARDS" | "ADMISSION" | "RATE_LIMITS">;
+  readonly #variables: Omit<NodeVariables, "GENESIS" | "PEERS">;
   #directory: DataDirectory | undefined;
   #node: LocalNode | undefined;
 
   constructor(
     folder: string,
     port: number,
-    { shards = 16, admission = "open", rateLimits = "off" }: NetworkOptions,
+    { shards = 16, admission = "open", rateLimits = "off", requireIdentityProof, rpcUrl }: NetworkOptions,
   ) {
     super(`http://${HOST}:${port}`);
     this.port = port;
     mkdirSync(folder);
     this.key = keptNodeKey(join(folder, "node.key")).publicKey;
     this.folder = folder;
-    this.#variables = { SHARDS: String(shards), ADMISSION: admission, RATE_LIMITS: rateLimits };
+    this.#variables = {
+      SHARDS: String(shards),
+      ADMISSION: admission,
+      RATE_LIMITS: rateLimits,
+      ...(requireIdentityProof ? { REQUIRE_IDENTITY_PROOF: "true" } : {}),
+      ...(rpcUrl === undefined ? {} : { RPC_URL: rpcUrl }),
+    };
   }
 
   async start(): Promise<void> {

@@ -40,6 +40,7 @@ const withSecret = (parts: Partial<Env> = {}) => envWith({ ADMIN_SECRET: SECRET,
 const ROUTES: readonly (readonly [string, string])[] = [
   ["GET", "/admin/peers"],
   ["GET", "/admin/audit"],
+  ["GET", "/admin/stamps"],
   ["GET", `/admin/wallets/${WALLET}`],
   ["PUT", `/admin/wallets/${WALLET}?standing=denied`],
   ["POST", "/admin/sync?peer=x"],
@@ -240,5 +241,34 @@ describe("the audit log", () => {
     const refused = await ask(broken, "PUT", `/admin/wallets/${WALLET}?standing=denied`);
     expect([refused.status, refused.code]).toEqual([503, "audit_unavailable"]);
     expect((await ask(env, "GET", `/admin/wallets/${WALLET}`)).json.standing).toBe("none");
+  });
+});
+
+describe("sales of stamps", () => {
+  const sales = async () =>
+    (await ask(withSecret(), "GET", "/admin/stamps")).json.keys as Record<string, unknown>[];
+
+  test("are none before there is a key, and asking makes none", async () => {
+    for (let i = 0; i < 2; i++) expect(await sales()).toEqual([]);
+  });
+
+  test("are told of the keys in force, with a warning while few bought", async () => {
+    const state = nodeStateOf(cloudflareEnv);
+    await state.stampKeys("node.test");
+    const [key] = await state.sales();
+    if (!key) throw new Error("a key was made");
+    const { fromMs, toMs } = key;
+    const [none] = await sales();
+    const view = { keyId: toHex(key.keyId), fromMs, toMs };
+    const warning = "fewer than 20 wallets bought: a stamp hides among so few";
+    expect(none).toEqual({ ...view, batches: 0, buyers: { about: 0 }, warning });
+    for (let i = 0; i < 3; i++) await state.batchSold(key.keyId, WALLET);
+    expect(await sales()).toEqual([
+      { ...view, batches: 3, buyers: { about: expect.toSatisfy((n) => n >= 1 && n <= 3) }, warning },
+    ]);
+    for (let i = 0; i < 100; i++) await state.batchSold(key.keyId, `${WALLET} ${i}`);
+    expect(await sales()).toMatchObject([{ batches: 103, warning: null }]);
+    await state.batchSold(key.keyId.slice(1), WALLET);
+    expect(await sales()).toMatchObject([{ batches: 103 }]);
   });
 });

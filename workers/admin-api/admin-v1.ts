@@ -5,6 +5,7 @@ import { invalidArgument } from "../../protocol/errors.ts";
 import { type AdminContext, admin } from "./admin-route.ts";
 import { audited, auditPage, MAX_AUDIT_ROWS } from "./audit-log.ts";
 import { peersAdmin } from "./peers-admin.ts";
+import { stampSales } from "./stamps-admin.ts";
 import { readStanding, readWallet, setStanding, standingChange, standingOf } from "./wallets-admin.ts";
 
 /** What the operator asks of the node, with the admin secret. */
@@ -12,6 +13,10 @@ export function adminV1(app: Hono<{ Bindings: Env }>): void {
   app.get("/admin/audit", admin(auditLog));
   app.get("/admin/wallets/:wallet", admin(wallet));
   app.put("/admin/wallets/:wallet", admin(putWallet));
+  app.get(
+    "/admin/stamps",
+    admin((c) => stampSales(c.env)),
+  );
   peersAdmin(app);
 }
 

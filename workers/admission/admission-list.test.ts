@@ -13,7 +13,9 @@ const envelope = (topicText: string): OfferedEnvelope => ({
 const publish = (...topics: readonly string[]): OfferedPublish => ({
   envelopes: topics.map(envelope),
   host: "node.test",
+  request: { method: "POST", path: "/message/v1/publish", body: new Uint8Array() },
   header: () => null,
+  charge: async () => {},
 });
 
 type Answer = "grants" | "refuses" | "is not addressed";

@@ -7,6 +7,7 @@ import { limiterOf, nodeStateOf, spentOf } from "../../durable-objects/stubs.ts"
 import { StampKeys } from "../stamps/stamp-keys.ts";
 import { AdmissionList } from "./admission-list.ts";
 import { Budgets } from "./budgets.ts";
+import { contractCheck } from "./contract-wallets.ts";
 import { OpenPolicy } from "./open-policy.ts";
 import type { AdmissionPolicy } from "./policy.ts";
 import type { PublishBudgetParts } from "./publish-budget.ts";
@@ -21,7 +22,14 @@ function policyOf(env: Env, name: PolicyName): AdmissionPolicy {
     case "open":
       return new OpenPolicy(asksForStamp);
     case "wallet":
-      return new WalletPolicy({ tokens: walletTokensOf(env), asksForStamp });
+      return new WalletPolicy({
+        tokens: walletTokensOf(env),
+        asksForStamp,
+        node: signer.publicKey,
+        requiresProof: nodeConfig(env).requiresIdentityProof,
+        clock: platformClock,
+        suite,
+      });
     case "stamp": {
       const parts = { network, origin: signer.publicKey, suite, keys: stampKeysOf(env) };
       return new StampPolicy({ ...parts, spentOf: (share) => spentOf(env, share) });
@@ -35,7 +43,9 @@ const tokens = new WeakMap<Env, WalletTokens>();
 export function walletTokensOf(env: Env): WalletTokens {
   const known = tokens.get(env);
   if (known) return known;
-  const fresh = new WalletTokens({ suite, clock: platformClock });
+  const { rpcUrl } = nodeConfig(env);
+  const contracts = rpcUrl === undefined ? {} : { contractSigned: contractCheck(rpcUrl) };
+  const fresh = new WalletTokens({ suite, clock: platformClock, ...contracts });
   tokens.set(env, fresh);
   return fresh;
 }

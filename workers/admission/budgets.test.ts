@@ -218,6 +218,21 @@ describe("the operator's lists", () => {
   });
 });
 
+describe("stamps and nonces", () => {
+  test("are taken one by one: nothing is leased ahead, which nobody would give back", async () => {
+    const { core } = new Scene();
+    const stamps: Subject = { kind: "stamps", id: "0xA" };
+    for (const left of [98, 96, 94]) {
+      const { granted, remaining } = await core.lease(stamps, 2, 0);
+      expect([granted, remaining]).toEqual([2, left]);
+    }
+    const nonce: Subject = { kind: "nonce", id: "0xA 00" };
+    expect([(await core.lease(nonce, 1, 0)).granted, (await core.lease(nonce, 1, 0)).granted]).toEqual([
+      1, 0,
+    ]);
+  });
+});
+
 describe("what is kept of a budget", () => {
   test("goes when the day after has ended", async () => {
     const scene = new Scene();

@@ -1,6 +1,7 @@
 import type { Envelope } from "../../durable-objects/topic-shard/shard-core.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { PennypostError } from "../../protocol/errors.ts";
+import type { ProvenRequest } from "../../protocol/identity-proof.ts";
 
 /** An envelope that asks to be admitted, with the stamp beside it, as it was sent. */
 export type OfferedEnvelope = Pick<Envelope, "topic" | "ts" | "message"> & { readonly stamp?: Bytes };
@@ -10,7 +11,11 @@ export interface OfferedPublish {
   readonly envelopes: readonly OfferedEnvelope[];
   /** The name under which the node was asked. */
   readonly host: string;
+  /** As it was sent: what a proof of the identity key is about. */
+  readonly request: Omit<ProvenRequest, "node">;
   header(name: string): string | null;
+  /** Takes units for dear work out of the budget of the address that it came from. @throws PennypostError `rate_limited` (429). */
+  charge(units: number): Promise<unknown>;
 }
 
 /** That a publish may go on. */

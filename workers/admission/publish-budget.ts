@@ -1,3 +1,4 @@
+import type { Subject } from "../../durable-objects/limiter/limiter-api.ts";
 import { costOf } from "../../durable-objects/limiter/limits.ts";
 import { logWarning } from "../../durable-objects/log.ts";
 import { PennypostError } from "../../protocol/errors.ts";
@@ -6,7 +7,7 @@ import { clientAddress } from "./client-address.ts";
 import type { Admission, OfferedPublish } from "./policy.ts";
 
 /** What a refused publish costs its address besides: verifying a bad token takes as long as storing some envelopes. */
-const REFUSED_UNITS = 10;
+export const REFUSED_UNITS = 10;
 
 export interface PublishBudgetParts {
   readonly budgets: Pick<Budgets, "spend" | "charge">;
@@ -28,12 +29,11 @@ export interface Admitted {
  */
 export async function admitWithinBudget(
   parts: PublishBudgetParts,
-  publish: OfferedPublish,
+  publish: Omit<OfferedPublish, "charge">,
 ): Promise<Admitted> {
   const units = costOf(publish.envelopes);
-  const address = parts.limitsAddresses ? clientAddress(publish.header("CF-Connecting-IP")) : null;
-  const byAddress =
-    address === null ? undefined : await parts.budgets.spend({ kind: "address", id: address }, units);
+  const address = addressOf(parts, publish.header("CF-Connecting-IP"));
+  const byAddress = address && (await parts.budgets.spend(address, units));
   const admission = await admitOrCharge(parts, publish, address);
   const { wallet } = admission;
   const byWallet =
@@ -42,18 +42,28 @@ export async function admitWithinBudget(
   return { admission, spent: spent.sort((a, b) => a.remaining - b.remaining)[0] };
 }
 
+/** Whose budget a request counts against by where it came from; nobody's where addresses have none, or none is named. */
+export function addressOf(
+  { limitsAddresses }: Pick<PublishBudgetParts, "limitsAddresses">,
+  header: string | null,
+): Subject | undefined {
+  const id = limitsAddresses ? clientAddress(header) : null;
+  return id === null ? undefined : { kind: "address", id };
+}
+
 async function admitOrCharge(
   { budgets, admit }: PublishBudgetParts,
-  publish: OfferedPublish,
-  address: string | null,
+  publish: Omit<OfferedPublish, "charge">,
+  address: Subject | undefined,
 ): Promise<Admission> {
   try {
-    return await admit(publish);
+    const charge = async (units: number) => address && (await budgets.spend(address, units));
+    return await admit({ ...publish, charge });
   } catch (error) {
-    if (address !== null && isClients(error))
-      // What fails here is not what the client has to hear.
-      await budgets.charge({ kind: "address", id: address }, REFUSED_UNITS).catch((failure: unknown) => {
-        logWarning("refusal_not_charged", { why: String(failure) });
+    // What fails here is not what the client has to hear.
+    if (address && isClients(error))
+      await budgets.charge(address, REFUSED_UNITS).catch((why) => {
+        logWarning("refusal_not_charged", { why: String(why) });
       });
     throw error;
   }

@@ -82,7 +82,13 @@ async function scene() {
     return { ...envelope, stamp: encodeStamp(stamp) };
   };
   const decide = (envelope: OfferedEnvelope) =>
-    policy.decide({ envelopes: [envelope], host: "node.test", header: () => null });
+    policy.decide({
+      envelopes: [envelope],
+      host: "node.test",
+      request: { method: "POST", path: "/message/v1/publish", body: new Uint8Array() },
+      header: () => null,
+      charge: async () => undefined,
+    });
   return { offer, decide };
 }
 

@@ -100,7 +100,9 @@ class Scene {
 
   decide(envelopes: readonly OfferedEnvelope[], authorization: string | null = null) {
     const header = (name: string) => (name === "Authorization" ? authorization : null);
-    return this.policy.decide({ envelopes, host: "node.test", header });
+    const request = { method: "POST", path: "/message/v1/publish", body: new Uint8Array() };
+    const charge = async () => undefined;
+    return this.policy.decide({ envelopes, host: "node.test", request, header, charge });
   }
 
   async admission(...envelopes: readonly OfferedEnvelope[]): Promise<Admission> {

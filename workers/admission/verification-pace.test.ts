@@ -86,6 +86,7 @@ describe("the pace of verifications", () => {
 });
 
 describe("tokens", () => {
+  const free = async () => undefined;
   const token = (wallet: TestKey, n: number, address = wallet.address) =>
     bearer(
       tokenBytes(tokenParts(NOW_MS, { wallet, address, createdNs: BigInt(NOW_MS) * 1_000_000n - BigInt(n) })),
@@ -96,14 +97,14 @@ describe("tokens", () => {
     const clock = new ManualClock(NOW_MS);
     const tokens = new WalletTokens({ suite, clock });
     const known = token(alice, 0);
-    await tokens.verify(known);
+    await tokens.verify(known, free);
     const bad = Array.from({ length: burst + 5 }, (_, n) =>
-      outcome(tokens.verify(token(bob, n, alice.address))),
+      outcome(tokens.verify(token(bob, n, alice.address), free)),
     );
     await settle();
-    expect((await tokens.verify(known)).wallet).toBe(alice.address);
+    expect((await tokens.verify(known, free)).wallet).toBe(alice.address);
     const fresh = token(alice, 1);
-    const good = [tokens.verify(fresh), tokens.verify(fresh)];
+    const good = [tokens.verify(fresh, free), tokens.verify(fresh, free)];
     await pass(clock, 10 * EACH_MS);
     const [first, second] = await Promise.all(good);
     expect(first?.wallet).toBe(alice.address);
@@ -115,20 +116,20 @@ describe("tokens", () => {
     const clock = new ManualClock(NOW_MS);
     const tokens = new WalletTokens({ suite, clock });
     for (let n = 0; n < 3 * burst; n++)
-      expect(await outcome(tokens.verify(bearer(Uint8Array.of(n, 1, 2))))).toEqual([
+      expect(await outcome(tokens.verify(bearer(Uint8Array.of(n, 1, 2)), free))).toEqual([
         "wallet_token_invalid",
         401,
       ]);
-    expect((await tokens.verify(token(alice, 0))).wallet).toBe(alice.address);
+    expect((await tokens.verify(token(alice, 0), free)).wallet).toBe(alice.address);
     expect(clock.timers).toBe(0);
   });
 
   test("that wait and were refused meanwhile are not verified again", async () => {
     const clock = new ManualClock(NOW_MS);
     const tokens = new WalletTokens({ suite, clock });
-    for (let n = 0; n < burst; n++) await outcome(tokens.verify(token(bob, n, alice.address)));
+    for (let n = 0; n < burst; n++) await outcome(tokens.verify(token(bob, n, alice.address), free));
     const same = token(bob, 999, alice.address);
-    const many = Array.from({ length: 40 }, () => outcome(tokens.verify(same)));
+    const many = Array.from({ length: 40 }, () => outcome(tokens.verify(same, free)));
     await pass(clock, EACH_MS + 1);
     expect(clock.timers).toBe(39);
     await pass(clock, EACH_MS);

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { suite } from "../../durable-objects/platform-suite.ts";
+import { platformSigner, suite } from "../../durable-objects/platform-suite.ts";
 import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, utf8 } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import type { EvmAddress } from "../../protocol/evm-address.ts";
+import { formatProof, type ProvenRequest, signProof } from "../../protocol/identity-proof.ts";
 import { bearer, TestKey, tokenBytes, tokenParts } from "../../protocol/testing/wallet.ts";
 import type { Decision, OfferedEnvelope } from "./policy.ts";
 import { WalletPolicy } from "./wallet-policy.ts";
@@ -13,6 +14,11 @@ const NOW_MS = Date.UTC(2026, 10, 23);
 const HOUR_MS = 3_600_000;
 const alice = new TestKey("alice");
 const bob = new TestKey("bob");
+const [node, otherNode] = [1, 2].map((n) => platformSigner(new Uint8Array(32).fill(n)).publicKey) as [
+  Bytes,
+  Bytes,
+];
+const REQUEST = { method: "POST", path: "/message/v1/publish", body: utf8('{"envelopes":[]}') };
 
 const envelope = (topicText: string): OfferedEnvelope => ({
   topic: utf8(topicText),
@@ -22,27 +28,40 @@ const envelope = (topicText: string): OfferedEnvelope => ({
 
 class Scene {
   readonly clock = new ManualClock(NOW_MS);
-  verifications = 0;
   readonly policy: WalletPolicy;
 
-  constructor(contractSigned?: ContractCheck) {
-    const counting = { ...suite };
-    const tokens = new WalletTokens({
-      suite: counting,
-      clock: this.clock,
-      ...(contractSigned ? { contractSigned } : {}),
-    });
+  constructor(contractSigned?: ContractCheck, requiresProof = false) {
+    const { clock } = this;
+    const tokens = new WalletTokens({ suite, clock, ...(contractSigned ? { contractSigned } : {}) });
     const asksForStamp = (topic: Uint8Array) => new TextDecoder().decode(topic).startsWith("stamped/");
-    this.policy = new WalletPolicy({ tokens, asksForStamp });
+    this.policy = new WalletPolicy({ tokens, asksForStamp, node, requiresProof, clock, suite });
   }
 
   token(wallet = alice, changes: Parameters<typeof tokenParts>[1] = {}): string {
     return bearer(tokenBytes(tokenParts(this.clock.nowMs(), { wallet, ...changes })));
   }
 
-  decide(header: string | null, ...topics: readonly string[]): Promise<Decision> {
-    const header_ = (name: string) => (name === "Authorization" ? header : null);
-    return this.policy.decide({ envelopes: topics.map(envelope), host: "node.test", header: header_ });
+  /** With a proof of the identity key, if one is given. */
+  decideWith(
+    authorization: string | null,
+    proof: string | null,
+    topics: readonly string[],
+  ): Promise<Decision> {
+    const headers: Readonly<Record<string, string | null>> = {
+      Authorization: authorization,
+      "Pennypost-Proof": proof,
+    };
+    return this.policy.decide({
+      envelopes: topics.map(envelope),
+      host: "node.test",
+      request: REQUEST,
+      header: (name) => headers[name] ?? null,
+      charge: async () => {},
+    });
+  }
+
+  decide(authorization: string | null, ...topics: readonly string[]): Promise<Decision> {
+    return this.decideWith(authorization, null, topics);
   }
 
   async code(header: string | null, ...topics: readonly string[]): Promise<unknown> {
@@ -141,7 +160,7 @@ describe("a wallet that is a contract", () => {
 
   test("is asked whether it signed, where there is a way to ask", async () => {
     const asked: string[] = [];
-    const scene = new Scene(async (wallet) => {
+    const scene = new Scene(async ({ wallet }) => {
       asked.push(wallet);
       return true;
     });
@@ -168,5 +187,54 @@ describe("a wallet that is a contract", () => {
     expect(await scene.code(token, "weather")).toEqual(["rpc_unreachable", 503, true]);
     isAway = false;
     expect(await scene.code(token, "weather")).toBe(CONTRACT);
+  });
+});
+
+describe("a proof of the identity key", () => {
+  const identity = new TestKey("identity");
+  const proofOf = (changes: Partial<ProvenRequest> = {}, { key = identity, nowMs = NOW_MS } = {}) => {
+    const request = { ...REQUEST, node, ...changes };
+    const made = { createdS: nowMs / 1_000, nonce: new Uint8Array(16).fill(7) };
+    return formatProof(signProof(request, key.secret, made, suite));
+  };
+  const outcome = async (scene: Scene, proof: string | null): Promise<unknown> => {
+    const decision = await scene.decideWith(scene.token(), proof, ["weather"]);
+    if (decision.kind === "granted") return "granted";
+    const { code, data, httpStatus } = decision.error;
+    return [httpStatus, code, data.rule, decision.isAddressed];
+  };
+
+  test("is needed where the operator wants it, and is good again for the same publish", async () => {
+    const scene = new Scene(undefined, true);
+    expect(await outcome(scene, null)).toEqual([401, "proof_missing", undefined, true]);
+    expect(await outcome(scene, "")).toEqual([401, "proof_missing", undefined, true]);
+    for (let i = 0; i < 2; i++) expect(await outcome(scene, proofOf())).toBe("granted");
+  });
+
+  const flipped = proofOf().replace(/s=(.)/, (_, digit) => `s=${digit === "0" ? "1" : "0"}`);
+  test.each<[string, string, string]>([
+    ["for another node", proofOf({ node: otherNode }), "node"],
+    ["over another body", proofOf({ body: utf8("{}") }), "body"],
+    ["over another method", proofOf({ method: "PUT" }), "method"],
+    ["over another path", proofOf({ path: "/v1/stamps" }), "path"],
+    ["of another identity key", proofOf({}, { key: new TestKey("another") }), "identity_key"],
+    ["with a changed signature", flipped, "signature"],
+    ["that is too old", proofOf({}, { nowMs: NOW_MS - 301_000 }), "time"],
+    ["from the future", proofOf({}, { nowMs: NOW_MS + 301_000 }), "time"],
+    ["of another form", "t=1", "form"],
+  ])("%s is refused, also where none is needed", async (_, proof, rule) => {
+    for (const requiresProof of [true, false])
+      expect(await outcome(new Scene(undefined, requiresProof), proof)).toEqual([
+        401,
+        "proof_invalid",
+        rule,
+        true,
+      ]);
+  });
+
+  test("does not stand for a token", async () => {
+    const scene = new Scene(undefined, true);
+    const decision = await scene.decideWith(null, proofOf(), ["weather"]);
+    expect(decision).toMatchObject({ kind: "refused", error: { code: "wallet_token_missing" } });
   });
 });

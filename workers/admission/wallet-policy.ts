@@ -1,5 +1,8 @@
-import { fromUtf8 } from "../../protocol/bytes.ts";
+import type { Clock } from "../../durable-objects/clock.ts";
+import { type Bytes, fromUtf8 } from "../../protocol/bytes.ts";
+import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { PennypostError } from "../../protocol/errors.ts";
+import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
 import { restrictedTo } from "../../protocol/restricted-topics.ts";
 import type { AdmissionPolicy, Decision, OfferedEnvelope, OfferedPublish } from "./policy.ts";
 import { refusedBy } from "./policy.ts";
@@ -8,6 +11,12 @@ import type { WalletTokens } from "./wallet-tokens.ts";
 
 export interface WalletPolicyParts {
   readonly tokens: Pick<WalletTokens, "verify">;
+  /** This node's key: a proof is for it alone. */
+  readonly node: Bytes;
+  /** Whether a token alone does not do. */
+  readonly requiresProof: boolean;
+  readonly clock: Clock;
+  readonly suite: CryptoSuite;
   asksForStamp(topic: Uint8Array): boolean;
 }
 
@@ -28,9 +37,14 @@ export class WalletPolicy implements AdmissionPolicy {
     return "Bearer";
   }
 
-  async decide({ envelopes, header }: OfferedPublish): Promise<Decision> {
+  async decide(publish: OfferedPublish): Promise<Decision> {
+    const { envelopes, header } = publish;
     try {
-      const { wallet } = await this.#parts.tokens.verify(header("Authorization"));
+      const { wallet, identityKey } = await this.#parts.tokens.verify(
+        header("Authorization"),
+        publish.charge,
+      );
+      this.#checkProof(publish, identityKey);
       const foreign = envelopes
         .map(({ topic }) => fromUtf8(topic))
         .find((topic) => (restrictedTo(topic) ?? wallet) !== wallet);
@@ -41,5 +55,17 @@ export class WalletPolicy implements AdmissionPolicy {
       if (!(error instanceof PennypostError)) throw error;
       return refusedBy(error, /^Bearer\b/.test(header("Authorization") ?? ""));
     }
+  }
+
+  /**
+   * One that is there is checked also where none is needed. Its nonce is not kept: the same publish again, within the proof's five minutes,
+   * makes no second event.
+   * @throws PennypostError `proof_missing`, `proof_invalid` (401).
+   */
+  #checkProof({ header, request }: OfferedPublish, identityKey: Uint8Array): void {
+    const { requiresProof, node, clock, suite } = this.#parts;
+    const given = header(PROOF_HEADER);
+    if (given || requiresProof)
+      checkProof(readProof(given), { ...request, node }, identityKey, clock.nowMs(), suite);
   }
 }

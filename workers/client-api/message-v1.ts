@@ -20,6 +20,7 @@ import { type PublishedEnvelope, readBatchQuery, readPublish, readQuery, readSub
 
 type Handler = Context<{ Bindings: Env }>;
 
+const PUBLISH_PATH = "/message/v1/publish";
 /** 10,000 topics of 300 bytes in a subscription, with their JSON around them. */
 const MAX_QUERY_BYTES = 4 * 1024 * 1024;
 
@@ -28,12 +29,15 @@ const MAX_ENCODING_CHARS = 1_024;
 /** Bytes of client requests that an isolate holds at a time. */
 const bodies = new BodyReader(24 * 1024 * 1024);
 
-const withJson = <T>(c: Handler, limit: number, work: (body: JsonObject) => Promise<T>): Promise<T> =>
-  bodies.read(c.req.raw, limit, (bytes) => work(parseJsonBody(bytes)));
+const withJson = <T>(
+  c: Handler,
+  limit: number,
+  work: (body: JsonObject, bytes: Bytes) => Promise<T>,
+): Promise<T> => bodies.read(c.req.raw, limit, (bytes) => work(parseJsonBody(bytes), bytes));
 
 /** The XMTP message API of 2023, as its clients speak it. */
 export function messageV1(app: Hono<{ Bindings: Env }>): void {
-  app.post("/message/v1/publish", (c) => withJson(c, MAX_PUBLISH_BYTES, (body) => publish(c, body)));
+  app.post(PUBLISH_PATH, (c) => withJson(c, MAX_PUBLISH_BYTES, (body, bytes) => publish(c, body, bytes)));
   app.post("/message/v1/query", (c) =>
     withJson(c, MAX_QUERY_BYTES, async (body) => jsonResponse(c, await answerQuery(c.env, readQuery(body)))),
   );
@@ -47,13 +51,14 @@ export function messageV1(app: Hono<{ Bindings: Env }>): void {
 }
 
 /** Validates and admits every envelope before any is stored; a repeat after a partial failure stores nothing twice. */
-async function publish(c: Handler, body: JsonObject): Promise<Response> {
+async function publish(c: Handler, body: JsonObject, bytes: Bytes): Promise<Response> {
   const offered = readPublish(body);
   const header = (name: string) => c.req.raw.headers.get(name);
   const host = new URL(c.req.url).host;
   const { admission, spent } = await admitWithinBudget(admissionOf(c.env), {
     envelopes: offered,
     host,
+    request: { method: "POST", path: PUBLISH_PATH, body: bytes },
     header,
   });
   const ids = await store(c.env, offered, admission);

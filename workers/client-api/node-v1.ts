@@ -18,7 +18,7 @@ export function nodeV1(app: Hono<{ Bindings: Env }>): void {
 }
 
 function info(c: Context<{ Bindings: Env }>): Response {
-  const { signer, network, shardCount } = nodeConfig(c.env);
+  const { signer, network, shardCount, admission, requiresIdentityProof, rpcUrl } = nodeConfig(c.env);
   return c.json({
     version: VERSION,
     node: toDidKey(signer.publicKey),
@@ -26,6 +26,11 @@ function info(c: Context<{ Bindings: Env }>): Response {
     network: network.genesis.name,
     networkId: toHex(network.id),
     shards: shardCount,
+    admission: {
+      policies: admission,
+      identityProof: requiresIdentityProof ? "required" : "optional",
+      contractWallets: rpcUrl !== undefined,
+    },
     retention: network.genesis.classes.map(({ id, name, durationMs, priority }) => ({
       class: id,
       name,

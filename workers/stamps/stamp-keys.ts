@@ -2,6 +2,7 @@ import type { Clock } from "../../durable-objects/clock.ts";
 import type { IssuerApi, SealedKey } from "../../durable-objects/issuer/issuer-key-store.ts";
 import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { PennypostError } from "../../protocol/errors.ts";
 import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { keyIdOf, modulusOf } from "../../protocol/privacy-pass.ts";
 import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
@@ -23,7 +24,7 @@ export interface StampKey {
 }
 
 export interface StampKeysParts {
-  readonly issuer: IssuerApi;
+  readonly issuer: Pick<IssuerApi, "stampKeys">;
   readonly origin: Bytes;
   readonly clock: Clock;
   readonly suite: CryptoSuite;
@@ -43,12 +44,19 @@ export class StampKeys {
   async all(host: string): Promise<readonly StampKey[]> {
     const nowMs = this.#parts.clock.nowMs();
     const isFresh = Math.abs(nowMs - this.#askedMs) < REMEMBERED_MS;
-    if (!isFresh || this.#inForce(nowMs).length === 0) {
+    if (!isFresh || this.#inForce(nowMs).length === 0) await this.#ask(host, nowMs);
+    return this.#inForce(this.#parts.clock.nowMs());
+  }
+
+  async #ask(host: string, nowMs: number): Promise<void> {
+    try {
       const keys = await this.#parts.issuer.stampKeys(host);
       this.#known = keys.map((key) => this.#read(key));
       this.#askedMs = nowMs;
+    } catch (error) {
+      // What is in force stays so: publishes by stamp go on while the object is away.
+      if (!(error instanceof PennypostError) || this.#inForce(nowMs).length === 0) throw error;
     }
-    return this.#inForce(this.#parts.clock.nowMs());
   }
 
   #inForce(nowMs: number): readonly StampKey[] {

@@ -2,16 +2,17 @@ import type { Context, Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { openIssuerKey } from "../../durable-objects/issuer/key-sealing.ts";
+import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { limiterOf } from "../../durable-objects/stubs.ts";
+import { limiterOf, nodeStateOf } from "../../durable-objects/stubs.ts";
 import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
 import { TOKEN_TYPE } from "../../protocol/privacy-pass.ts";
-import { stampKeysOf, walletTokensOf } from "../admission/admission-of.ts";
-import { clientAddress } from "../admission/client-address.ts";
+import { admissionOf, stampKeysOf, walletTokensOf } from "../admission/admission-of.ts";
+import { addressOf } from "../admission/publish-budget.ts";
 import { BodyReader } from "../request-body.ts";
 import { BATCH_BYTES, readBatch, type SigningKey, STAMPS_PER_BATCH, signBatch } from "./blind-signer.ts";
 import type { StampKey } from "./stamp-keys.ts";
@@ -64,8 +65,10 @@ async function directory(c: Handler): Promise<Response> {
 async function buy(c: Handler): Promise<Response> {
   return bodies.read(c.req.raw, BATCH_BYTES + 1, async (body) => {
     const { signer } = nodeConfig(c.env);
-    await spendAddress(c);
-    const { wallet, identityKey } = await walletTokensOf(c.env).verify(c.req.header("Authorization") ?? null);
+    await spendAddress(c, PURCHASE_UNITS);
+    const authorization = c.req.header("Authorization") ?? null;
+    const tokens = walletTokensOf(c.env);
+    const { wallet, identityKey } = await tokens.verify(authorization, (units) => spendAddress(c, units));
     const proof = readProof(c.req.header(PROOF_HEADER) ?? null);
     const request = { node: signer.publicKey, method: "POST", path: STAMPS_PATH, body };
     checkProof(proof, request, identityKey, platformClock.nowMs(), suite);
@@ -73,20 +76,29 @@ async function buy(c: Handler): Promise<Response> {
     const { key, blinded } = readBatch(body, (lastByte) => signingKeyOf(c.env, keys, lastByte));
     await payFor(c.env, wallet, proof.nonce);
     const signed = await signBatch(key, blinded);
+    c.executionCtx.waitUntil(count(c.env, key.keyId, wallet));
     return c.body(signed, 200, { "content-type": ANSWER_TYPE, "cache-control": "no-store" });
   });
 }
 
-async function spendAddress(c: Handler): Promise<void> {
-  const address = clientAddress(c.req.header("CF-Connecting-IP") ?? null);
-  if (address === null || !nodeConfig(c.env).rateLimits) return;
-  const subject = { kind: "address" as const, id: address };
-  const { granted, waitMs } = await limiterOf(c.env, subject).lease(subject, PURCHASE_UNITS, 0);
-  if (granted === 0) throw limited(waitMs);
+/** @throws PennypostError `rate_limited` (429). */
+async function spendAddress(c: Handler, units: number): Promise<void> {
+  const admission = admissionOf(c.env);
+  const address = addressOf(admission, c.req.header("CF-Connecting-IP") ?? null);
+  if (address) await admission.budgets.spend(address, units);
 }
 
 const limited = (waitMs: number) =>
   exhausted("rate_limited", "rate limit exceeded", { retryAfterS: Math.max(1, Math.ceil(waitMs / 1_000)) });
+
+/** For the operator, who is told how many bought: a batch that could not be counted is sold all the same. */
+async function count(env: Env, keyId: Uint8Array, wallet: string): Promise<void> {
+  try {
+    await nodeStateOf(env).batchSold(new Uint8Array(keyId), wallet);
+  } catch (error) {
+    logWarning("batch_not_counted", { why: String(error) });
+  }
+}
 
 /** @throws PennypostError `wallet_denied` (403), `rate_limited` (429), `proof_replayed` (401). */
 async function payFor(env: Env, wallet: string, nonce: Bytes): Promise<void> {
