@@ -26,7 +26,10 @@ export interface Lease {
 
 /** The budgets of some subjects. All @throws PennypostError when the object does not answer. */
 export interface LimiterApi {
-  /** Takes units out of a budget. `returned` are those of the asker's last lease that were not spent; below 0, it owes some. */
+  /**
+   * Takes units out of a budget. `returned` are those of the asker's last lease that were not spent; below 0 they are its debt, of which
+   * one full budget is kept in mind.
+   */
   lease(subject: Subject, wanted: number, returned: number): Promise<Lease>;
   /** Answers what the wallet was. */
   setStanding(wallet: string, standing: WalletStanding): Promise<WalletStanding>;

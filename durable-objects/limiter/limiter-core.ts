@@ -63,8 +63,8 @@ export class LimiterCore implements LimiterApi {
     const nowMs = clock.nowMs();
     const { day, key, bucket } = this.#bucketOf(subject, limit);
     const now = refilled(bucket, limit, nowMs);
-    const units = Math.min(limit.burst, Math.max(-limit.burst, now.units + returned));
-    const granted = units < wanted ? 0 : grantOf(units, wanted, limit);
+    const units = Math.max(-limit.burst, Math.min(limit.burst, now.units + returned));
+    const granted = units < wanted ? 0 : grantOf(subject, units, wanted, limit);
     const left = { units: units - granted, atMs: now.atMs };
     store.saveBucket(day, key, left);
     return {
@@ -193,8 +193,9 @@ const KIND_NAMES = Object.keys(KINDS) as Subject["kind"][];
 
 const hasStanding = ({ kind }: Subject): boolean => kind === "wallet" || kind === "stamps";
 
-/** More than was wanted while there is plenty, so that the asker need not come back at once. */
-function grantOf(units: number, wanted: number, { burst }: BucketLimit): number {
+/** More than was wanted while there is plenty, so that the asker need not come back at once. Stamps and nonces have no leases. */
+function grantOf({ kind }: Subject, units: number, wanted: number, { burst }: BucketLimit): number {
+  if (kind === "stamps" || kind === "nonce") return wanted;
   const isPlenty = units - wanted > burst / 2;
   return isPlenty ? Math.max(wanted, Math.floor(burst * LEASED_PART)) : wanted;
 }

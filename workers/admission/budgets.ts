@@ -45,26 +45,30 @@ export class Budgets {
    */
   async spend(subject: Subject, units: number): Promise<Spent> {
     const nowMs = this.#parts.clock.nowMs();
-    const name = nameOf(subject);
+    const name = `${subject.kind} ${subject.id}`;
     const known = this.#fresh(name, nowMs);
     const isHopeless = known?.refused && units >= known.refused.wanted && nowMs < known.refused.untilMs;
     if (known && !isHopeless && known.left >= costOf(known, units)) return spendOf(known, units, nowMs);
     if (known && isHopeless) throw refusalOf(known, units, nowMs);
-    return this.#take(name, subject, { wanted: units, owed: 0 }, nowMs, (held) =>
-      spendOf(held, units, nowMs),
-    );
+    return this.#lease(name, subject, units, nowMs);
   }
 
   /**
-   * Takes units for what was refused, also those that are not there: what comes back with time pays them first.
-   * @throws PennypostError what the limiter's object throws.
+   * Takes units also where so many are not there: then the budget is in debt, and nothing is granted until that is made good.
+   * @throws what the limiter's object throws.
    */
   async charge(subject: Subject, units: number): Promise<void> {
     const nowMs = this.#parts.clock.nowMs();
-    const name = nameOf(subject);
+    const name = `${subject.kind} ${subject.id}`;
     const known = this.#fresh(name, nowMs);
-    if (known) known.left -= units;
-    else await this.#take(name, subject, { wanted: 0, owed: units }, nowMs, () => undefined);
+    if (known && known.left >= units) {
+      known.left -= units;
+      return;
+    }
+    // At once, not at the next lease: an isolate that ends takes no debt with it.
+    const left = this.#take(name);
+    const lease = await this.#parts.limiterOf(subject).lease(subject, 0, left - units);
+    this.#keep(name, { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused: undefined });
   }
 
   #fresh(name: string, nowMs: number): Held | undefined {
@@ -73,23 +77,21 @@ export class Budgets {
     return held && nowMs < held.untilMs && nowMs > held.untilMs - 2 * LEASE_MS ? held : undefined;
   }
 
-  /** Leases what is wanted, gives back what is left of the last lease, and uses the new one in the turn in which it comes. */
-  async #take<T>(
-    name: string,
-    subject: Subject,
-    { wanted, owed }: { readonly wanted: number; readonly owed: number },
-    nowMs: number,
-    use: (held: Held) => T,
-  ): Promise<T> {
-    const returned = (this.#held.get(name)?.left ?? 0) - owed;
-    // Given back once: another request that comes meanwhile has nothing to give.
-    this.#held.delete(name);
-    const lease = await this.#parts.limiterOf(subject).lease(subject, wanted, returned);
-    const refused = lease.waitMs > 0 ? { wanted, untilMs: nowMs + lease.waitMs } : undefined;
+  async #lease(name: string, subject: Subject, units: number, nowMs: number): Promise<Spent> {
+    const returned = this.#take(name);
+    const lease = await this.#parts.limiterOf(subject).lease(subject, units, returned);
+    const refused = lease.waitMs > 0 ? { wanted: units, untilMs: nowMs + lease.waitMs } : undefined;
     const held = { left: lease.granted, untilMs: nowMs + LEASE_MS, lease, refused };
     this.#keep(name, held);
-    // A turn later another request's lease may have taken what is left here into its own.
-    return use(held);
+    // In this turn: another request's lease would take what is left here into its own.
+    return spendOf(held, units, nowMs);
+  }
+
+  /** What is left of a lease, to be given back: once, so that another request that comes meanwhile has nothing to give. */
+  #take(name: string): number {
+    const left = this.#held.get(name)?.left ?? 0;
+    this.#held.delete(name);
+    return left;
   }
 
   /** What several requests leased at once is all theirs. */
@@ -103,8 +105,6 @@ export class Budgets {
     this.#held.set(name, held);
   }
 }
-
-const nameOf = ({ kind, id }: Subject): string => `${kind} ${id}`;
 
 /** What is larger than the whole budget costs all of it. */
 const costOf = ({ lease }: Held, units: number): number => Math.min(units, lease.limit.burst);

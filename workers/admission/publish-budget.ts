@@ -6,7 +6,7 @@ import { clientAddress } from "./client-address.ts";
 import type { Admission, OfferedPublish } from "./policy.ts";
 
 /** What a refused publish costs its address besides: verifying a bad token takes as long as storing some envelopes. */
-const REFUSED_UNITS = 10;
+export const REFUSED_UNITS = 10;
 
 export interface PublishBudgetParts {
   readonly budgets: Pick<Budgets, "spend" | "charge">;
