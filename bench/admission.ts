@@ -23,15 +23,17 @@ interface Sizes {
   readonly rounds: number;
   /** Publishes of one measurement, by the number of connections. */
   readonly publishes: Readonly<Record<(typeof CONNECTIONS)[number], number>>;
+  /** Times that bad requests come, and so many each time. */
+  readonly storms: number;
   readonly badRequests: number;
-  /** Good publishes of a round without bad ones. */
-  readonly calmPublishes: number;
 }
-const FULL: Sizes = { rounds: 5, publishes: { 1: 80, 32: 320 }, badRequests: 10_000, calmPublishes: 400 };
-const QUICK: Sizes = { rounds: 5, publishes: { 1: 20, 32: 96 }, badRequests: 2_000, calmPublishes: 200 };
+const FULL: Sizes = { rounds: 5, publishes: { 1: 80, 32: 320 }, storms: 20, badRequests: 500 };
+const QUICK: Sizes = { rounds: 5, publishes: { 1: 20, 32: 96 }, storms: 6, badRequests: 250 };
 /** Connections of the load, and of the good publishes beside it. */
-const BAD_CONNECTIONS = 32;
+const BAD_CONNECTIONS = 128;
 const GOOD_CONNECTIONS = 4;
+/** Before and after each storm, since the machine has other work, too. */
+const CALM_MS = 2_500;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -144,12 +146,12 @@ async function goodPublishes(
   node: TestNode,
   wallets: readonly BenchWallet[],
   next: () => number,
-  isOver: (sent: number) => boolean,
+  isOver: () => boolean,
 ) {
   const client = new PublishClient(node, wallets.length);
   const ms: number[] = [];
   const lane = async (wallet: BenchWallet, i: number) => {
-    while (!isOver(ms.length)) {
+    while (!isOver()) {
       const headers = { Authorization: wallet.token, "CF-Connecting-IP": addressOf(10 + i) };
       const answer = await client.send({ ...publishOf(node, net, next()), headers });
       expectAll([answer], 200);
@@ -173,45 +175,67 @@ function badPublishes(node: TestNode, count: number, from: number): Prepared[] {
   }));
 }
 
-async function benchLoad({ rounds, badRequests, calmPublishes }: Sizes) {
+interface Storm {
+  readonly badPerSecond: number;
+  readonly refusedAs: Readonly<Record<string, number>>;
+  readonly goodPublishes: number;
+  readonly calm: { readonly medianMs: number; readonly p95Ms: number };
+  readonly loaded: { readonly medianMs: number; readonly p95Ms: number };
+}
+
+const latencies = (ms: readonly number[]) => ({ medianMs: quantile(ms, 0.5), p95Ms: quantile(ms, 0.95) });
+
+/** Bad requests side by side with good publishes, between two calm times. */
+async function storm(
+  bad: PublishClient,
+  load: readonly Prepared[],
+  good: (isOver: () => boolean) => Promise<number[]>,
+): Promise<Storm> {
+  const calmly = () => {
+    const endMs = performance.now() + CALM_MS;
+    return good(() => performance.now() > endMs);
+  };
+  const before = await calmly();
+  let isOver = false;
+  const startMs = performance.now();
+  const refused = bad.sendAll(load).finally(() => {
+    isOver = true;
+  });
+  const loaded = await good(() => isOver);
+  const refusals = await refused;
+  const tookMs = performance.now() - startMs;
+  return {
+    badPerSecond: (load.length * 1_000) / tookMs,
+    refusedAs: Object.fromEntries(
+      [...Map.groupBy(refusals, ({ status }) => status)].map(([status, all]) => [status, all.length]),
+    ),
+    goodPublishes: loaded.length,
+    calm: latencies([...before, ...(await calmly())]),
+    loaded: latencies(loaded),
+  };
+}
+
+async function benchLoad({ storms, badRequests }: Sizes) {
   const network = await startNetwork(1, { admission: "wallet,stamp", rateLimits: RATE_LIMITS });
   const node = network.node(0);
   const bad = new PublishClient(node, BAD_CONNECTIONS);
   try {
     const wallets = Array.from({ length: GOOD_CONNECTIONS }, (_, i) => new BenchWallet(`good ${i}`));
     let number = 0;
-    const next = () => ++number;
-    await goodPublishes(node, wallets, next, (sent) => sent >= 100);
-    const each = Math.ceil(badRequests / rounds);
-    const results = [];
-    for (let round = 0; round < rounds; round++) {
-      const load = badPublishes(node, each, round * each);
-      const calm = await goodPublishes(node, wallets, next, (sent) => sent >= calmPublishes);
-      let isOver = false;
-      const startMs = performance.now();
-      const loaded = bad.sendAll(load).finally(() => {
-        isOver = true;
-      });
-      const under = await goodPublishes(node, wallets, next, () => isOver);
-      const refusals = await loaded;
-      const result = {
-        badPerSecond: (each * 1_000) / (performance.now() - startMs),
-        refusedAs: Object.fromEntries(
-          [...Map.groupBy(refusals, ({ status }) => status)].map(([status, all]) => [status, all.length]),
-        ),
-        goodPublishes: under.length,
-        calm: { medianMs: quantile(calm, 0.5), p95Ms: quantile(calm, 0.95) },
-        loaded: { medianMs: quantile(under, 0.5), p95Ms: quantile(under, 0.95) },
-      };
-      say(`  round ${round + 1}: ${JSON.stringify(result)}`);
-      results.push(result);
+    const good = (isOver: () => boolean) => goodPublishes(node, wallets, () => ++number, isOver);
+    const results: Storm[] = [];
+    // The first is not counted.
+    for (let i = 0; i <= storms; i++) {
+      const result = await storm(bad, badPublishes(node, badRequests, i * badRequests), good);
+      say(`  storm ${i}: ${JSON.stringify(result)}`);
+      if (i > 0) results.push(result);
     }
     const medianRatio = spreadOf(results.map(({ calm, loaded }) => loaded.medianMs / calm.medianMs));
     const p95Ratio = spreadOf(results.map(({ calm, loaded }) => loaded.p95Ms / calm.p95Ms));
     say(
       `  good publishes beside bad ones take ${shown(medianRatio)} × as long at the median, ${shown(p95Ratio)} × at p95`,
     );
-    return { rounds: results, medianRatio, p95Ratio };
+    return { storms: results, medianRatio, p95Ratio };
   } finally {
     bad.close();
     await network.stop();

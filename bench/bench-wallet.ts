@@ -1,5 +1,5 @@
 import { keccak_256 } from "@noble/hashes/sha3.js";
-import { type BlankStamp, blindBatch, STAMPS_PER_BATCH } from "../client/blind-batch.ts";
+import { type BlankStamp, blindBatch } from "../client/blind-batch.ts";
 import { fromHex, utf8 } from "../protocol/bytes.ts";
 import { portableSuite } from "../protocol/crypto.ts";
 import { formatProof, signProof } from "../protocol/identity-proof.ts";
@@ -9,6 +9,7 @@ import type { TestNode } from "../test/support/network.ts";
 
 const suite = portableSuite();
 const STAMPS_PATH = "/v1/stamps";
+const MAX_TRIES = 3;
 
 /** A wallet with its identity key. */
 export class BenchWallet {
@@ -27,22 +28,31 @@ export class BenchWallet {
     const stamps: BlankStamp[] = [];
     while (stamps.length < count) {
       const { body, finish } = await blindBatch(issuer, suite);
+      stamps.push(...(await finish(await this.#order(node, body))));
+      progress(stamps.length);
+    }
+    return stamps;
+  }
+
+  /** Blinding takes seconds, after which a connection that was kept may close just as it is used again. */
+  async #order(node: TestNode, body: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    for (let tries = 1; ; tries++) {
       const asked = { node: fromHex(node.key), method: "POST", path: STAMPS_PATH, body };
       const nonce = crypto.getRandomValues(new Uint8Array(16));
       const createdS = Math.floor(Date.now() / 1_000);
       const proof = formatProof(signProof(asked, this.#secret, { createdS, nonce }, suite));
       const headers = { Authorization: this.token, "Pennypost-Proof": proof };
-      const response = await node.request(STAMPS_PATH, { method: "POST", body, headers });
-      if (response.status !== 200) throw new Error(`no stamps: ${response.status} ${await response.text()}`);
-      stamps.push(...(await finish(new Uint8Array(await response.arrayBuffer()))));
-      progress(stamps.length);
+      try {
+        const response = await node.request(STAMPS_PATH, { method: "POST", body, headers });
+        const answer = new Uint8Array(await response.arrayBuffer());
+        if (response.status === 200) return answer;
+        throw new Error(`no stamps: ${response.status} ${Buffer.from(answer).toString()}`);
+      } catch (error) {
+        if (!(error instanceof TypeError) || tries === MAX_TRIES) throw error;
+      }
     }
-    return stamps;
   }
 }
-
-/** Batches that it takes to have so many stamps. */
-export const batchesFor = (count: number): number => Math.ceil(count / STAMPS_PER_BATCH);
 
 /**
  * Made-up tokens, each to be verified to its last step: the identity key is signed by a wallet that is not the one that they name.

@@ -10,7 +10,7 @@ import { exhausted } from "../../protocol/errors.ts";
 
 /** Verifications of an isolate that may find a bad token: so many at once, and 10 a second. Good ones do not count. */
 export const BAD_VERIFICATIONS: BucketLimit = { burst: 20, perMinute: 600 };
-/** Who has waited so long for a turn is refused. */
+/** Nobody waits longer for a turn. */
 export const MAX_TURN_MS = 5_000;
 
 /**
@@ -26,22 +26,22 @@ export class VerificationPace {
     this.#bucket = fullBucket(BAD_VERIFICATIONS, clock.nowMs());
   }
 
-  /** Resolves when a verification may begin; what it finds good is to be given back. @throws PennypostError `too_many_calls` (429). */
+  /**
+   * Resolves when a verification may begin, in the order of the calls; what it finds good is to be given back.
+   * @throws PennypostError `too_many_calls` (429), after the longest wait: who sends bad tokens gains nothing by being told at once.
+   */
   async turn(): Promise<void> {
-    for (let waitedMs = 0; ; ) {
-      this.#bucket = refilled(this.#bucket, BAD_VERIFICATIONS, this.#clock.nowMs());
-      const ms = waitMs(this.#bucket, BAD_VERIFICATIONS, 1);
-      if (ms === 0) {
-        this.#bucket = { ...this.#bucket, units: this.#bucket.units - 1 };
-        return;
-      }
-      waitedMs += ms;
-      if (waitedMs > MAX_TURN_MS)
-        throw exhausted("too_many_calls", "too many tokens wait to be verified", { retryAfterS: 1 });
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#clock.after(ms, resolve);
-      await promise;
-    }
+    const now = refilled(this.#bucket, BAD_VERIFICATIONS, this.#clock.nowMs());
+    const ms = waitMs(now, BAD_VERIFICATIONS, 1);
+    const hasPlace = ms <= MAX_TURN_MS;
+    // Taken before its time comes, so that the next one waits longer.
+    this.#bucket = hasPlace ? { ...now, units: now.units - 1 } : now;
+    if (ms === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#clock.after(Math.min(ms, MAX_TURN_MS), resolve);
+    await promise;
+    if (!hasPlace)
+      throw exhausted("too_many_calls", "too many tokens wait to be verified", { retryAfterS: 1 });
   }
 
   /** The verification found a good token, or there was none: its turn does not count. */
