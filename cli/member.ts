@@ -3,8 +3,9 @@ import { portableSigner, portableSuite } from "../protocol/crypto.ts";
 import { parsePublicKey, toDidKey } from "../protocol/did-key.ts";
 import { PennypostError } from "../protocol/errors.ts";
 import { Network } from "../protocol/genesis.ts";
-import { firstSeqOf, MAX_TIME_MS, timeOfSeq } from "../protocol/hybrid-clock.ts";
+import { firstSeqOf, timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { createRecord } from "../protocol/record.ts";
+import { parseSeqText } from "../protocol/seq-text.ts";
 import { askNode, type NodeOptions, queryOf, tell } from "./admin-client.ts";
 import { CommandError } from "./command-error.ts";
 import { readGenesisFile } from "./genesis-file.ts";
@@ -17,6 +18,8 @@ export interface MemberOptions extends NodeOptions {
   /** A file with the record key's secret, to sign here and not on the node. */
   readonly recordKey?: string;
   readonly genesis: string;
+  /** Also the node's own key. */
+  readonly force?: boolean;
 }
 
 /** Admits a key to the network, or removes it, by a record. */
@@ -31,15 +34,25 @@ export async function decide(
     : await askNode(
         options,
         "PUT",
-        `/admin/members/${encodeURIComponent(key)}${queryOf({ admitted: String(admitted), from: options.from })}`,
+        `/admin/members/${encodeURIComponent(key)}${queryOf({ admitted: String(admitted), from: options.from, force: options.force ? "true" : undefined })}`,
       );
   const since = `from ${String(answer.fromTime)} on`;
   tell(options, output, answer, [
     admitted
       ? `${key} is a member ${since}`
       : `${key} is removed ${since}: its later events leave every node that hears of it`,
+    ...(admitted ? [] : ["Is it a peer of yours? npx pennypost peer forget KEY"]),
   ]);
 }
+
+/** What a node says of a record that it took. */
+interface Taken {
+  readonly standing: string;
+  readonly laterAdmissions: readonly string[];
+}
+
+/** Admissions that one removal ends. */
+const MAX_LATER = 64;
 
 /** Signs with a record key that no node holds, and hands the record in. */
 async function decideHere(key: string, admitted: boolean, options: MemberOptions, file: string) {
@@ -47,15 +60,23 @@ async function decideHere(key: string, admitted: boolean, options: MemberOptions
   const suite = portableSuite();
   const network = new Network(readGenesisFile(options.genesis), suite);
   const member = readKey(key);
-  const from = readFrom(options.from, Date.now());
-  const fact = { kind: "member", member, admitted, from } as const;
-  const record = createRecord(fact, Date.now(), network, signer, suite);
-  await askNode(options, "POST", "/admin/records", {
-    block: Buffer.from(record.block).toString("base64"),
-    signature: Buffer.from(record.signature).toString("base64"),
-  });
+  const nowMs = Date.now();
+  const { createdMs } = network.genesis;
+  const from = options.from === undefined ? firstSeqOf(nowMs) : readFrom(options.from, { createdMs, nowMs });
+  const handIn = (since: bigint) => {
+    const fact = { kind: "member", member, admitted, from: since } as const;
+    const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
+    const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
+    return askNode<Taken>(options, "POST", "/admin/records", {
+      block: base64(block),
+      signature: base64(signature),
+    });
+  };
+  let taken = await handIn(from);
+  // A removal ends what admits the key later, too.
+  for (const later of taken.laterAdmissions.slice(0, MAX_LATER)) taken = await handIn(BigInt(later));
   const fromTime = new Date(timeOfSeq(from)).toISOString();
-  return { member: toDidKey(member), admitted, from: from.toString(), fromTime };
+  return { member: toDidKey(member), admitted, standing: taken.standing, from: from.toString(), fromTime };
 }
 
 function readKey(text: string) {
@@ -67,10 +88,11 @@ function readKey(text: string) {
   }
 }
 
-function readFrom(text: string | undefined, nowMs: number): bigint {
-  if (text === undefined) return firstSeqOf(nowMs);
-  if (/^\d{1,19}$/.test(text)) return BigInt(text);
-  const timeMs = Date.parse(text);
-  if (timeMs >= 0 && timeMs <= MAX_TIME_MS) return firstSeqOf(timeMs);
-  throw new CommandError(`${text} is neither a seq nor a time`, "--from 2026-11-23T12:00:00Z");
+function readFrom(text: string, context: { createdMs: number; nowMs: number }): bigint {
+  try {
+    return parseSeqText(text, context);
+  } catch (error) {
+    if (!(error instanceof PennypostError)) throw error;
+    throw new CommandError(error.message, "--from 2026-11-23T12:00:00Z", { cause: error });
+  }
 }

@@ -79,6 +79,7 @@ function addMembers(peer: Command, actions: PeerActions): void {
       .description(description)
       .argument(...KEY)
       .option("--from <when>", "first seq, or time, for which it holds (default: now)")
+      .option("--force", "also where it is the node's own key")
       .option("--record-key <file>", "sign with this record key here, not with the node's", parsePath)
       .option("--genesis <file>", "the network's document, to sign here", parsePath, "genesis.json")
       .action((key: string, options: MemberOptions) => actions.decide(key, admitted, options));

@@ -41,6 +41,8 @@ export async function rotate(options: RotateOptions, output: Output): Promise<vo
   });
   const rest = answer.peers.some(({ error }) => error)
     ? "Run it again for the others, within an hour of their answer."
-    : `All peers know it. When no event of the old key is under way: npx pennypost peer remove ${old.did}`;
+    : answer.peers.some(({ standing }) => standing === "admitted")
+      ? "All peers know it. The old key is a member for two minutes more."
+      : `All peers know it. The holder of a record key has to: npx pennypost peer admit NEW, and peer remove ${old.did}`;
   tell(options, output, answer, [...lines, rest]);
 }

@@ -126,6 +126,7 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & Is
     compareRecords: (question) => outcomeOf("node state", stub().compareRecords(question)),
     joinedPeers: () => outcomeOf("node state", stub().joinedPeers()),
     addPeer: (url, key) => outcomeOf("node state", stub().addPeer(url, key)),
+    succeedPeer: (old, next) => outcomeOf("node state", stub().succeedPeer(old, next)),
     forgetPeer: (key) => outcomeOf("node state", stub().forgetPeer(key)),
     invite: (digest, expiresMs) => outcomeOf("node state", stub().invite(digest, expiresMs)),
     revokeInvitations: () => outcomeOf("node state", stub().revokeInvitations()),

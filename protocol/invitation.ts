@@ -2,7 +2,7 @@ import { z } from "zod";
 import { fromBase64Url, toBase64Url } from "./base64url.ts";
 import { type Bytes, concatBytes, utf8 } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
-import { type CryptoSuite, PUBLIC_KEY_BYTES } from "./crypto.ts";
+import { type CryptoSuite, isPrimeOrderKey, PUBLIC_KEY_BYTES } from "./crypto.ts";
 import { invalidArgument } from "./errors.ts";
 import { DIGEST_BYTES } from "./event-id.ts";
 import { sized } from "./peer-messages.ts";
@@ -49,6 +49,7 @@ export function parseInvitation(text: string): InvitationText {
   const found = schema.safeParse(readCbor(trimmed.slice(PREFIX.length)));
   if (!found.success) throw malformed("it was cut or changed on its way: ask for it again");
   const [, url, key, networkId, secret] = found.data;
+  if (!isPrimeOrderKey(key)) throw malformed("it names no node's key");
   return { url, key, networkId, secret };
 }
 

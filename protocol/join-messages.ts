@@ -54,6 +54,9 @@ export interface JoinRefusal {
 
 export type JoinAnswer = { readonly joined: Joined } | { readonly refused: JoinRefusal };
 
+/** What another node says is shown on a terminal. */
+const printable = (text: string): string => text.replaceAll(/\p{C}/gu, " ");
+
 const bytesUpTo = (limit: number) =>
   z.custom<Bytes>(
     (value) => value instanceof Uint8Array && value.length <= limit,
@@ -80,8 +83,8 @@ const answerSchema = z.union([
     .tuple([z.literal(true), z.enum(JOIN_STANDINGS), time, z.array(record).max(MAX_JOIN_RECORDS)])
     .transform(([, standing, timeMs, records]): JoinAnswer => ({ joined: { standing, timeMs, records } })),
   z
-    .tuple([z.literal(false), z.string().max(64), z.string().max(2_000)])
-    .transform(([, code, why]): JoinAnswer => ({ refused: { code, why } })),
+    .tuple([z.literal(false), z.string().regex(/^[a-z_]{1,64}$/), z.string().max(2_000)])
+    .transform(([, code, why]): JoinAnswer => ({ refused: { code, why: printable(why) } })),
 ]);
 
 export const encodeJoinQuestion = ({ protocol, secret, url, timeMs, genesis }: JoinQuestion): Bytes =>

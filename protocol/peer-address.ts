@@ -22,10 +22,10 @@ export interface PeerAddressRules {
 
 const malformed = (why: string) => invalidArgument("peer_address_invalid", why);
 
-/** IP literals, and names that never lead to another operator's public node. */
-function isPrivateHost(host: string): boolean {
-  const name = host.replace(/\.$/, "");
+/** IP literals, names with a dot at the end, which would be a second URL of one node, and names that never lead to another operator's public node. */
+function isPrivateHost(name: string): boolean {
   return (
+    name.endsWith(".") ||
     /^[\d.]+$/.test(name) ||
     name.startsWith("[") ||
     !name.includes(".") ||

@@ -127,6 +127,11 @@ export class RecordSet {
     return this.#network.admitsFirst(origin) ? "member" : "unknown";
   }
 
+  /** What records say of a key, the latest beginning last; nothing of what the genesis says. */
+  factsOf(member: Uint8Array): readonly MemberRecord[] {
+    return this.#members.get(toHex(member)) ?? [];
+  }
+
   /** Whether a key is or was a member at any seq: once it is so it stays so, whatever records come. */
   wasAdmitted(key: Uint8Array): boolean {
     const facts = this.#members.get(toHex(key)) ?? [];

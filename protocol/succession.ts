@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Bytes, concatBytes, utf8 } from "./bytes.ts";
+import { type Bytes, concatBytes, equalBytes, utf8 } from "./bytes.ts";
 import { encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type Signer } from "./crypto.ts";
 import { denied } from "./errors.ts";
@@ -59,6 +59,7 @@ export function checkSuccession(
   context: SuccessionContext,
 ): void {
   const { networkId, suite, nowMs } = context;
+  if (equalBytes(old, next)) throw denied("succession_invalid", "a key does not follow itself");
   if (Math.abs(nowMs - atMs) > SUCCESSION_MS)
     throw denied("succession_invalid", "the change of keys was signed too long ago: sign it again");
   if (!suite.verify(old, signedBytes(old, next, atMs, networkId), signature))

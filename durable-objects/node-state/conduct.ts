@@ -63,6 +63,25 @@ export class Conduct implements ConductApi {
     return wasSuspended;
   }
 
+  /** What is held against one key is held against the one that follows it, unless that has more of its own. */
+  inherit(from: Bytes, to: Bytes): void {
+    const old = this.#entries.get(toHex(from));
+    if (!old) return;
+    const name = toHex(to);
+    const entry = this.#entryOf(name);
+    if (
+      entry.standing.strikes >= old.standing.strikes &&
+      entry.standing.suspendedUntilMs >= old.standing.suspendedUntilMs
+    )
+      return;
+    entry.standing = old.standing;
+    entry.lastBreachMs = Math.max(entry.lastBreachMs, old.lastBreachMs);
+    for (const [rule, times] of old.breaches)
+      entry.breaches.set(rule, Math.max(times, entry.breaches.get(rule) ?? 0));
+    this.#keep(name, entry);
+    this.#save([name]);
+  }
+
   async breach(peer: Bytes, rules: readonly string[]): Promise<number> {
     const name = toHex(peer);
     const nowMs = this.#nowMs;

@@ -52,6 +52,7 @@ export class NodeState
     this.#conduct = new Conduct({ clock: platformClock, store: new SqlConductStore(ctx.storage) });
     this.#peers = new PeerList({
       clock: platformClock,
+      configured: () => nodeConfig(env).peers,
       store: new SqlPeerListStore(ctx.storage.sql),
       transaction: (work) => ctx.storage.transactionSync(work),
     });
@@ -170,6 +171,14 @@ export class NodeState
 
   async addPeer(url: string, key: Bytes): Promise<Outcome<JoinedPeer>> {
     return attempt(() => this.#peers.addPeer(url, key));
+  }
+
+  /** The new key has the old one's strikes, too. */
+  async succeedPeer(old: Bytes, next: Bytes): Promise<Outcome<null>> {
+    return attempt(async () => {
+      this.#conduct.inherit(old, next);
+      return this.#peers.succeedPeer(old, next);
+    });
   }
 
   async forgetPeer(key: Bytes): Promise<Outcome<boolean>> {

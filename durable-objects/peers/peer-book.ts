@@ -1,7 +1,7 @@
-import { equalBytes } from "../../protocol/bytes.ts";
 import { MAX_PEERS, type PeerAddress } from "../../protocol/peer-address.ts";
 import type { Clock } from "../clock.ts";
 import { logWarning } from "../log.ts";
+import { mergePeers } from "./merge-peers.ts";
 import type { PeerListApi } from "./peer-list-api.ts";
 import type { PeerSource } from "./peer-source.ts";
 
@@ -15,17 +15,6 @@ export interface PeerBookParts {
   readonly configured: readonly PeerAddress[];
   readonly list: Pick<PeerListApi, "joinedPeers">;
   readonly clock: Clock;
-}
-
-/** A peer that joined counts more than what the configuration has under its URL or its key: it joined later. */
-export function mergePeers(
-  configured: readonly PeerAddress[],
-  joined: readonly Required<PeerAddress>[],
-): PeerAddress[] {
-  const isReplaced = ({ url, key }: PeerAddress) =>
-    joined.some((peer) => peer.url === url || (key !== undefined && equalBytes(peer.key, key)));
-  const others = configured.filter((peer) => !isReplaced(peer));
-  return [...joined.map(({ url, key }) => ({ url, key })), ...others].slice(0, MAX_PEERS);
 }
 
 /** The node's peers as one isolate knows them. While the object that has them is away, what is known holds on. */
@@ -70,7 +59,7 @@ export class PeerBook implements PeerSource {
   async #askNow(): Promise<void> {
     const { list, configured, clock } = this.#parts;
     try {
-      this.#peers = mergePeers(configured, await list.joinedPeers());
+      this.#peers = mergePeers(configured, await list.joinedPeers()).slice(0, MAX_PEERS);
     } catch (error) {
       logWarning("peers_not_known", { why: String(error) });
     }

@@ -6,6 +6,10 @@ export interface JoinedPeer {
   readonly key: Bytes;
   /** In ms since 1970. */
   readonly joinedMs: number;
+  /** When its key followed another one; null when it never did. */
+  readonly succeededMs: number | null;
+  /** It stands for the configured peer with this URL, and goes with that. */
+  readonly isConfigured: boolean;
 }
 
 /** A one-time invitation: who shows its secret first may join, and may repeat that. */
@@ -22,7 +26,12 @@ export interface PeerListApi {
   joinedPeers(): Promise<readonly JoinedPeer[]>;
   /** Replaces what had this URL or this key. @throws PennypostError `too_many_peers` (429). */
   addPeer(url: string, key: Bytes): Promise<JoinedPeer>;
-  /** Answers whether it was there. */
+  /**
+   * Puts a key in the place of a peer's; does nothing where it stands there already.
+   * @throws PennypostError `peer_unknown` (404), or `succession_too_soon` (429).
+   */
+  succeedPeer(old: Bytes, next: Bytes): Promise<null>;
+  /** Answers whether it was there. The invitation that it used is worthless from then on. */
   forgetPeer(key: Bytes): Promise<boolean>;
   /** @throws PennypostError `too_many_invitations` (429). */
   invite(digest: Bytes, expiresMs: number): Promise<null>;

@@ -2,11 +2,13 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
-import { MAX_PEERS } from "../../protocol/peer-address.ts";
+import { MAX_PEERS, type PeerAddress } from "../../protocol/peer-address.ts";
 import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryPeerListStore } from "../testing/memory-peer-list-store.ts";
 import { onStorage, START_MS } from "../testing/shard-world.ts";
-import { MAX_INVITATIONS, PeerList } from "./peer-list.ts";
+import { mergePeers } from "./merge-peers.ts";
+import { MAX_INVITATIONS, PeerList, SUCCESSION_PAUSE_MS } from "./peer-list.ts";
+import type { JoinedPeer } from "./peer-list-api.ts";
 import { SqlPeerListStore } from "./sql-peer-list-store.ts";
 
 const bytes = (n: number): Bytes => new Uint8Array(32).fill(n);
@@ -21,9 +23,19 @@ function moveTo(clock: ManualClock, timeMs: number): void {
 function make() {
   const clock = new ManualClock(START_MS);
   const store = new MemoryPeerListStore();
-  const list = new PeerList({ store, clock, transaction: (work) => work() });
-  return { clock, store, list };
+  const configured: PeerAddress[] = [];
+  const list = new PeerList({ store, clock, configured: () => configured, transaction: (work) => work() });
+  return { clock, store, list, configured };
 }
+
+const joined = (url: string, key: Bytes, changes: Partial<JoinedPeer> = {}): JoinedPeer => ({
+  url,
+  key,
+  joinedMs: START_MS,
+  succeededMs: null,
+  isConfigured: false,
+  ...changes,
+});
 
 const codeOf = (work: Promise<unknown>) =>
   work.then(
@@ -76,7 +88,7 @@ describe("the peers that joined", () => {
     await list.addPeer("https://a", A);
     await list.addPeer("https://b", B);
     await list.addPeer("https://b", A);
-    expect(await list.joinedPeers()).toEqual([{ url: "https://b", key: A, joinedMs: START_MS }]);
+    expect(await list.joinedPeers()).toEqual([joined("https://b", A)]);
     expect(await list.forgetPeer(B)).toBe(false);
     expect(await list.forgetPeer(A)).toBe(true);
     expect(await list.joinedPeers()).toEqual([]);
@@ -91,13 +103,58 @@ describe("the peers that joined", () => {
   });
 });
 
-type Step = readonly [kind: "add" | "forget" | "invite" | "claim" | "revoke" | "later", a: number, b: number];
+describe("a peer's key", () => {
+  test("is followed by another at its place, once a day, and a repeat changes nothing", async () => {
+    const { list, clock } = make();
+    await list.addPeer("https://a", A);
+    for (let i = 0; i < 2; i++) await list.succeedPeer(A, B);
+    expect(await list.joinedPeers()).toEqual([joined("https://a", B, { succeededMs: START_MS })]);
+    expect(await codeOf(list.succeedPeer(B, bytes(3)))).toBe("succession_too_soon");
+    moveTo(clock, START_MS + SUCCESSION_PAUSE_MS);
+    expect(await codeOf(list.succeedPeer(B, bytes(3)))).toBe("done");
+    expect(await codeOf(list.succeedPeer(A, bytes(5)))).toBe("peer_unknown");
+  });
+
+  test("of the configuration is followed as long as the configuration names its URL", async () => {
+    const { list, configured } = make();
+    configured.push({ url: "https://c", key: A });
+    await list.succeedPeer(A, B);
+    const peers = await list.joinedPeers();
+    expect(peers).toEqual([joined("https://c", B, { succeededMs: START_MS, isConfigured: true })]);
+    expect(mergePeers(configured, peers)).toEqual([{ url: "https://c", key: B }]);
+    expect(mergePeers([], peers)).toEqual([]);
+    expect(await list.forgetPeer(B)).toBe(false);
+  });
+});
+
+test("a peer that was forgotten cannot use its invitation again", async () => {
+  const { list } = make();
+  await list.invite(SECRET, START_MS + DAY_MS);
+  await list.claimInvitation(SECRET, A);
+  await list.addPeer("https://a", A);
+  await list.forgetPeer(A);
+  expect(await codeOf(list.checkInvitation(SECRET, A))).toBe("invitation_unknown");
+});
+
+test("peers of the configuration count, too: none of them is crowded out", async () => {
+  const { list, configured } = make();
+  for (let n = 0; n < MAX_PEERS - 1; n++) configured.push({ url: `https://c${n}`, key: bytes(n) });
+  expect(await codeOf(list.addPeer("https://one", bytes(200)))).toBe("done");
+  expect(await codeOf(list.addPeer("https://two", bytes(201)))).toBe("too_many_peers");
+  expect(await codeOf(list.addPeer("https://c5", bytes(202)))).toBe("done");
+});
+
+type Step = readonly [
+  kind: "add" | "succeed" | "forget" | "invite" | "claim" | "revoke" | "later",
+  a: number,
+  b: number,
+];
 
 test("any steps leave the same in SQLite as in the model, also for a list that begins anew", () =>
   onStorage(async (storage) => {
     const small = fc.integer({ min: 0, max: 4 });
     const step = fc.tuple(
-      fc.constantFrom("add", "forget", "invite", "claim", "revoke", "later" as const),
+      fc.constantFrom("add", "succeed", "forget", "invite", "claim", "revoke", "later" as const),
       small,
       small,
     ) as fc.Arbitrary<Step>;
@@ -105,11 +162,13 @@ test("any steps leave the same in SQLite as in the model, also for a list that b
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         storage.sql.exec("DROP TABLE IF EXISTS joined_peers");
         storage.sql.exec("DROP TABLE IF EXISTS invitations");
-        const { clock, store, list: model } = make();
+        const { clock, store, list: model, configured } = make();
+        configured.push({ url: "https://c", key: bytes(4) });
         const stored = () =>
           new PeerList({
             store: new SqlPeerListStore(storage.sql),
             clock,
+            configured: () => [{ url: "https://c", key: bytes(4) }],
             transaction: (work) => storage.transactionSync(work),
           });
         for (const [kind, a, b] of steps) {
@@ -129,6 +188,8 @@ function apply(list: PeerList, [kind, a, b]: Step): Promise<unknown> {
   switch (kind) {
     case "add":
       return list.addPeer(`https://${a}`, bytes(b));
+    case "succeed":
+      return codeOf(list.succeedPeer(bytes(a), bytes(b)));
     case "forget":
       return list.forgetPeer(bytes(a));
     case "invite":

@@ -1,16 +1,21 @@
 import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
-import { denied, exhausted } from "../../protocol/errors.ts";
-import { MAX_PEERS } from "../../protocol/peer-address.ts";
+import { denied, exhausted, GRPC, PennypostError } from "../../protocol/errors.ts";
+import { MAX_PEERS, type PeerAddress } from "../../protocol/peer-address.ts";
 import type { Clock } from "../clock.ts";
+import { mergePeers } from "./merge-peers.ts";
 import type { Invitation, JoinedPeer, PeerListApi } from "./peer-list-api.ts";
 import type { PeerListStore } from "./peer-list-store.ts";
 
 /** Invitations that are open, or were used and have not expired. */
 export const MAX_INVITATIONS = 64;
+/** Between two changes of a peer's key: one member shall not become many. */
+export const SUCCESSION_PAUSE_MS = 86_400_000;
 
 export interface PeerListParts {
   readonly store: PeerListStore;
   readonly clock: Clock;
+  /** The peers that the configuration names. */
+  configured(): readonly PeerAddress[];
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
 }
@@ -29,22 +34,49 @@ export class PeerList implements PeerListApi {
 
   async addPeer(url: string, key: Bytes): Promise<JoinedPeer> {
     const { store, clock, transaction } = this.#parts;
-    const peer = { url, key, joinedMs: clock.nowMs() };
-    transaction(() => {
-      const before = store.peers();
-      const replaced = before.filter((each) => each.url === url || equalBytes(each.key, key));
-      if (before.length - replaced.length >= MAX_PEERS)
-        throw exhausted("too_many_peers", `a node has at most ${MAX_PEERS} peers`, { limit: MAX_PEERS });
-      for (const each of replaced) store.dropPeer(each.url);
-      store.savePeer(peer);
-    });
+    const peer = { url, key, joinedMs: clock.nowMs(), succeededMs: null, isConfigured: false };
+    const others = store.peers().filter((each) => each.url !== url && !equalBytes(each.key, key));
+    if (mergePeers(this.#parts.configured(), [...others, peer]).length > MAX_PEERS)
+      throw exhausted("too_many_peers", `a node has at most ${MAX_PEERS} peers`, { limit: MAX_PEERS });
+    transaction(() => this.#replace(peer));
     return peer;
   }
 
-  async forgetPeer(key: Bytes): Promise<boolean> {
+  #replace(peer: JoinedPeer): void {
     const { store } = this.#parts;
-    const known = store.peers().find((peer) => equalBytes(peer.key, key));
-    if (known) store.dropPeer(known.url);
+    for (const each of store.peers())
+      if (each.url === peer.url || equalBytes(each.key, peer.key)) store.dropPeer(each.url);
+    store.savePeer(peer);
+  }
+
+  async succeedPeer(old: Bytes, next: Bytes): Promise<null> {
+    const { store, clock, transaction, configured } = this.#parts;
+    const nowMs = clock.nowMs();
+    transaction(() => {
+      const joined = store.peers();
+      if (mergePeers(configured(), joined).some(({ key }) => key && equalBytes(key, next))) return;
+      const known = joined.find(({ key }) => equalBytes(key, old));
+      const address = known ?? configured().find(({ key }) => key && equalBytes(key, old));
+      if (!address)
+        throw new PennypostError("peer_unknown", GRPC.notFound, "the old key is none of this node's peers");
+      const lastMs = known?.succeededMs ?? Number.NEGATIVE_INFINITY;
+      if (Math.abs(nowMs - lastMs) < SUCCESSION_PAUSE_MS)
+        throw exhausted("succession_too_soon", "a peer's key changes at most once a day here: join again");
+      const isConfigured = known?.isConfigured ?? true;
+      const joinedMs = known?.joinedMs ?? nowMs;
+      this.#replace({ url: address.url, key: next, joinedMs, succeededMs: nowMs, isConfigured });
+    });
+    return null;
+  }
+
+  async forgetPeer(key: Bytes): Promise<boolean> {
+    const { store, transaction } = this.#parts;
+    const known = store.peers().find((peer) => equalBytes(peer.key, key) && !peer.isConfigured);
+    transaction(() => {
+      if (known) store.dropPeer(known.url);
+      for (const { digest, usedBy } of store.invitations())
+        if (usedBy && equalBytes(usedBy, key)) store.dropInvitation(digest);
+    });
     return known !== undefined;
   }
 

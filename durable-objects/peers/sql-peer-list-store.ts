@@ -6,6 +6,8 @@ interface PeerRow extends Record<string, SqlStorageValue> {
   url: string;
   key: ArrayBuffer;
   joined_ms: number;
+  succeeded_ms: number | null;
+  is_configured: number;
 }
 
 interface InvitationRow extends Record<string, SqlStorageValue> {
@@ -21,7 +23,7 @@ export class SqlPeerListStore implements PeerListStore {
   constructor(sql: SqlStorage) {
     this.#sql = sql;
     sql.exec(
-      "CREATE TABLE IF NOT EXISTS joined_peers (url TEXT PRIMARY KEY, key BLOB NOT NULL, joined_ms INTEGER NOT NULL) WITHOUT ROWID",
+      "CREATE TABLE IF NOT EXISTS joined_peers (url TEXT PRIMARY KEY, key BLOB NOT NULL, joined_ms INTEGER NOT NULL, succeeded_ms INTEGER, is_configured INTEGER NOT NULL) WITHOUT ROWID",
     );
     sql.exec(
       "CREATE TABLE IF NOT EXISTS invitations (digest BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL, used_by BLOB) WITHOUT ROWID",
@@ -29,17 +31,22 @@ export class SqlPeerListStore implements PeerListStore {
   }
 
   peers(): JoinedPeer[] {
-    const rows = this.#sql.exec<PeerRow>("SELECT url, key, joined_ms FROM joined_peers ORDER BY url");
-    return rows.toArray().map(({ url, key, joined_ms }) => ({
+    const rows = this.#sql.exec<PeerRow>(
+      "SELECT url, key, joined_ms, succeeded_ms, is_configured FROM joined_peers ORDER BY url",
+    );
+    return rows.toArray().map(({ url, key, joined_ms, succeeded_ms, is_configured }) => ({
       url,
       key: new Uint8Array(key),
       joinedMs: joined_ms,
+      succeededMs: succeeded_ms,
+      isConfigured: is_configured === 1,
     }));
   }
 
-  savePeer({ url, key, joinedMs }: JoinedPeer): void {
-    const statement = "INSERT OR REPLACE INTO joined_peers (url, key, joined_ms) VALUES (?, ?, ?)";
-    this.#sql.exec(statement, url, key, joinedMs);
+  savePeer({ url, key, joinedMs, succeededMs, isConfigured }: JoinedPeer): void {
+    const statement =
+      "INSERT OR REPLACE INTO joined_peers (url, key, joined_ms, succeeded_ms, is_configured) VALUES (?, ?, ?, ?, ?)";
+    this.#sql.exec(statement, url, key, joinedMs, succeededMs, Number(isConfigured));
   }
 
   dropPeer(url: string): void {

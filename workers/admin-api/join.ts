@@ -1,10 +1,10 @@
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
-import { nodeConfig } from "../../durable-objects/node-config.ts";
-import { callPeer } from "../../durable-objects/peer-link/peer-client.ts";
+import { type NodeConfig, nodeConfig } from "../../durable-objects/node-config.ts";
+import { callPeer, PEER_TIMEOUT_MS } from "../../durable-objects/peer-link/peer-client.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { linksOf, nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { encodeGenesis } from "../../protocol/genesis.ts";
 import {
@@ -18,6 +18,7 @@ import {
   encodeJoinQuestion,
   JOIN_PATH,
   type JoinStanding,
+  MAX_CLOCK_DIFFERENCE_MS,
   PROTOCOL_VERSION,
 } from "../../protocol/join-messages.ts";
 import { parsePeerAddresses } from "../../protocol/peer-address.ts";
@@ -56,29 +57,41 @@ export interface JoinResult {
  */
 export async function joinNode(env: Env, invitation: InvitationText, url: string): Promise<JoinResult> {
   const config = nodeConfig(env);
-  const { network, signer, isLocal } = config;
-  const { key, secret } = invitation;
+  const { network, signer } = config;
+  const { key, secret, url: peerUrl } = invitation;
   if (equalBytes(key, signer.publicKey))
     throw invalidArgument("join_mismatch", "the invitation is this node's own");
-  const [peer] = parsePeerAddresses(invitation.url, { isLocal, mayBeBare: true });
-  if (!peer) throw invalidArgument("peer_address_invalid", "the invitation names no URL");
   const sentMs = platformClock.nowMs();
   const genesis = encodeGenesis(network.genesis);
   const question = { protocol: PROTOCOL_VERSION, secret, url: ownUrl(env, url), timeMs: sentMs, genesis };
-  const body = await callPeer(config, { url: peer.url, key }, JOIN_PATH, encodeJoinQuestion(question));
+  const body = await callPeer(config, { url: peerUrl, key }, JOIN_PATH, encodeJoinQuestion(question));
   const answer = decodeJoinAnswer(body);
   if ("refused" in answer) {
     const { code, why } = answer.refused;
-    throw new PennypostError("join_refused", GRPC.failedPrecondition, `${peer.url} refuses: ${why}`, {
+    throw new PennypostError("join_refused", GRPC.failedPrecondition, `${peerUrl} refuses: ${why}`, {
       reason: code,
     });
   }
-  const { standing, timeMs, records } = answer.joined;
-  await nodeStateOf(env).takeRecords(records);
-  await nodeStateOf(env).addPeer(peer.url, key);
+  const { timeMs, records } = answer.joined;
+  const clockDifferenceMs = timeMs - Math.round((sentMs + platformClock.nowMs()) / 2);
+  checkInviter(config, invitation, clockDifferenceMs);
+  const { refused } = await nodeStateOf(env).takeRecords(records);
+  if (refused.length > 0) throw mismatch(`the records that ${peerUrl} gives break rules: ${refused.join()}`);
+  await nodeStateOf(env).addPeer(peerUrl, key);
   peersOf(env).forget();
   recordsOf(env).forget();
-  return { standing, clockDifferenceMs: timeMs - Math.round((sentMs + platformClock.nowMs()) / 2) };
+  const isMember = await recordsOf(env).isMember(signer.publicKey);
+  return { standing: isMember ? "admitted" : "pending", clockDifferenceMs };
+}
+
+const mismatch = (why: string) => invalidArgument("join_mismatch", why);
+
+/** What the other node checked of this one is checked of it, too. */
+function checkInviter({ network }: NodeConfig, { networkId, url }: InvitationText, aheadMs: number): void {
+  if (!equalBytes(networkId, network.id))
+    throw mismatch(`${url} is of network ${toHex(networkId)}, and this node of ${toHex(network.id)}`);
+  if (Math.abs(aheadMs) > MAX_CLOCK_DIFFERENCE_MS + PEER_TIMEOUT_MS)
+    throw mismatch(`the clock of ${url} is ${Math.round(aheadMs / 1_000)} s from this one's`);
 }
 
 /** The first round with a new peer, which the next minute's does again should this one fail. */

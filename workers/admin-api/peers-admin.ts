@@ -1,16 +1,24 @@
 import type { Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
+import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { conductOf, linksOf, nodeStateOf, peersOf } from "../../durable-objects/stubs.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { parsePublicKey } from "../../protocol/did-key.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { parseInvitation } from "../../protocol/invitation.ts";
+import { parseSeqText } from "../../protocol/seq-text.ts";
 import { type AdminContext, admin, readJsonBody } from "./admin-route.ts";
 import { audited } from "./audit-log.ts";
 import { firstRound, invite, joinNode, ownUrl } from "./join.ts";
-import { decideMember, fromView, readFrom, readRecordJson, takeRecord } from "./members-admin.ts";
+import {
+  decideMember,
+  readForeignRecord,
+  readRecordJson,
+  standingView,
+  takeRecord,
+} from "./members-admin.ts";
 import { findPeer, keyView, peerList, peerView } from "./peer-views.ts";
 import { readSuccession, tellSuccession } from "./succession.ts";
 
@@ -52,7 +60,8 @@ async function sync(c: AdminContext): Promise<object> {
 }
 
 async function makeInvitation(c: AdminContext): Promise<object> {
-  const days = Number(c.req.query("days") ?? DEFAULT_INVITATION_DAYS);
+  const asked = c.req.query("days") ?? String(DEFAULT_INVITATION_DAYS);
+  const days = /^\d{1,2}$/.test(asked) ? Number(asked) : 0;
   const url = ownUrl(c.env, urlOf(c));
   return change(c, "invitation.make", url, () => invite(c.env, url, days), { days });
 }
@@ -66,8 +75,9 @@ async function revokeInvitations(c: AdminContext): Promise<object> {
 async function join(c: AdminContext): Promise<object> {
   const { invitation: text } = await readJsonBody(c);
   const invitation = parseInvitation(typeof text === "string" ? text : "");
-  const { url, key } = invitation;
-  const work = () => joinNode(c.env, invitation, urlOf(c));
+  const { key } = invitation;
+  const url = ownUrl(c.env, invitation.url);
+  const work = () => joinNode(c.env, { ...invitation, url }, urlOf(c));
   const joined = await change(c, "peer.join", toHex(key), work, { url });
   c.executionCtx.waitUntil(firstRound(c.env, url));
   return { peer: peerView({ url, key }), ...joined };
@@ -112,22 +122,32 @@ async function succession(c: AdminContext): Promise<object> {
   return { peers: await change(c, "key.rotate", toHex(made.old), work) };
 }
 
-/** `?admitted=true|false&from=SEQ or TIME`, by default from now on: a record that this node signs. */
+/** `?admitted=true|false&from=SEQ or TIME&force=true`, by default from now on: records that this node signs. */
 async function putMember(c: AdminContext): Promise<object> {
-  const key = keyOf(c);
-  const admitted = c.req.query("admitted");
+  const member = keyOf(c);
+  const { admitted, from: asked, force } = c.req.query();
   if (admitted !== "true" && admitted !== "false")
     throw invalidArgument("admitted_invalid", "say whether the key is admitted: ?admitted=true or false");
-  const asked = c.req.query("from");
-  const from = asked === undefined ? firstSeqOf(platformClock.nowMs()) : readFrom(asked);
-  const work = () => decideMember(c.env, key, admitted === "true", from);
-  await change(c, "member.decide", toHex(key), work, { admitted, from: from.toString() });
-  return { member: keyView(key), admitted: admitted === "true", ...fromView(from) };
+  const nowMs = platformClock.nowMs();
+  const { createdMs } = nodeConfig(c.env).network.genesis;
+  const from = asked === undefined ? firstSeqOf(nowMs) : parseSeqText(asked, { createdMs, nowMs });
+  const decision = { member, admitted: admitted === "true", from, force: force === "true" };
+  const work = () => decideMember(c.env, decision);
+  const standing = await change(c, "member.decide", toHex(member), work, {
+    admitted,
+    from: from.toString(),
+  });
+  return { member: keyView(member), admitted: decision.admitted, ...standingView(standing, from) };
 }
 
 /** A record that was signed elsewhere, as with a record key that is kept offline. */
 async function postRecord(c: AdminContext): Promise<object> {
-  const record = readRecordJson(await readJsonBody(c));
-  await change(c, "record.take", "record", () => takeRecord(c.env, record));
-  return { taken: true };
+  const record = readForeignRecord(c.env, readRecordJson(await readJsonBody(c)));
+  const { fact, by } = record;
+  const about =
+    fact.kind === "member"
+      ? { target: toHex(fact.member), admitted: fact.admitted, from: fact.from.toString() }
+      : { target: toHex(by), from: fact.from.toString() };
+  const { target, ...detail } = about;
+  return change(c, "record.take", target, () => takeRecord(c.env, record), detail);
 }

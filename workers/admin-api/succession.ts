@@ -6,6 +6,7 @@ import { nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts"
 import type { Bytes } from "../../protocol/bytes.ts";
 import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES } from "../../protocol/crypto.ts";
 import { invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { MAX_TIME_MS } from "../../protocol/hybrid-clock.ts";
 import { decodeJoinAnswer, type JoinStanding } from "../../protocol/join-messages.ts";
 import { MAX_PEERS, type PeerAddress } from "../../protocol/peer-address.ts";
 import { encodeSuccession, SUCCESSOR_PATH, type Succession } from "../../protocol/succession.ts";
@@ -30,7 +31,9 @@ export function readSuccession(value: Readonly<Record<string, unknown>>): Succes
   if (
     oldKey?.length !== PUBLIC_KEY_BYTES ||
     signed?.length !== SIGNATURE_BYTES ||
-    !Number.isSafeInteger(atMs)
+    !Number.isSafeInteger(atMs) ||
+    Number(atMs) < 0 ||
+    Number(atMs) > MAX_TIME_MS
   )
     throw invalidArgument("succession_invalid", "a change of keys is {old, atMs, signature}");
   return { old: oldKey, atMs: Number(atMs), signature: signed };

@@ -16,7 +16,8 @@ import { encodeGenesis, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { digestOfSecret } from "../../protocol/invitation.ts";
 import { type JoinQuestion, PROTOCOL_VERSION } from "../../protocol/join-messages.ts";
-import { readRecord, type WireRecord } from "../../protocol/record.ts";
+import type { PeerAddress } from "../../protocol/peer-address.ts";
+import { createRecord, readRecord, type WireRecord } from "../../protocol/record.ts";
 import { RecordSet } from "../../protocol/record-set.ts";
 import { ADMITTED_BEFORE_MS } from "./admit-member.ts";
 import { JoinService } from "./join-service.ts";
@@ -25,6 +26,7 @@ const [OWN, NEWCOMER, OTHER] = signers as readonly [Signer, Signer, Signer, Sign
 const SECRET = new Uint8Array(32).fill(5);
 const URL_OF_NEWCOMER = "https://newcomer.example";
 const DAY_MS = 86_400_000;
+const CONFIGURED: readonly PeerAddress[] = [];
 
 interface Changes {
   readonly signer?: Signer;
@@ -37,10 +39,16 @@ async function start({ signer = OWN, isLocal = false, there = NEWCOMER }: Change
   const recordKeys = [OWN.publicKey, RECORD_SIGNER.publicKey].map(toHex);
   const network = new Network({ ...shardNetwork.genesis, name: "joining", members: [], recordKeys }, suite);
   const clock = new ManualClock(START_MS);
-  const list = new PeerList({ clock, store: new MemoryPeerListStore(), transaction: (work) => work() });
+  const list = new PeerList({
+    clock,
+    store: new MemoryPeerListStore(),
+    configured: () => CONFIGURED,
+    transaction: (work) => work(),
+  });
   await list.invite(digestOfSecret(SECRET, suite), START_MS + DAY_MS);
   const records = new RecordSet(network, suite);
   const asked: string[] = [];
+  const audit: string[] = [];
   const service = new JoinService({
     config: { network, signer, isLocal },
     suite,
@@ -55,6 +63,7 @@ async function start({ signer = OWN, isLocal = false, there = NEWCOMER }: Change
     members: {
       isMember: async (key) => records.standingAt(key, firstSeqOf(clock.nowMs())) === "member",
       forget: () => {},
+      current: async () => records,
     },
     readInfo: async (url) => {
       asked.push(url);
@@ -62,6 +71,10 @@ async function start({ signer = OWN, isLocal = false, there = NEWCOMER }: Change
       return { key: there.publicKey, networkId: toHex(network.id) };
     },
     changed: () => {},
+    audited: (url, key, work) => {
+      audit.push(`${url} ${toHex(key).slice(0, 4)}`);
+      return work();
+    },
   });
   const question: JoinQuestion = {
     protocol: PROTOCOL_VERSION,
@@ -72,7 +85,7 @@ async function start({ signer = OWN, isLocal = false, there = NEWCOMER }: Change
   };
   const ask = (changes: Partial<JoinQuestion> = {}, by: Signer = NEWCOMER) =>
     service.answer({ ...question, ...changes }, by.publicKey);
-  return { ask, list, records, asked, network };
+  return { ask, list, records, asked, audit, network };
 }
 
 const isPeer = async (list: PeerList, signer: Signer) =>
@@ -95,6 +108,27 @@ describe("a node with an invitation", () => {
     await ask();
     expect(await ask()).toMatchObject({ joined: { standing: "admitted", records: [] } });
     expect(records.list()).toHaveLength(1);
+  });
+
+  test("that was removed since does not come back with it, however long ago that was", async () => {
+    const { ask, list, records, network } = await start();
+    await ask();
+    await list.forgetPeer(new Uint8Array(32));
+    const removal = { kind: "member", member: NEWCOMER.publicKey, admitted: false } as const;
+    for (const from of [firstSeqOf(START_MS - DAY_MS / 2), firstSeqOf(START_MS - 1)]) {
+      records.add(createRecord({ ...removal, from }, START_MS, network, RECORD_SIGNER, suite));
+      const before = records.list().length;
+      if (from === firstSeqOf(START_MS - 1))
+        expect(await ask()).toMatchObject({ refused: { code: "member_removed" } });
+      expect(records.list().length).toBe(before);
+    }
+  });
+
+  test("stands in the audit log", async () => {
+    const { ask, audit } = await start();
+    await ask();
+    await ask({ secret: new Uint8Array(32) });
+    expect(audit).toEqual([`${URL_OF_NEWCOMER} ${toHex(NEWCOMER.publicKey).slice(0, 4)}`]);
   });
 
   test("waits where this node signs no records, and is a peer already", async () => {

@@ -21,6 +21,8 @@ export interface JoinPorts extends AdmitPorts {
   readInfo(url: string): Promise<{ readonly key: Bytes; readonly networkId: string }>;
   /** The node's peers have changed. */
   changed(): void;
+  /** Does what is to stand in the audit log: the peer's URL and key. */
+  audited<T>(url: string, key: Bytes, work: () => Promise<T>): Promise<T>;
 }
 
 /**
@@ -58,11 +60,13 @@ export class JoinService {
     const mismatch = mismatchOf(own, question, config.network.id);
     if (mismatch) throw invalidArgument("join_mismatch", mismatch);
     const url = await this.#reach(question.url, key);
-    await peers.claimInvitation(digest, key);
-    const records = await admitMember(this.#ports, key);
-    await peers.addPeer(url, key);
-    this.#ports.changed();
-    return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+    return this.#ports.audited(url, key, async () => {
+      await peers.claimInvitation(digest, key);
+      const records = await admitMember(this.#ports, key);
+      await peers.addPeer(url, key);
+      this.#ports.changed();
+      return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+    });
   }
 
   /** The asking node has to be where it says that it is: what answers there has its key. */

@@ -4,8 +4,9 @@ import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { readPeerInfo } from "../../durable-objects/peer-link/peer-client.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
+import { Semaphore } from "../../durable-objects/semaphore.ts";
 import { conductOf, nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import {
   decodeJoinQuestion,
   encodeJoinAnswer,
@@ -15,12 +16,17 @@ import {
 } from "../../protocol/join-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
 import { decodeSuccession, MAX_SUCCESSION_BYTES, SUCCESSOR_PATH } from "../../protocol/succession.ts";
+import { audited } from "../admin-api/audit-log.ts";
 import { BodyReader } from "../request-body.ts";
 import { JoinService } from "./join-service.ts";
 import { succeed } from "./succession-service.ts";
 
 /** Bytes of handshakes that an isolate holds at a time. */
 const bodies = new BodyReader(1024 * 1024);
+/** Handshakes of an isolate at a time: anybody may begin one, and each asks the node's one object. */
+const AT_A_TIME = 4;
+const MAX_WAITING = 32;
+const turns = new Semaphore(AT_A_TIME, MAX_WAITING);
 
 type Handler = Context<{ Bindings: Env }>;
 
@@ -43,7 +49,7 @@ async function answer(
     const request = { method: c.req.method, path: new URL(c.req.url).pathname, body };
     const context = { receiver: publicKey, suite, nowMs: platformClock.nowMs() };
     const key = await verifyRequest(request, header, context);
-    const made = encodeJoinAnswer(await work(body, key));
+    const made = encodeJoinAnswer(await turns.run(() => work(body, key)));
     return new Response(made, { headers: { "content-type": "application/cbor" } });
   });
 }
@@ -62,11 +68,23 @@ function join(env: Env, body: Bytes, key: Bytes): Promise<JoinAnswer> {
     peers: nodeStateOf(env),
     readInfo: readPeerInfo,
     changed: () => peersOf(env).forget(),
+    audited: (url, peer, work) => {
+      const change = { action: "peer.joined", target: toHex(peer), detail: { url } };
+      return audited(env, platformClock.nowMs(), change, work);
+    },
   });
   return service.answer(decodeJoinQuestion(body), key);
 }
 
 function follow(env: Env, body: Bytes, key: Bytes): Promise<JoinAnswer> {
-  const ports = { ...portsOf(env), peers: peersOf(env), list: nodeStateOf(env), conduct: conductOf(env) };
-  return succeed(ports, decodeSuccession(body), key);
+  const succession = decodeSuccession(body);
+  const change = { action: "peer.succeeded", target: toHex(succession.old), detail: { by: toHex(key) } };
+  const ports = {
+    ...portsOf(env),
+    peers: peersOf(env),
+    list: nodeStateOf(env),
+    conduct: conductOf(env),
+    audited: <T>(work: () => Promise<T>) => audited(env, platformClock.nowMs(), change, work),
+  };
+  return succeed(ports, succession, key);
 }

@@ -21,6 +21,7 @@ import {
 import { succeed } from "./succession-service.ts";
 
 const [OWN, OLD, NEW, OTHER] = signers as readonly [Signer, Signer, Signer, Signer];
+const CONFIGURED = [{ url: "https://peer.example", key: (signers[1] as Signer).publicKey }];
 const URL_OF_PEER = "https://peer.example";
 
 function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } = {}) {
@@ -32,9 +33,13 @@ function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } 
   };
   const network = new Network(genesis, suite);
   const clock = new ManualClock(START_MS);
-  const list = new PeerList({ clock, store: new MemoryPeerListStore(), transaction: (work) => work() });
-  const configured = [{ url: URL_OF_PEER, key: OLD.publicKey }];
-  const peers = new PeerBook({ configured, list, clock });
+  const list = new PeerList({
+    clock,
+    store: new MemoryPeerListStore(),
+    configured: () => CONFIGURED,
+    transaction: (work) => work(),
+  });
+  const peers = new PeerBook({ configured: CONFIGURED, list, clock });
   const records = new RecordSet(network, suite);
   const removal = { kind: "member", member: OLD.publicKey, admitted: false, from: 0n } as const;
   if (isRemoved) records.add(createRecord(removal, START_MS, network, OWN, suite));
@@ -54,8 +59,10 @@ function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } 
       isMember: async (key: Uint8Array) =>
         records.standingAt(new Uint8Array(key), firstSeqOf(clock.nowMs())) === "member",
       forget: () => {},
+      current: async () => records,
     },
     conduct: { suspendedUntil: async () => suspendedUntilMs },
+    audited: async <T>(work: () => Promise<T>): Promise<T> => work(),
   };
   const sign = (old: Signer, next: Signer, atMs = START_MS) =>
     createSuccession(old, next.publicKey, atMs, network.id);
@@ -74,7 +81,32 @@ describe("a peer with a new key", () => {
     expect(await succeed(ports, succession, NEW.publicKey)).toMatchObject({
       joined: { standing: "admitted", records: [] },
     });
-    expect(records.list()).toHaveLength(1);
+    // One admits the new key, and one ends the old one.
+    expect(records.list()).toHaveLength(2);
+    const soon = firstSeqOf(START_MS + 86_400_000);
+    expect(records.standingAt(NEW.publicKey, soon)).toBe("member");
+    expect(records.standingAt(OLD.publicKey, soon)).toBe("removed");
+  });
+
+  test("does not become many: the next change is a day later, and who was removed does not come back", async () => {
+    const { ports, sign, records, network } = start();
+    await succeed(ports, sign(OLD, NEW), NEW.publicKey);
+    expect(await succeed(ports, sign(NEW, OTHER), OTHER.publicKey)).toMatchObject({
+      refused: { code: "succession_too_soon" },
+    });
+    expect(await succeed(ports, sign(OLD, OTHER), OTHER.publicKey)).toMatchObject({
+      refused: { code: "peer_unknown" },
+    });
+    const removal = {
+      kind: "member",
+      member: NEW.publicKey,
+      admitted: false,
+      from: firstSeqOf(START_MS),
+    } as const;
+    records.add(createRecord(removal, START_MS, network, OWN, suite));
+    expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
+      refused: { code: "member_removed" },
+    });
   });
 
   test("waits for its record where this node signs none, and is called by it all the same", async () => {
@@ -96,6 +128,7 @@ describe("is refused, and nothing is changed:", () => {
       "succession_invalid",
     ],
     ["a change to another key", {}, ({ sign }) => sign(OLD, OTHER), "succession_invalid"],
+    ["a key that follows itself", {}, ({ sign }) => sign(NEW, NEW), "succession_invalid"],
     ["one of long ago", {}, ({ sign }) => sign(OLD, NEW, START_MS - SUCCESSION_MS - 1), "succession_invalid"],
     [
       "one of the future",

@@ -8,13 +8,15 @@ import { type AdmitPorts, admitMember } from "./admit-member.ts";
 
 export interface SuccessionPorts extends AdmitPorts {
   readonly peers: Pick<PeerBook, "current" | "forget">;
-  readonly list: Pick<PeerListApi, "addPeer">;
+  readonly list: Pick<PeerListApi, "succeedPeer">;
   readonly conduct: { suspendedUntil(peer: Bytes): Promise<number> };
+  /** Does what is to stand in the audit log. */
+  audited<T>(work: () => Promise<T>): Promise<T>;
 }
 
 /**
- * A peer has another key now. The new key is called at the old one's URL, and admitted where this node signs records and the old one is
- * a member in good standing: the operator is the same, and who has stolen the old key could have published with it.
+ * A peer has another key now. The new key is called at the old one's URL, and takes its place as a member where this node signs records:
+ * the operator is the same, and who has stolen the old key could have published with it.
  */
 export async function succeed(
   ports: SuccessionPorts,
@@ -32,20 +34,21 @@ export async function succeed(
 async function replace(ports: SuccessionPorts, succession: Succession, key: Bytes): Promise<Joined> {
   const { config, suite, clock, peers, list, conduct, members } = ports;
   const { old } = succession;
-  const nowMs = clock.nowMs();
-  checkSuccession(succession, key, { networkId: config.network.id, suite, nowMs });
-  peers.forget();
+  checkSuccession(succession, key, { networkId: config.network.id, suite, nowMs: clock.nowMs() });
   const known = await peers.current();
-  const isThere = known.some((peer) => peer.key && equalBytes(peer.key, key));
-  const peer = known.find((each) => each.key && equalBytes(each.key, old));
-  if (!peer && !isThere) throw denied("peer_unknown", "the old key is none of this node's peers");
+  const has = (one: Bytes) => known.some((peer) => peer.key && equalBytes(peer.key, one));
+  if (!has(old) && !has(key)) throw denied("peer_unknown", "the old key is none of this node's peers");
   if ((await conduct.suspendedUntil(old)) > 0)
     throw denied("peer_suspended", "the old key is suspended here");
   members.forget();
-  if (!(await members.isMember(old)))
+  const isDone = has(key) && (await members.isMember(key));
+  if (!isDone && !(await members.isMember(old)))
     throw denied("not_a_member", "the old key is no member of this network");
-  const records = await admitMember(ports, key);
-  if (peer) await list.addPeer(peer.url, key);
-  peers.forget();
-  return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+  return ports.audited(async () => {
+    // A repeat finds this done, and goes on with the records.
+    await list.succeedPeer(old, key);
+    peers.forget();
+    const records = await admitMember(ports, key, old);
+    return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
+  });
 }
