@@ -112,6 +112,14 @@ describe("tokens", () => {
     expect(await Promise.all(bad)).toEqual(Array(burst + 5).fill(["wallet_token_invalid", 401]));
   });
 
+  test("that are good cost no turn, however many come", async () => {
+    const clock = new ManualClock(NOW_MS);
+    const tokens = new WalletTokens({ suite, clock });
+    for (let n = 0; n < burst + 5; n++)
+      expect(await Promise.race([tokens.verify(token(alice, n)), settle()])).toBeDefined();
+    expect(clock.timers).toBe(0);
+  });
+
   test("that are no tokens cost no turn", async () => {
     const clock = new ManualClock(NOW_MS);
     const tokens = new WalletTokens({ suite, clock });
