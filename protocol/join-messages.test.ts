@@ -83,6 +83,12 @@ describe("the messages", () => {
     for (const answer of answers) expect(decodeJoinAnswer(encodeJoinAnswer(answer))).toEqual(answer);
   });
 
+  test("from elsewhere leave a terminal as it is", () => {
+    const why = "\u001b[2Jnothing\u0007 to \u202esee\r\n";
+    const answer = decodeJoinAnswer(encodeJoinAnswer({ refused: { code: "join_mismatch", why } }));
+    expect(answer).toEqual({ refused: { code: "join_mismatch", why: " [2Jnothing  to  see  " } });
+  });
+
   test("of another form are refused", () => {
     const secret = new Uint8Array(32);
     const genesis = new Uint8Array(MAX_GENESIS_BYTES + 1);
@@ -101,6 +107,7 @@ describe("the messages", () => {
       [true],
       [true, "member", 1, []],
       [false, "x".repeat(65), "why"],
+      [false, "Not a code", "why"],
       [false, "code", "x".repeat(2_001)],
     ])
       expect(() => decodeJoinAnswer(encodeCbor(body))).toThrow(

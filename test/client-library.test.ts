@@ -88,7 +88,7 @@ describe("publishing", () => {
     expect(event).toMatchObject({ topic, timestampNs: 5n, message: utf8("hello"), gap: false });
     const [sent] = recorder.to("/message/v1/publish");
     expect(sent?.headers.get("authorization")).toMatch(/^Bearer /);
-    expect(sent?.headers.get("pennypost-proof")).toMatch(/^t=\d+, n=[0-9a-f]{32}, s=[0-9a-f]{128}$/);
+    expect(sent?.headers.get("pennypost-proof")).toMatch(/^t=\d+, n=[0-9a-f]{32}, s=[0-9a-f]{128}, for=/);
   });
 
   test("by an identity that was kept as text, to the wallet's own topic and no other's", async () => {

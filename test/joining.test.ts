@@ -240,6 +240,8 @@ describe("the operator", () => {
   });
 
   test("removes a member by a key that no node holds: what it takes from then on goes nowhere", async () => {
+    const invitation = await at(first).invitation();
+    expect(await at(second).peer("join", at(first).url, invitation)).toMatchObject({ status: 0 });
     const from = new Date().toISOString();
     await publishBy(at(second), 7, "after the line");
     const removed = await at(first).peer(
@@ -259,6 +261,8 @@ describe("the operator", () => {
       return !(await at(second).texts()).includes("after the line");
     });
     await expect(publishBy(at(second), 8, "no member any more")).rejects.toThrow(/not_a_member|503/);
+    const again = await at(second).peer("join", at(first).url, invitation);
+    expect(again.errors).toContain("an operator has to admit it");
   });
 
   test("admits it again by a node's record key, and forgets a peer", async () => {
@@ -269,11 +273,31 @@ describe("the operator", () => {
       await publishBy(at(second), 9, "a member again");
       return true;
     });
+    const genesisMs = Date.now() - 3_000_000;
+    const removed = await at(first).peer(
+      "remove",
+      at(second).key.did,
+      "--from",
+      new Date(genesisMs).toISOString(),
+    );
+    expect(removed.errors).toBe("");
+    await until("all that it took is gone from the first", async () => {
+      const texts = await at(first).texts();
+      return !texts.includes("by the new key") && !texts.includes("a member again");
+    });
     expect((await at(first).peer("forget", at(second).key.did)).output).toContain("is no peer of this node");
     expect((await at(first).peer("list")).output).toContain("no peers");
   });
 
   test("is told what is wrong, and how to mend it", async () => {
+    for (const [from, why] of [
+      ["2020-01-01", "before the network began"],
+      ["20261123", "before the network began"],
+      ["yesterday", "neither a seq nor a time"],
+      ["-1", "neither a seq nor a time"],
+    ] as const)
+      expect((await at(first).peer("remove", at(third).key.did, `--from=${from}`)).errors).toContain(why);
+    expect((await at(first).peer("remove", at(first).key.did)).errors).toContain("the node's own key");
     const wrong = await at(second).peer("admit", at(third).key.did);
     expect(wrong.status).toBe(1);
     expect(wrong.errors).toContain("mend: name the record key: --record-key FILE");

@@ -33,7 +33,9 @@ export function factsFor(
   { member, admitted, from }: Omit<Decision, "force">,
   set: RecordSet,
 ): MemberRecord[] {
-  const later = set.factsOf(member).filter((fact) => fact.admitted && fact.from > from);
+  const facts = set.factsOf(member);
+  const removed = new Set(facts.filter((fact) => !fact.admitted).map((fact) => fact.from));
+  const later = facts.filter((fact) => fact.admitted && fact.from > from && !removed.has(fact.from));
   const froms = admitted ? [from] : [from, ...new Set(later.map((fact) => fact.from))];
   return froms.map((each) => ({ kind: "member", member, admitted, from: each }));
 }
