@@ -1,4 +1,5 @@
 import { RSABSSA } from "@cloudflare/blindrsa-ts";
+import { toBase64Url } from "../protocol/base64url.ts";
 import { type Bytes, concatBytes } from "../protocol/bytes.ts";
 import { type CryptoSuite, portableSigner } from "../protocol/crypto.ts";
 import { unavailable } from "../protocol/errors.ts";
@@ -6,14 +7,13 @@ import { authenticatedPart, keyIdOf, modulusOf, TOKEN_TYPE, type Token } from ".
 import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
 import {
   type IssuerKey,
+  STAMPS_PER_BATCH,
   type Stamp,
   type StampedEnvelope,
   stampedBytes,
   tokenInputOf,
 } from "../protocol/stamp.ts";
 
-/** Stamps are bought in batches of this size alone, so that the size tells nobody apart. */
-export const STAMPS_PER_BATCH = 100;
 const SEED_BYTES = 32;
 
 /** A stamp that is on no envelope yet: whoever has its seed can put it on one. */
@@ -38,12 +38,6 @@ function importKey(issuer: IssuerKey): Promise<CryptoKey> {
   const jwk = { kty: "RSA", alg: "PS384", n, e: "AQAB", ext: true };
   return crypto.subtle.importKey("jwk", jwk, { name: "RSA-PSS", hash: "SHA-384" }, true, ["verify"]);
 }
-
-const toBase64Url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replace(/=+$/, "");
 
 /** Makes fresh keys, and blinds what is to be signed for them (RFC 9474, 4.2), so that the node cannot know its tokens again. */
 export async function blindBatch(issuer: IssuerKey, suite: CryptoSuite): Promise<BlindBatch> {

@@ -2,11 +2,11 @@ import * as z from "zod";
 import { fromHex, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { invalidArgument } from "../protocol/errors.ts";
-import { digestOfId, EVENT_ID_BYTES, eventCid, parseEventCid } from "../protocol/event-id.ts";
+import { EVENT_ID_BYTES, eventCid, parseEventCid } from "../protocol/event-id.ts";
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, MAX_UINT64 } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
-import { badEvent, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
+import { badEvent, cidOfId, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
 
 /** A message of 1 MB in base64, with its block and their JSON. */
 const MAX_EVENT_BYTES = 2 * 1024 * 1024;
@@ -174,8 +174,7 @@ export class EventReader {
     if (!parsed.success) throw malformed(path, "it is no list of heads");
     const { heads } = parsed.data;
     for (const { id, cid } of heads)
-      if (eventCid(digestOfId(fromHex(id))).toString() !== cid)
-        throw malformed(path, "a head's CID is not that of its id");
+      if (cidOfId(id) !== cid) throw malformed(path, "a head's CID is not that of its id");
     if (new Set(heads.map(({ id }) => id)).size !== heads.length)
       throw malformed(path, "a head stands twice");
     return heads;

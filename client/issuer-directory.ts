@@ -6,15 +6,14 @@ import type { Network } from "../protocol/genesis.ts";
 import { firstSeqOf, timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { TOKEN_TYPE } from "../protocol/privacy-pass.ts";
 import { type IssuerRecord, readRecord, type VerifiedRecord } from "../protocol/record.ts";
-import type { IssuerKey } from "../protocol/stamp.ts";
+import { ISSUER_DIRECTORY_PATH, type IssuerKey } from "../protocol/stamp.ts";
 import { fromBase64 } from "./base64.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
 
-const DIRECTORY_PATH = "/.well-known/private-token-issuer-directory";
 const MAX_DIRECTORY_BYTES = 64 * 1024;
 const MAX_DIRECTORY_KEYS = 16;
 /** A node has two keys at a time: a new one every 15 days, each for 30. With more it could tell its buyers apart. */
-export const MAX_LIVE_KEYS = 2;
+const MAX_LIVE_KEYS = 2;
 /** Records reach other nodes within minutes: a key that is older than this is known everywhere, or is none. */
 const NEW_KEY_MS = 3_600_000;
 /**
@@ -52,9 +51,9 @@ export async function readDirectory(
   network: Network,
   suite: CryptoSuite,
 ): Promise<IssuerKeyRecord[]> {
-  const json = await http.json({ path: DIRECTORY_PATH, maxBytes: MAX_DIRECTORY_BYTES });
+  const json = await http.json({ path: ISSUER_DIRECTORY_PATH, maxBytes: MAX_DIRECTORY_BYTES });
   const parsed = directorySchema.safeParse(json);
-  if (!parsed.success) throw malformed(DIRECTORY_PATH, "it is no directory");
+  if (!parsed.success) throw malformed(ISSUER_DIRECTORY_PATH, "it is no directory");
   const offered = parsed.data["token-keys"].filter((each) => each["token-type"] === TOKEN_TYPE);
   return offered.map((each) => {
     const [block, signature] = [fromBase64(each.record.block), fromBase64(each.record.signature)];

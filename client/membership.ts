@@ -15,6 +15,8 @@ import { readRecords } from "./records.ts";
 const REFRESHED_MS = 600_000;
 /** Who sends events that ask for records makes the client ask no more often. */
 const ASKED_AGAIN_MS = 10_000;
+/** Origins whose keys were asked for, remembered at a time. */
+const MAX_ASKED = 1_024;
 
 export interface MembershipParts {
   readonly facts: NodeFacts;
@@ -109,9 +111,6 @@ export class Membership {
     for (const record of good.flat()) records.add(record);
   }
 }
-
-/** Origins whose keys were asked for, remembered at a time. */
-const MAX_ASKED = 1_024;
 
 const noRecords = (error: unknown): unknown =>
   error instanceof PennypostError

@@ -76,6 +76,20 @@ describe("a purse", () => {
     expect(await store.list()).toEqual([]);
   });
 
+  test("goes on with what it knew where a purchase ends while it takes one that another program has", async () => {
+    const store = new MemoryStampStore();
+    await store.add(batch(2));
+    const { purse } = purseOf({ store });
+    const remove = store.remove.bind(store);
+    vi.spyOn(store, "remove").mockImplementationOnce(async (id) => {
+      await remove(id);
+      await purse.buy();
+      return false;
+    });
+    expect(await purse.take(1)).toHaveLength(1);
+    expect(await purse.count()).toBe(100);
+  });
+
   test("has a stamp out of its store before it is given", async () => {
     const { purse, store } = purseOf();
     await store.add(batch(1));

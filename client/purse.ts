@@ -88,8 +88,10 @@ export class Purse {
 
   async #takeOne(): Promise<KeptStamp | undefined> {
     if (!this.#known?.length) this.#known = await this.#load();
+    // A purchase or a key that ended may put another list in its place meanwhile.
+    const known = this.#known;
     for (;;) {
-      const stamp = this.#known.pop();
+      const stamp = known.pop();
       if (!stamp) return undefined;
       if (isUsable(stamp, this.#parts.now()) && (await this.#parts.store.remove(stamp.id))) return stamp;
     }

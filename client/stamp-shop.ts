@@ -5,9 +5,9 @@ import type { Network } from "../protocol/genesis.ts";
 import { PROOF_HEADER } from "../protocol/identity-proof.ts";
 import { encodeToken } from "../protocol/privacy-pass.ts";
 import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
-import type { IssuerKey } from "../protocol/stamp.ts";
+import { type IssuerKey, STAMPS_PATH, STAMPS_PER_BATCH } from "../protocol/stamp.ts";
 import { toBase64 } from "./base64.ts";
-import { blindBatch, STAMPS_PER_BATCH } from "./blind-batch.ts";
+import { blindBatch } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
 import { chooseKey, type IssuerKeyRecord, issuerKeysOf, readDirectory } from "./issuer-directory.ts";
 import { NodeFacts, type NodeInfo } from "./node-facts.ts";
@@ -15,8 +15,6 @@ import type { NodeHttp } from "./node-http.ts";
 import type { Now } from "./platform.ts";
 import { readRecords } from "./records.ts";
 import type { KeptStamp } from "./stamp-store.ts";
-
-const STAMPS_PATH = "/v1/stamps";
 
 export interface StampShopParts {
   /** The node over the connection on which stamps are bought. */

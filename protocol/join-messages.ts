@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { type Bytes, equalBytes, toHex } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
+import { SIGNATURE_BYTES } from "./crypto.ts";
 import { PennypostError } from "./errors.ts";
 import { MAX_TIME_MS } from "./hybrid-clock.ts";
 import { INVITATION_SECRET_BYTES, MAX_URL_CHARACTERS } from "./invitation.ts";
@@ -14,7 +15,7 @@ export const JOIN_PATH = "/peer/v1/join";
 export const PROTOCOL_VERSION = 1;
 /** Clocks that are further apart are to be put right first: what a node dates 60 s ahead is not linked to. */
 export const MAX_CLOCK_DIFFERENCE_MS = 10_000;
-/** 1,024 members and 256 prefixes of 300 bytes, rounded up. */
+/** 1,024 members and 512 prefixes of 300 bytes, rounded up. */
 export const MAX_GENESIS_BYTES = 256 * 1024;
 export const MAX_JOIN_BODY_BYTES = MAX_GENESIS_BYTES + 4_096;
 const MAX_GENESIS_ITEMS = 8_192;
@@ -76,7 +77,7 @@ const questionSchema = z
     ([protocol, secret, url, timeMs, genesis]): JoinQuestion => ({ protocol, secret, url, timeMs, genesis }),
   );
 const record = z
-  .tuple([bytesUpTo(MAX_RECORD_BYTES), sized(64)])
+  .tuple([bytesUpTo(MAX_RECORD_BYTES), sized(SIGNATURE_BYTES)])
   .transform(([block, signature]): WireRecord => ({ block, signature }));
 const answerSchema = z.union([
   z

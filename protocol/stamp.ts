@@ -21,6 +21,12 @@ import { verifyPss } from "./rsa-pss.ts";
  * envelope and the node it is handed to: who copies a stamp cannot put it on anything else, and need not be kept from seeing it.
  */
 
+/** Where a node names its issuer keys (RFC 9578, 4), and where it signs: the path stands in the proof of who buys. */
+export const ISSUER_DIRECTORY_PATH = "/.well-known/private-token-issuer-directory";
+export const STAMPS_PATH = "/v1/stamps";
+/** Stamps are bought in batches of this size alone, so that the size tells nobody apart. */
+export const STAMPS_PER_BATCH = 100;
+
 const CONTEXT_DOMAIN = utf8("pennypost/stamp-context/v1\0");
 const NONCE_DOMAIN = utf8("pennypost/stamp-key/v1\0");
 const ENVELOPE_DOMAIN = utf8("pennypost/stamped-envelope/v1\0");

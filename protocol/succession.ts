@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Bytes, concatBytes, equalBytes, utf8 } from "./bytes.ts";
+import { type Bytes, concatBytes, equalBytes, uint64Bytes, utf8 } from "./bytes.ts";
 import { encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type Signer } from "./crypto.ts";
 import { denied } from "./errors.ts";
@@ -36,9 +36,7 @@ export const encodeSuccession = ({ old, atMs, signature }: Succession): Bytes =>
 export const decodeSuccession = (bytes: Uint8Array): Succession => decodeBody(schema, bytes);
 
 function signedBytes(old: Bytes, next: Bytes, atMs: number, networkId: Bytes): Bytes {
-  const time = new Uint8Array(8);
-  new DataView(time.buffer).setBigUint64(0, BigInt(atMs));
-  return concatBytes(TAG, networkId, old, next, time);
+  return concatBytes(TAG, networkId, old, next, uint64Bytes(BigInt(atMs)));
 }
 
 export function createSuccession(old: Signer, next: Bytes, atMs: number, networkId: Bytes): Succession {

@@ -1,3 +1,4 @@
+import { fromBase64Url } from "../../protocol/base64url.ts";
 import { type Bytes, concatBytes, utf8 } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { issuerKeyOf } from "../../protocol/privacy-pass.ts";
@@ -24,8 +25,6 @@ async function sealingKey(secret: Bytes): Promise<CryptoKey> {
     ["encrypt", "decrypt"],
   );
 }
-
-const fromBase64Url = (text: string): Bytes => Uint8Array.from(Buffer.from(text, "base64url"));
 
 /** Makes a key pair of an issuer; takes some tenths of a second. */
 export async function makeIssuerKey(secret: Bytes): Promise<MadeKey> {

@@ -1,6 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { createHmac } from "node:crypto";
-import { type Bytes, concatBytes, fromHex, utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, fromHex, utf8 } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
@@ -44,7 +44,7 @@ export class Limiter extends DurableObject<Env> implements RemoteApi<LimiterApi>
     const { NODE_KEY } = this.env;
     if (!NODE_KEY)
       throw unavailable("misconfigured", "this node is not configured: NODE_KEY", { name: "NODE_KEY" });
-    return hmac(fromHex(NODE_KEY.trim()), concatBytes(LIST_DOMAIN));
+    return hmac(fromHex(NODE_KEY.trim()), LIST_DOMAIN);
   }
 
   async lease(subject: Subject, wanted: number, returned: number): Promise<Outcome<Lease>> {

@@ -20,12 +20,20 @@ const joined = (url: string, n: number, isConfigured = false): JoinedPeer => ({
 
 function open() {
   const clock = new ManualClock(START_MS);
-  const world = { joined: [joined("https://j", 1)], isAway: false, asked: 0 };
+  const world = {
+    joined: [joined("https://j", 1)],
+    isAway: false,
+    asked: 0,
+    /** Where an answer waits, which it never need leave. */
+    held: undefined as Promise<void> | undefined,
+  };
   const list = {
     joinedPeers: async () => {
       world.asked++;
+      const { joined: answer, held } = world;
       if (world.isAway) throw new Error("away");
-      return world.joined;
+      await held;
+      return answer;
     },
   };
   const book = new PeerBook({ configured: [{ url: "https://c", key: key(9) }], list, clock });
@@ -45,9 +53,9 @@ describe("the peers of a node", () => {
     expect(book.known().map(({ url }) => url)).toEqual(["https://j", "https://c"]);
   });
 
-  test("are asked for once in five seconds, by however many; once a minute by who needs an answer at once", async () => {
+  test("are asked for once in five seconds; once a minute by who needs an answer at once", async () => {
     const { clock, world, book, urls } = open();
-    await Promise.all([urls(), urls(), urls()]);
+    await urls();
     after(clock, PEERS_REMEMBERED_MS - 1);
     await urls();
     expect(world.asked).toBe(1);
@@ -68,6 +76,38 @@ describe("the peers of a node", () => {
     world.isAway = true;
     after(clock, PEERS_REMEMBERED_MS);
     for (let i = 0; i < 3; i++) expect(await urls()).toEqual(["https://j", "https://c"]);
+    expect(world.asked).toBe(2);
+  });
+
+  test("are asked for anew where the request that asked is gone, and its question with it", async () => {
+    const { clock, world, book, urls } = open();
+    world.held = new Promise(() => {});
+    void urls();
+    book.known();
+    expect(world.asked).toBe(1);
+    world.held = undefined;
+    expect(await urls()).toEqual(["https://j", "https://c"]);
+    world.held = new Promise(() => {});
+    after(clock, PEERS_KNOWN_MS);
+    book.known();
+    world.held = undefined;
+    after(clock, PEERS_REMEMBERED_MS);
+    world.joined = [];
+    book.known();
+    expect(await urls()).toEqual(["https://c"]);
+  });
+
+  test("are not taken from an answer to a question from before a change here", async () => {
+    const { world, book, urls } = open();
+    const release = Promise.withResolvers<void>();
+    world.held = release.promise;
+    const early = urls();
+    world.joined = [];
+    world.held = undefined;
+    book.forget();
+    release.resolve();
+    await early;
+    expect(await urls()).toEqual(["https://c"]);
     expect(world.asked).toBe(2);
   });
 

@@ -119,6 +119,18 @@ describe("the records that an isolate knows", () => {
     expect(scene.asked).toBe(2);
   });
 
+  test("are not those from before a change here, when such an answer comes after it", async () => {
+    const scene = new Scene();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    scene.gates.push(promise);
+    const before = scene.remembered.isMember(B.publicKey);
+    scene.records = [removal(B)];
+    scene.remembered.forget();
+    resolve();
+    await before;
+    expect(await scene.remembered.isMember(B.publicKey)).toBe(false);
+  });
+
   test("stay the same set while nothing is new", async () => {
     const scene = new Scene();
     scene.records = [removal(B)];

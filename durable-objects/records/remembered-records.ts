@@ -23,9 +23,10 @@ export class RememberedRecords {
   readonly #parts: RememberedRecordsParts;
   #set: RecordSet;
   #askedMs = Number.NEGATIVE_INFINITY;
-  /** Questions so far, and the newest of which an answer was taken. */
+  /** Questions so far, the newest of which an answer was taken, and the last before a change here. */
   #asked = 0;
   #taken = 0;
+  #outdated = 0;
 
   constructor(parts: RememberedRecordsParts) {
     this.#parts = parts;
@@ -46,7 +47,7 @@ export class RememberedRecords {
     try {
       const others = await records.recordsUnlike(this.#set.digest);
       // The answer to an earlier question may come later, and knows less.
-      if (question < this.#taken) return;
+      if (question <= this.#outdated || question < this.#taken) return;
       this.#taken = question;
       if (others) {
         const read = others.map((record) => readStoredRecord(record, suite));
@@ -64,8 +65,9 @@ export class RememberedRecords {
     return records.standingAt(key, firstSeqOf(this.#parts.clock.nowMs())) === "member";
   }
 
-  /** The next question asks anew. */
+  /** The next question asks anew; what is under way may not know of the change. */
   forget(): void {
     this.#askedMs = Number.NEGATIVE_INFINITY;
+    this.#outdated = this.#asked;
   }
 }

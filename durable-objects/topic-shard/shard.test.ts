@@ -22,6 +22,7 @@ import {
   signers,
   TOPICS,
 } from "../testing/shard-world.ts";
+import { SCRUB_LIMITS } from "./scrub/scrub-limits.ts";
 import { Shard } from "./shard.ts";
 import { GAP } from "./shard-store.ts";
 
@@ -37,6 +38,8 @@ class Disk {
   readonly fed: FeedBatch[] = [];
   readonly evidence = new Evidence(new MemoryEvidenceStore());
   generations = 0;
+
+  async sync(): Promise<void> {}
 
   start(): Shard {
     return new Shard({
@@ -60,7 +63,7 @@ class Disk {
       },
       roots: { changed: async () => null },
       evidence: this.evidence,
-      sync: async () => {},
+      sync: () => this.sync(),
       wakeAt: async (timeMs) => {
         this.wakes.push(timeMs - START_MS);
       },
@@ -145,9 +148,33 @@ test("goes on feeding the hubs of its last life once it is started", async () =>
   expect(disk.fed).toHaveLength(1);
 });
 
+const idsOf = (names: readonly { readonly id: Uint8Array }[]) => names.map(({ id }) => toHex(id)).sort();
+const [removed = SUBJECT, other = SUBJECT] = signers.slice(1);
+
+test("a shard takes out what a record removes that comes with the last step of another's", async () => {
+  const many = Array.from({ length: SCRUB_LIMITS.rowsPerStep + 1 }, (_, ts) => ({ ts, signer: removed }));
+  const events = [{ ts: 0, signer: other }, ...many].map((each) => forgeEvent({ topic: TOPIC, ...each }));
+  const disk = new Disk();
+  const shard = disk.start();
+  await shard.ingest(events, "peer", []);
+  await settle();
+  const [one, two] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const syncs = vi.spyOn(disk, "sync").mockImplementationOnce(async () => {});
+  syncs.mockImplementationOnce(() => one.promise).mockImplementationOnce(() => two.promise);
+  await shard.addRecords([memberRecord(removed, false, 0n)]);
+  // The first step is on its way to the disk, and then this; behind it wait the second step and the second record, for one group.
+  const published = shard.publish([envelopeOf(TOPIC, 9)]);
+  await settle();
+  one.resolve();
+  await settle();
+  const second = shard.addRecords([memberRecord(other, false, 0n)]);
+  two.resolve();
+  await Promise.all([published, second]);
+  // The publish alone.
+  await vi.waitFor(async () => expect((await shard.pull(null, 10)).names).toHaveLength(1));
+});
+
 describe("a shard whose store fails while it takes out a removed member's events", () => {
-  const idsOf = (names: readonly { readonly id: Uint8Array }[]) => names.map(({ id }) => toHex(id)).sort();
-  const [removed = SUBJECT, other = SUBJECT] = signers.slice(1);
   const events = [removed, other].map((signer, i) => forgeEvent({ topic: TOPIC, ts: i, signer }));
 
   async function cutOff(disk: Disk): Promise<Shard> {

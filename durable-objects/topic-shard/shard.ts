@@ -228,7 +228,9 @@ export class Shard extends ShardReads implements ShardApi {
     if (this.#isCheckingRecords) return;
     this.#isCheckingRecords = true;
     try {
-      while (await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs)));
+      // Records that came in the group of the last step began a pass anew.
+      do await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs));
+      while (this.core.records.isCheckDue);
     } catch (error) {
       logWarning("record_check_cut", { shard: this.ports.shard, why: String(error) });
       this.ports.clock.after(FAILED_PAUSE_MS, () => void this.#checkRecords());

@@ -4,8 +4,9 @@ import { type Bytes, concatBytes, fromHex, toHex } from "../../protocol/bytes.ts
 import { PennypostError } from "../../protocol/errors.ts";
 import { modulusOf } from "../../protocol/privacy-pass.ts";
 import { applyPublicKey } from "../../protocol/rsa-pss.ts";
+import { STAMPS_PER_BATCH } from "../../protocol/stamp.ts";
 import issuerKeys from "../../protocol/testing/issuer-keys.json" with { type: "json" };
-import { BATCH_BYTES, readBatch, type SigningKey, STAMPS_PER_BATCH, signBatch } from "./blind-signer.ts";
+import { BATCH_BYTES, readBatch, type SigningKey, signBatch } from "./blind-signer.ts";
 
 const [{ publicKey, privateKey }] = issuerKeys.keys as [{ publicKey: string; privateKey: string }];
 const modulus = modulusOf(fromHex(publicKey));

@@ -2,9 +2,8 @@ import { type Bytes, compareBytes, concatBytes, equalBytes } from "../../protoco
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
 import { TOKEN_TYPE } from "../../protocol/privacy-pass.ts";
 import { applyPublicKey, MODULUS_BYTES } from "../../protocol/rsa-pss.ts";
+import { STAMPS_PER_BATCH } from "../../protocol/stamp.ts";
 
-/** Stamps are bought in batches of one size, so that the size tells nobody apart. */
-export const STAMPS_PER_BATCH = 100;
 /** A TokenRequest of RFC 9578, 6.1: type (2) ‖ last byte of the key id ‖ blinded message. */
 const REQUEST_BYTES = 3 + MODULUS_BYTES;
 export const BATCH_BYTES = STAMPS_PER_BATCH * REQUEST_BYTES;

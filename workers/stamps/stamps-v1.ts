@@ -11,17 +11,15 @@ import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
 import { TOKEN_TYPE } from "../../protocol/privacy-pass.ts";
+import { ISSUER_DIRECTORY_PATH, STAMPS_PATH, STAMPS_PER_BATCH } from "../../protocol/stamp.ts";
 import { admissionOf, stampKeysOf, walletTokensOf } from "../admission/admission-of.ts";
 import { addressOf } from "../admission/publish-budget.ts";
 import { BodyReader } from "../request-body.ts";
-import { BATCH_BYTES, readBatch, type SigningKey, STAMPS_PER_BATCH, signBatch } from "./blind-signer.ts";
+import { BATCH_BYTES, readBatch, type SigningKey, signBatch } from "./blind-signer.ts";
 import type { StampKey } from "./stamp-keys.ts";
 
 type Handler = Context<{ Bindings: Env }>;
 
-export const STAMPS_PATH = "/v1/stamps";
-/** RFC 9578, 4. */
-export const DIRECTORY_PATH = "/.well-known/private-token-issuer-directory";
 const DIRECTORY_TYPE = "application/private-token-issuer-directory";
 /** RFC 9578, 6.2, a hundred times. */
 const ANSWER_TYPE = "application/private-token-response";
@@ -33,7 +31,7 @@ const bodies = new BodyReader(4 * 1024 * 1024);
 
 /** The node as an issuer of stamps: Privacy Pass tokens, blindly signed for wallets that have proved themselves. */
 export function stampsV1(app: Hono<{ Bindings: Env }>): void {
-  app.get(DIRECTORY_PATH, directory);
+  app.get(ISSUER_DIRECTORY_PATH, directory);
   app.post(STAMPS_PATH, buy);
 }
 
