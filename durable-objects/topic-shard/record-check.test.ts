@@ -313,6 +313,41 @@ describe("a pass that judges again", () => {
     expect(scrubbed(node)).toMatchObject({ roots: 0, heads: 0, wants: 0 });
   });
 
+  test("mends a topic that has lost all its events, also in the next life", () => {
+    const limits = { rowsPerStep: 1, eventsPerRead: 1, headsPerRead: 1 };
+    for (const steps of [1, 2, 3, 4]) {
+      const node = new Node(new MemoryShardStore(), SUBJECT, limits);
+      const links = [madeUpId(START_MS - 9_000)];
+      node.ingest(
+        forgeEvent({ topic: TOPIC, ts: 1, timeMs: START_MS - 1_000, signer: FIRST, links }),
+        START_MS,
+      );
+      expect(node.store.missingParents(9, null)).toHaveLength(1);
+      node.run((core) => core.records.add([memberRecord(FIRST, false, 0n)]));
+      for (let i = 0; i < steps; i++) node.run((core) => core.stepRecordCheck(START_MS));
+      node.core = node.freshCore();
+      for (let i = 0; node.core.records.isCheckDue && i < 100; i++)
+        node.run((core) => core.stepRecordCheck(START_MS));
+      expect(node.store.missingParents(9, null)).toEqual([]);
+      expect(node.headsOf(TOPIC)).toEqual([]);
+    }
+  });
+
+  test("comes to its end however many records come meanwhile, and another follows", () => {
+    const node = filled();
+    node.run((core) => core.records.add([memberRecord(FIRST, false, firstSeqOf(START_MS))]));
+    for (let i = 1; node.core.records.isCheckDue; i++) {
+      expect(i).toBeLessThan(1_000);
+      node.run((core) => core.stepRecordCheck(START_MS));
+      // Each takes a little more away, long before the pass is through.
+      const from = firstSeqOf(START_MS - 10 * i);
+      if (i <= 100) node.run((core) => core.records.add([memberRecord(FIRST, false, from)]));
+    }
+    for (const topic of topics) expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
+    const left = topics.flatMap((topic) => node.eventsOf(topic));
+    expect(left).toHaveLength(150);
+  });
+
   test("begins anew with a further record, and mends what the first had torn", () => {
     for (const stepsBefore of [1, 2, 3, 4, 5, 6]) {
       const node = filled();

@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/cbor.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { decodeBlock, type EventFields, originOfStoredBlock } from "../../protocol/event.ts";
@@ -20,7 +20,7 @@ const ABOVE_ALL = new Uint8Array(41).fill(255);
 
 /** Name in the tree's values; its value is empty, or says how far a pass has come. */
 const VALUE = "record-check";
-const MAX_PLACE_BYTES = 64 * 1024;
+const MAX_PLACE_BYTES = 128;
 
 export interface RecordCheckParts {
   readonly store: ShardStore;
@@ -38,9 +38,13 @@ export interface RecordCheckParts {
 interface Place {
   /** The topics up to this one are done. */
   readonly after: Bytes | null;
-  /** Topics to come that have lost events, so that their heads are to be mended: one, and one for each pass that began anew. */
-  readonly torn: readonly Bytes[];
+  /** The topic under way where it has lost events, perhaps all, so that its heads and notes are to be mended. */
+  readonly torn: Bytes | null;
+  /** More records came that take something away: another pass follows. */
+  readonly isAgain: boolean;
 }
+
+const BEGINNING: Place = { after: null, torn: null, isAgain: false };
 
 /**
  * Judges what is stored once more, when records came that say less of a member, or of an issuer's key, than those by which it was
@@ -76,19 +80,22 @@ export class RecordCheck {
     this.#place = undefined;
     const value = this.#parts.store.tree.treeValue(VALUE);
     if (!value || value.length === 0) return;
-    const [after, torn] = decodeCbor(value, { bytes: MAX_PLACE_BYTES }) as [Uint8Array | null, Uint8Array[]];
-    this.#place = { after: after && new Uint8Array(after), torn: torn.map((each) => new Uint8Array(each)) };
+    const [after, torn, isAgain] = decodeCbor(value, { bytes: MAX_PLACE_BYTES }) as [
+      Uint8Array | null,
+      Uint8Array | null,
+      boolean,
+    ];
+    this.#place = { after: after && new Uint8Array(after), torn: torn && new Uint8Array(torn), isAgain };
   }
 
-  /** Begins a pass over all topics, inside a transaction; one under way begins anew. */
+  /** Begins a pass over all topics, inside a transaction; one under way goes on to its end first, however many records come. */
   begin(): void {
-    this.#leaveTopic();
-    this.#save({ after: null, torn: this.#place?.torn ?? [] });
+    this.#save(this.#place ? { ...this.#place, isAgain: true } : BEGINNING);
   }
 
   #save(place: Place | undefined): void {
     this.#place = place;
-    const value = place ? encodeCbor([place.after, place.torn]) : new Uint8Array();
+    const value = place ? encodeCbor([place.after, place.torn, place.isAgain]) : new Uint8Array();
     this.#parts.store.tree.saveTreeValue(VALUE, value);
   }
 
@@ -111,10 +118,10 @@ export class RecordCheck {
   }
 
   /** Answers how many rows it looked at, as the others do. */
-  #stepTopic({ after }: Place, nowMs: number): number {
-    this.#topicKey ??= this.#parts.store.tree.topicAfter(this.#range, after);
+  #stepTopic({ after, torn, isAgain }: Place, nowMs: number): number {
+    this.#topicKey ??= torn ?? this.#parts.store.tree.topicAfter(this.#range, after);
     if (this.#topicKey) return this.#judgeSome(this.#topicKey, nowMs);
-    this.#save(undefined);
+    this.#save(isAgain ? BEGINNING : undefined);
     return 0;
   }
 
@@ -143,10 +150,7 @@ export class RecordCheck {
     const { store } = this.#parts;
     const event = store.outline(name);
     if (!event) return;
-    if (!this.#isTorn(name.topicKey)) {
-      const { after = null, torn = [] } = this.#place ?? {};
-      this.#save({ after, torn: [...torn, name.topicKey] });
-    }
+    if (!this.#place?.torn) this.#save({ ...(this.#place ?? BEGINNING), torn: name.topicKey });
     store.remove(event.position);
     this.#passOnDelivery(event);
     store.removeHead(name.topicKey, name.id);
@@ -164,7 +168,7 @@ export class RecordCheck {
   }
 
   #endTopic(topicKey: Bytes): void {
-    if (!this.#isTorn(topicKey)) {
+    if (!this.#place?.torn) {
       this.#passBy(topicKey);
       return;
     }
@@ -179,16 +183,11 @@ export class RecordCheck {
     return rows;
   }
 
-  #isTorn(topicKey: Bytes): boolean {
-    return this.#place?.torn.some((each) => equalBytes(each, topicKey)) ?? false;
-  }
-
   /** Written down where the topic was mended; other topics cost little to look at again. */
   #passBy(topicKey: Bytes): void {
-    const wasTorn = this.#isTorn(topicKey);
+    const { torn, isAgain } = this.#place ?? BEGINNING;
     this.#leaveTopic();
-    const torn = this.#place?.torn.filter((each) => !equalBytes(each, topicKey)) ?? [];
-    this.#place = { after: topicKey, torn };
-    if (wasTorn) this.#save(this.#place);
+    this.#place = { after: topicKey, torn: null, isAgain };
+    if (torn) this.#save(this.#place);
   }
 }

@@ -40,7 +40,7 @@ export const RECORD_MUTANTS: readonly Mutant[] = [
     "if (!value || value.length === 0) return;",
     "if (!value || value.length >= 0) return;",
   ),
-  of(CATEGORY, CHECK, "second-record-mends-nothing", "torn: this.#place?.torn ?? [] });", "torn: [] });"),
+  of(CATEGORY, CHECK, "second-record-starts-nothing", "{ ...this.#place, isAgain: true }", "this.#place"),
   of(
     CATEGORY,
     TELLER,
