@@ -1,5 +1,4 @@
 import { type Bytes, equalBytes, fromHex } from "../protocol/bytes.ts";
-import type { Signer } from "../protocol/crypto.ts";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network, parseGenesis } from "../protocol/genesis.ts";
 import { DEFAULT_SHARDS, MIN_ADMIN_SECRET_CHARACTERS } from "../protocol/limits.ts";
@@ -68,14 +67,16 @@ function settingOf<T>(name: string, work: () => T): T {
   }
 }
 
-function readSigner(seed: string | undefined): Signer {
-  if (!seed || !/^[0-9a-f]{64}$/i.test(seed.trim())) {
-    throw misconfigured(
-      "NODE_KEY",
-      "a secret of 64 hex digits is needed; make one with `npx pennypost keygen`",
-    );
-  }
-  return platformSigner(fromHex(seed.trim()));
+/**
+ * The seed of the node's key, from which other secrets are derived, too.
+ * @throws PennypostError `misconfigured` (503).
+ */
+export function nodeSecret({ NODE_KEY }: Pick<Env, "NODE_KEY">): Bytes {
+  if (NODE_KEY && /^[0-9a-f]{64}$/i.test(NODE_KEY.trim())) return fromHex(NODE_KEY.trim());
+  throw misconfigured(
+    "NODE_KEY",
+    "a secret of 64 hex digits is needed; make one with `npx pennypost keygen`",
+  );
 }
 
 function readAdminSecret(text: string | undefined): Pick<NodeConfig, "adminSecret"> {
@@ -107,7 +108,7 @@ function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Byt
 
 function read(env: Env): NodeConfig {
   const isLocal = env.LOCAL === "true";
-  const signer = readSigner(env.NODE_KEY);
+  const signer = platformSigner(nodeSecret(env));
   const network = new Network(readGenesis(env.GENESIS, isLocal), suite);
   const admission = settingOf("ADMISSION", () =>
     parsePolicyNames(env.ADMISSION?.trim() || (isLocal ? LOCAL_ADMISSION : DEPLOYED_ADMISSION)),

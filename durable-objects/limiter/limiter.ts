@@ -1,10 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
 import { createHmac } from "node:crypto";
-import { type Bytes, fromHex, utf8 } from "../../protocol/bytes.ts";
-import { unavailable } from "../../protocol/errors.ts";
+import { type Bytes, utf8 } from "../../protocol/bytes.ts";
 import { platformClock } from "../clock.ts";
 import type { Env } from "../env.ts";
-import { nodeConfig } from "../node-config.ts";
+import { nodeConfig, nodeSecret } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
 import type { Lease, LimiterApi, Subject, WalletStanding } from "./limiter-api.ts";
 import { DAY_MS, LimiterCore } from "./limiter-core.ts";
@@ -41,10 +40,7 @@ export class Limiter extends DurableObject<Env> implements RemoteApi<LimiterApi>
 
   /** Made of the node's secret, which is in no storage: who reads the storage cannot try addresses. */
   get #listKey(): Bytes {
-    const { NODE_KEY } = this.env;
-    if (!NODE_KEY)
-      throw unavailable("misconfigured", "this node is not configured: NODE_KEY", { name: "NODE_KEY" });
-    return hmac(fromHex(NODE_KEY.trim()), LIST_DOMAIN);
+    return hmac(nodeSecret(this.env), LIST_DOMAIN);
   }
 
   async lease(subject: Subject, wanted: number, returned: number): Promise<Outcome<Lease>> {

@@ -1,5 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Bytes, fromHex } from "../../protocol/bytes.ts";
+import type { Bytes } from "../../protocol/bytes.ts";
 import type { WireRecord } from "../../protocol/record.ts";
 import type { RecordsAnswer, RecordsQuestion } from "../../protocol/record-messages.ts";
 import { platformClock } from "../clock.ts";
@@ -8,7 +8,7 @@ import type { IssuerApi, KeySales, SealedKey } from "../issuer/issuer-key-store.
 import { IssuerKeys } from "../issuer/issuer-keys.ts";
 import { makeIssuerKey } from "../issuer/key-sealing.ts";
 import { SqlIssuerKeyStore } from "../issuer/sql-issuer-key-store.ts";
-import { nodeConfig } from "../node-config.ts";
+import { nodeConfig, nodeSecret } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
 import { PeerList } from "../peers/peer-list.ts";
 import type { JoinedPeer, PeerListApi } from "../peers/peer-list-api.ts";
@@ -115,7 +115,7 @@ export class NodeState
       changed: () => teller.changed(),
       committed: () => void teller.tellUntold(),
     });
-    const secret = fromHex(String(this.env.NODE_KEY).trim());
+    const secret = nodeSecret(this.env);
     const issuer = new IssuerKeys({
       store: new SqlIssuerKeyStore(sql),
       clock: platformClock,

@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import type { Env } from "../../durable-objects/env.ts";
 import type { WalletStanding } from "../../durable-objects/limiter/limiter-api.ts";
+import { nodeSecret } from "../../durable-objects/node-config.ts";
 import { limiterOf } from "../../durable-objects/stubs.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { checksummed, type EvmAddress } from "../../protocol/evm-address.ts";
@@ -38,6 +39,6 @@ export const setStanding = (
 
 /** A change as the audit log has it: the wallet under a hash that needs the node's secret. */
 export function standingChange(env: Env, wallet: EvmAddress, standing: WalletStanding): Change {
-  const hash = createHmac("sha256", String(env.NODE_KEY)).update(`audit ${wallet}`).digest("hex");
+  const hash = createHmac("sha256", nodeSecret(env)).update(`audit ${wallet}`).digest("hex");
   return { action: "wallet.standing", target: hash.slice(0, TARGET_DIGITS), detail: { standing } };
 }

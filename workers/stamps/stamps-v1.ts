@@ -3,10 +3,10 @@ import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { openIssuerKey } from "../../durable-objects/issuer/key-sealing.ts";
 import { logWarning } from "../../durable-objects/log.ts";
-import { nodeConfig } from "../../durable-objects/node-config.ts";
+import { nodeConfig, nodeSecret } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { limiterOf, nodeStateOf } from "../../durable-objects/stubs.ts";
-import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
@@ -133,7 +133,7 @@ function signingKeyOf(env: Env, keys: readonly StampKey[], lastByte: number): Si
 }
 
 async function open(env: Env, key: StampKey): Promise<CryptoKey> {
-  const privateKey = await openIssuerKey(key.sealed, fromHex(String(env.NODE_KEY).trim()));
+  const privateKey = await openIssuerKey(key.sealed, nodeSecret(env));
   opened.set(key, privateKey);
   return privateKey;
 }
