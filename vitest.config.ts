@@ -26,7 +26,7 @@ export default defineConfig({
           name: "workerd",
           include: ["durable-objects/**/*.test.ts", "workers/**/*.test.ts"],
           setupFiles: ["./durable-objects/testing/workerd-setup.ts"],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
         },
       },
       {
@@ -39,7 +39,7 @@ export default defineConfig({
             "simulator/**/*.test.ts",
           ],
           exclude: ["simulator/**/*.simulation.test.ts"],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
         },
       },
       {
