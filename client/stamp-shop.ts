@@ -19,7 +19,7 @@ import type { KeptStamp } from "./stamp-store.ts";
 const STAMPS_PATH = "/v1/stamps";
 
 export interface StampShopParts {
-  /** The node over the connection on which stamps are bought. */
+  /** The node over the connection on which stamps are bought, and who it is there. */
   readonly http: NodeHttp;
   readonly facts: NodeFacts;
   readonly identity: Identity;
@@ -44,10 +44,22 @@ export class StampShop {
     this.#parts = parts;
   }
 
-  /** A batch of 100. @throws PennypostError as `chooseKey`, `witness_*`, `stamps_not_signed`, or as the node refuses. */
-  async buy(): Promise<KeptStamp[]> {
+  /**
+   * A batch of 100.
+   * @param expected the node at which they are used, where it is known: over another connection another may answer.
+   * @throws PennypostError as `chooseKey`, `witness_*`, `stamps_not_signed`, `node_unexpected`, or as the node refuses.
+   */
+  async buy(expected?: NodeInfo): Promise<KeptStamp[]> {
     const { http, facts, identity, suite, now } = this.#parts;
     const [info, network] = await Promise.all([facts.info(), facts.network()]);
+    if (expected && !(equalBytes(expected.key, info.key) && equalBytes(expected.networkId, info.networkId)))
+      throw denied(
+        "node_unexpected",
+        "where stamps are bought another node answers than where they are used",
+        {
+          key: toHex(info.key),
+        },
+      );
     const issuer = await this.#issuer(info, network);
     const batch = await blindBatch(issuer, suite);
     const { body } = batch;
