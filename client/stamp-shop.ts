@@ -2,8 +2,10 @@ import { equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { denied, PennypostError, unavailable } from "../protocol/errors.ts";
 import type { Network } from "../protocol/genesis.ts";
+import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { PROOF_HEADER } from "../protocol/identity-proof.ts";
 import { encodeToken } from "../protocol/privacy-pass.ts";
+import { RecordSet } from "../protocol/record-set.ts";
 import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
 import type { IssuerKey } from "../protocol/stamp.ts";
 import { toBase64 } from "./base64.ts";
@@ -95,13 +97,17 @@ export class StampShop {
 
   /** What each witness has of the node; those that do not answer are passed over, but for the last. */
   async #witnessed(node: Uint8Array<ArrayBuffer>, network: Network): Promise<IssuerKeyRecord[][]> {
-    const { witnesses, suite } = this.#parts;
+    const { witnesses, suite, now } = this.#parts;
     const answers = await Promise.allSettled(
       witnesses.map(async (witness) => {
         const { key } = await new NodeFacts(witness, { networkId: toHex(network.id) }, suite).info();
         if (equalBytes(key, node)) throw denied("witness_unfit", "a node is no witness of its own keys");
-        const records = await readRecords(witness, { kind: "issuer", by: node }, network, suite);
-        return issuerKeysOf(records, node);
+        const records = new RecordSet(network, suite);
+        const nowMs = now();
+        const atSeq = firstSeqOf(Math.floor(nowMs));
+        const query = { kind: "issuer", by: node, firstAt: atSeq, lastAt: atSeq, nowMs } as const;
+        await readRecords(witness, query, { network, suite, records });
+        return issuerKeysOf(records.list(), node);
       }),
     );
     const failed = answers.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
