@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { toHex, utf8 } from "../protocol/bytes.ts";
+import { compareBytes, toHex, utf8 } from "../protocol/bytes.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
 import { portableSigner, portableSuite, type Signer } from "../protocol/crypto.ts";
 import { createEvent, type EventFields } from "../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network } from "../protocol/genesis.ts";
@@ -44,10 +45,12 @@ class ScriptedNode {
     this.asked++;
     const [kind, by] = [searchParams.get("kind"), searchParams.get("by")];
     const wanted = this.records.filter((each) => each.fact.kind === kind && (!by || toHex(each.by) === by));
-    const views = wanted.map(({ block, signature }) => ({
-      block: toBase64(block),
-      signature: toBase64(signature),
-    }));
+    const views = wanted
+      .toSorted((a, b) => compareBytes(a.id, b.id))
+      .map(({ block, signature }) => ({
+        block: toBase64(block),
+        signature: toBase64(signature),
+      }));
     return this.change({ records: views, cursor: null });
   }
 }
@@ -158,5 +161,19 @@ describe("what the genesis asks of an event", () => {
     expect(await codeOf(fieldsBy(member, { topic, grant }))).toBe("good");
     expect(await codeOf(fieldsBy(member, { topic, grant, ts: 2n }))).toBe("grant");
     expect(await codeOf(fieldsBy(member, { grant }))).toBe("grant");
+  });
+
+  test("is of a key of its own time, which is asked for once, or of one that nobody has yet", async () => {
+    const { node, codeOf } = scene();
+    const topic = utf8("/stamped/topic");
+    const grant = encodeCbor({});
+    const at = (ms: number) => codeOf(fieldsBy(member, { topic, grant, seq: firstSeqOf(NOW_MS + ms) }));
+    const dayMs = 86_400_000;
+    for (const ms of [0, 1, -80 * dayMs, 0]) expect(await at(ms)).toBe("grant");
+    const asked = node.asked;
+    // For members, and for two periods.
+    expect(asked).toBe(3);
+    for (const years of [1, 2, 3, 50]) expect(await at(years * 365 * dayMs)).toBe("grant");
+    expect(node.asked).toBe(asked + 1);
   });
 });

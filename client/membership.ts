@@ -1,15 +1,16 @@
-import type { Bytes } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { denied, PennypostError, unavailable } from "../protocol/errors.ts";
 import type { EventFields } from "../protocol/event.ts";
 import type { Network } from "../protocol/genesis.ts";
-import { RecordSet } from "../protocol/record-set.ts";
+import { firstSeqOf, MAX_TIME_MS, timeOfSeq } from "../protocol/hybrid-clock.ts";
+import { MAX_ISSUER_KEY_AHEAD_MS, MAX_ISSUER_KEY_MS } from "../protocol/record.ts";
+import { ISSUER_SPAN_MS, RecordSet } from "../protocol/record-set.ts";
 import { brokenPolicyRule, hasGoodGrant } from "../protocol/validity.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import type { NodeHttp } from "./node-http.ts";
 import type { Now } from "./platform.ts";
-import { readRecords } from "./records.ts";
+import { type RecordsQuery, readRecords } from "./records.ts";
 
 /** A removal is seen after so long. */
 const REFRESHED_MS = 600_000;
@@ -17,6 +18,8 @@ const REFRESHED_MS = 600_000;
 const ASKED_AGAIN_MS = 10_000;
 /** Origins whose keys were asked for, remembered at a time. */
 const MAX_ASKED = 1_024;
+/** Keys of an issuer are asked for by events of one such period at a time: what one reading verifies is bounded so. */
+const PERIOD_MS = 12 * ISSUER_SPAN_MS;
 
 export interface MembershipParts {
   readonly facts: NodeFacts;
@@ -71,8 +74,7 @@ export class Membership {
     const context = { network, records: this.#setOf(network), suite: this.#parts.suite };
     if (hasGoodGrant(fields, context)) return;
     if (network.asksForStamp(fields.topic)) {
-      const { origin } = fields;
-      await this.#ask(toDidKey(origin), { kind: "issuer", by: origin }, ASKED_AGAIN_MS);
+      await this.#askKeys(fields);
       if (hasGoodGrant(fields, context)) return;
     }
     throw denied("event_refused", "the event's stamp is none that its issuer signed for it", {
@@ -80,12 +82,20 @@ export class Membership {
     });
   }
 
+  /** Asks for the keys that an origin had around an event. */
+  async #askKeys({ origin, seq }: EventFields): Promise<void> {
+    const nowMs = this.#parts.now();
+    const period = Math.floor(timeOfSeq(seq) / PERIOD_MS);
+    const [firstMs, lastMs] = [period * PERIOD_MS, Math.min((period + 1) * PERIOD_MS, MAX_TIME_MS)];
+    const query = { firstAt: firstSeqOf(firstMs), lastAt: firstSeqOf(lastMs), nowMs };
+    // No key is known so early. What an origin dates there makes for one question in all.
+    const isAhead = timeOfSeq(seq) > nowMs + MAX_ISSUER_KEY_AHEAD_MS + MAX_ISSUER_KEY_MS;
+    const what = `${toDidKey(origin)} ${isAhead ? "ahead" : period}`;
+    await this.#ask(what, { kind: "issuer", by: origin, ...query }, ASKED_AGAIN_MS);
+  }
+
   /** Asks the sources, unless they were asked less than `everyMs` ago. */
-  async #ask(
-    what: string,
-    query: { readonly kind: "member" | "issuer"; readonly by?: Bytes },
-    everyMs: number,
-  ): Promise<void> {
+  async #ask(what: string, query: RecordsQuery, everyMs: number): Promise<void> {
     const under = this.#asking.get(what);
     if (under) return under;
     const lastMs = this.#asked.get(what);
@@ -97,18 +107,16 @@ export class Membership {
     this.#asked.set(what, this.#parts.now());
   }
 
-  async #askAll(query: { readonly kind: "member" | "issuer"; readonly by?: Bytes }): Promise<void> {
+  async #askAll(query: RecordsQuery): Promise<void> {
     const { facts, sources, suite } = this.#parts;
     const network = await facts.network();
     const records = this.#setOf(network);
-    const isKnown = (id: Bytes) => records.has(id);
     const answers = await Promise.allSettled(
-      sources.map((source) => readRecords(source, { ...query, isKnown }, network, suite)),
+      sources.map((source) => readRecords(source, query, { network, suite, records })),
     );
-    const good = answers.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
     const [failed] = answers;
-    if (good.length === 0 && failed?.status === "rejected") throw noRecords(failed.reason);
-    for (const record of good.flat()) records.add(record);
+    if (failed?.status === "rejected" && answers.every(({ status }) => status === "rejected"))
+      throw noRecords(failed.reason);
   }
 }
 

@@ -28,7 +28,10 @@ export interface StampOptions {
   readonly ahead?: number;
   /** Of a purchase ahead, at random between these, in ms; 30 s to 10 min by default. */
   readonly delayMs?: { readonly least: number; readonly most: number };
-  /** Whether stamps are bought at once when a publish finds none; true by default. It tells the node more than buying ahead. */
+  /**
+   * Whether stamps are bought at once when a publish finds none; true by default. It tells the node more than buying ahead. After a refusal
+   * they are bought later all the same, and used later than that.
+   */
   readonly buysWhenEmpty?: boolean;
   /** Told what went wrong with a purchase ahead. */
   readonly failed?: (error: unknown) => void;
@@ -166,7 +169,7 @@ export class PennypostClient {
     return (await this.#purse?.count()) ?? 0;
   }
 
-  /** Buys a batch of 100 stamps now: best long before the first publish. */
+  /** Buys a batch of 100 stamps now: best long before the first publish, and never because one was refused. */
   async buyStamps(): Promise<void> {
     if (!this.#purse) throw unauthenticated("purse_missing", "this client has no stamps");
     await this.#purse.buy();
@@ -187,16 +190,19 @@ interface PurseSetting {
 }
 
 function purseOf(
-  { url, identity }: ClientOptions,
+  options: ClientOptions,
   stamps: StampOptions,
   { httpTo, facts, witnesses, suite, now }: PurseSetting,
 ): Purse {
+  const { url, identity } = options;
   if (!identity) throw unauthenticated("identity_missing", "buying stamps needs an identity");
   const http = httpTo(url, stamps.fetch);
+  // What is asked for a purchase is asked over its connection alone.
+  const shopFacts = stamps.fetch ? new NodeFacts(http, options, suite) : facts;
   const isUnwitnessed = stamps.unwitnessed === true;
   return new Purse({
     store: stamps.store ?? new MemoryStampStore(),
-    shop: new StampShop({ http, facts, identity, witnesses, isUnwitnessed, suite, now }),
+    shop: new StampShop({ http, facts: shopFacts, identity, witnesses, isUnwitnessed, suite, now }),
     facts,
     now,
     ahead: stamps.ahead ?? DEFAULT_AHEAD,

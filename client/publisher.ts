@@ -9,15 +9,15 @@ import {
   MAX_UINT64,
 } from "../protocol/limits.ts";
 import { restrictedTo } from "../protocol/restricted-topics.ts";
-import { decodeStamp, encodeStamp } from "../protocol/stamp.ts";
+import { encodeStamp } from "../protocol/stamp.ts";
 import { checkTopic } from "../protocol/topic.ts";
-import { fromBase64, toBase64 } from "./base64.ts";
+import { toBase64 } from "./base64.ts";
 import { stampEnvelope } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
 import type { NodeFacts, NodeInfo } from "./node-facts.ts";
 import { jsonBody, type NodeHttp } from "./node-http.ts";
 import type { Now } from "./platform.ts";
-import type { Purse } from "./purse.ts";
+import type { Purse, TakenStamp } from "./purse.ts";
 
 const PUBLISH_PATH = "/message/v1/publish";
 const MAX_ANSWER_BYTES = 64 * 1024;
@@ -40,6 +40,8 @@ export interface PreparedPublish {
   readonly by: AdmissionWay;
   /** The key of the node that it is for, hex: stamps are good there alone. */
   readonly node: string;
+  /** Until when the node has to take its stamps, by its own records, in ms since 1970; absent without stamps. */
+  readonly stampsUntilMs?: number;
   readonly envelopes: readonly {
     readonly contentTopic: string;
     /** Decimal. */
@@ -94,10 +96,12 @@ export class Publisher {
   ): Promise<PreparedPublish> {
     const checked = this.#check(envelopes, by);
     const info = await this.#parts.facts.info();
-    const stamps = by === "stamps" ? await this.#stampsFor(checked, info, signal) : [];
+    const blanks = by === "stamps" ? await this.#blanksFor(checked, signal) : [];
+    const stamps = blanks.map((blank, i) => this.#stamp(blank, checked[i] as CheckedEnvelope, info));
     return {
       by,
       node: toHex(info.key),
+      ...(blanks.length === 0 ? {} : { stampsUntilMs: Math.min(...blanks.map(({ untilMs }) => untilMs)) }),
       envelopes: checked.map(({ topic, message, timestampNs }, i) => ({
         contentTopic: topic,
         timestampNs: String(timestampNs),
@@ -149,24 +153,26 @@ export class Publisher {
     return checked;
   }
 
-  async #stampsFor(envelopes: readonly CheckedEnvelope[], info: NodeInfo, signal: AbortSignal | undefined) {
-    const { purse, suite } = this.#parts;
-    const blanks = (await purse?.take(envelopes.length, signal)) ?? [];
-    return envelopes.map(({ topicBytes, message, timestampNs }, i) => {
-      const blank = blanks[i];
-      if (!blank) throw new Error("a purse answers as many stamps as it was asked for");
-      const bound = { net: info.networkId, origin: info.key, topic: topicBytes, ts: timestampNs };
-      return toBase64(encodeStamp(stampEnvelope(blank, { ...bound, msg: suite.sha256(message) })));
-    });
+  async #blanksFor(envelopes: readonly CheckedEnvelope[], signal: AbortSignal | undefined) {
+    const blanks = (await this.#parts.purse?.take(envelopes.length, signal)) ?? [];
+    if (blanks.length !== envelopes.length)
+      throw new Error("a purse answers as many stamps as it was asked for");
+    return blanks;
+  }
+
+  #stamp(blank: TakenStamp, { topicBytes, message, timestampNs }: CheckedEnvelope, info: NodeInfo): string {
+    const bound = { net: info.networkId, origin: info.key, topic: topicBytes, ts: timestampNs };
+    const msg = this.#parts.suite.sha256(message);
+    return toBase64(encodeStamp(stampEnvelope(blank, { ...bound, msg })));
   }
 
   /**
    * Sends a publish until the node acknowledges it or refuses. The same envelopes make one event each, however often they are sent, and
    * use their stamps once.
-   * @throws PublishError with the node's code, or `node_unreachable`.
+   * @throws PublishError with the node's code, `node_unreachable`, or `stamp_key_denied`.
    */
   async send(prepared: PreparedPublish, signal?: AbortSignal): Promise<void> {
-    const { http, facts } = this.#parts;
+    const { http, facts, purse } = this.#parts;
     const info = await facts.info();
     if (prepared.node !== toHex(info.key))
       throw new PublishError(
@@ -185,17 +191,26 @@ export class Publisher {
         signal,
       });
     } catch (error) {
+      if (prepared.by === "stamps") purse?.noteRefusal();
       if (!(error instanceof PennypostError)) throw error;
-      if (error.code === "stamp_key_unknown") await this.#forgetKeys(prepared);
-      throw new PublishError(error, prepared);
+      throw new PublishError(this.#judge(error, prepared), prepared);
     }
   }
 
-  /** The node does not take stamps of these keys any more. */
-  async #forgetKeys({ envelopes }: PreparedPublish): Promise<void> {
-    const stamps = envelopes.flatMap(({ stamp }) => (stamp === undefined ? [] : [fromBase64(stamp)]));
-    const keys = new Set(stamps.flatMap((stamp) => (stamp ? [toHex(decodeStamp(stamp).token.keyId)] : [])));
-    for (const key of keys) await this.#parts.purse?.forgetKey(key);
+  /**
+   * What a refusal is. A node that does not know its own key while its record has it in force would like to see who buys other stamps: none
+   * are thrown away for that, and nobody is asked, since the record was witnessed when they were bought.
+   */
+  #judge(error: PennypostError, { stampsUntilMs }: PreparedPublish): PennypostError {
+    const isInForce = stampsUntilMs !== undefined && this.#parts.now() < stampsUntilMs;
+    if (error.code !== "stamp_key_unknown" || !isInForce) return error;
+    return denied(
+      "stamp_key_denied",
+      "the node takes no stamps of a key that is in force by its own record",
+      {
+        untilMs: stampsUntilMs,
+      },
+    );
   }
 
   #walletHeaders({ key }: NodeInfo, body: Uint8Array): Record<string, string> {

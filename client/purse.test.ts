@@ -178,12 +178,104 @@ describe("a purse", () => {
     expect(failures).toHaveLength(2);
   });
 
-  test("throws away the stamps of a key that its node does not take", async () => {
-    const { purse, store } = purseOf({ buysWhenEmpty: false });
-    await store.add([stamp({ key: "a" }), stamp({ key: "b" }), stamp({ key: "a" })]);
-    expect(await purse.count()).toBe(3);
-    await purse.forgetKey("a");
+  test("takes no stamps of another node than its own, whatever answers where they are bought", async () => {
+    const { purse, shop } = purseOf();
+    const expected: unknown[] = [];
+    shop.buy = async (...own: unknown[]) => {
+      expected.push(...own);
+      return batch();
+    };
     await purse.take(1);
-    await expect(purse.take(1)).rejects.toMatchObject({ code: "stamps_missing" });
+    expect(expected).toEqual([info]);
+  });
+
+  test("tells until when its node has to take a stamp: 20 minutes before its key ends", async () => {
+    const { purse, store } = purseOf();
+    await store.add([stamp({ toMs: NOW_MS + DAY_MS })]);
+    expect((await purse.take(1))[0]?.untilMs).toBe(NOW_MS + DAY_MS - 1_200_000);
+  });
+});
+
+describe("after a refusal, a purse that is empty", () => {
+  const delayMs = { least: 1_000, most: 1_000 };
+
+  /** Time goes on for timers and the purse's clock alike. */
+  function scene(changes: Partial<PurseParts> = {}) {
+    vi.useFakeTimers({ now: NOW_MS });
+    onTestFinished(() => void vi.useRealTimers());
+    const made = purseOf({ now: Date.now, delayMs, ...changes });
+    const outcome = (count = 1) =>
+      made.purse.take(count).then(
+        () => "taken",
+        (error) => error.code,
+      );
+    return { ...made, outcome };
+  }
+
+  test("buys after the delay, and its stamps are used after another", async () => {
+    const { purse, store, shop, outcome } = scene();
+    await store.add(batch(1));
+    expect(await outcome()).toBe("taken");
+    purse.noteRefusal();
+    await expect(purse.take(1)).rejects.toMatchObject({ code: "stamps_missing", data: { retryAfterS: 2 } });
+    await vi.advanceTimersByTimeAsync(999);
+    expect([await outcome(), shop.bought]).toEqual(["stamps_missing", 0]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect([await outcome(), shop.bought, await purse.count()]).toEqual(["stamps_missing", 1, 100]);
+    await vi.advanceTimersByTimeAsync(999);
+    expect(await outcome()).toBe("stamps_missing");
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await outcome()).toBe("taken");
+    // That refusal is over: what empties it now is its own use.
+    expect([await outcome(100), shop.bought]).toEqual(["taken", 2]);
+  });
+
+  test("is held up no longer by a clock that is set back", async () => {
+    const { purse, outcome } = scene();
+    purse.noteRefusal();
+    expect(await outcome()).toBe("stamps_missing");
+    await vi.advanceTimersByTimeAsync(1_000);
+    vi.setSystemTime(NOW_MS - DAY_MS / 2);
+    expect(await outcome()).toBe("taken");
+  });
+
+  test("buys later too where it was a purchase ahead that the node refused, and tries that again", async () => {
+    let isRefused = true;
+    const { purse, store, shop, outcome } = scene({ ahead: 20 });
+    shop.buy = async () => {
+      shop.bought++;
+      if (isRefused) throw unavailable("rate_limited", "never", { retryAfterS: 999_999_999 });
+      return batch();
+    };
+    await store.add(batch(2));
+    expect(await outcome()).toBe("taken");
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(shop.bought).toBe(1);
+    isRefused = false;
+    expect([await outcome(), await outcome()]).toEqual(["taken", "stamps_missing"]);
+    await vi.advanceTimersByTimeAsync(3_600_999);
+    expect(shop.bought).toBe(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect([shop.bought, await purse.count()]).toEqual([2, 100]);
+  });
+
+  test("holds back what the application buys for that, and not what it bought before", async () => {
+    const { purse, outcome } = scene();
+    purse.noteRefusal();
+    await purse.buy();
+    expect(await outcome(100)).toBe("taken");
+    purse.noteRefusal();
+    expect(await outcome()).toBe("stamps_missing");
+    await purse.buy();
+    expect(await outcome()).toBe("stamps_missing");
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await outcome()).toBe("taken");
+  });
+
+  test("gives what is left for smaller publishes, and puts back what a greater one took", async () => {
+    const { purse, store, outcome } = scene();
+    await store.add(batch(3));
+    purse.noteRefusal();
+    expect([await outcome(4), await outcome(3)]).toEqual(["stamps_missing", "taken"]);
   });
 });

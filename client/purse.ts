@@ -4,8 +4,8 @@ import { timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { decodeToken } from "../protocol/privacy-pass.ts";
 import { fromBase64 } from "./base64.ts";
 import type { BlankStamp } from "./blind-batch.ts";
-import { isLive } from "./issuer-directory.ts";
-import type { NodeFacts } from "./node-facts.ts";
+import { ENDS_EARLY_MS, isLive } from "./issuer-directory.ts";
+import type { NodeFacts, NodeInfo } from "./node-facts.ts";
 import { abortable, lightTimer, type Now, random } from "./platform.ts";
 import type { StampShop } from "./stamp-shop.ts";
 import type { KeptStamp, StampStore } from "./stamp-store.ts";
@@ -17,6 +17,8 @@ export const DEFAULT_DELAY_MS = { least: 30_000, most: 600_000 };
 const MAX_BATCHES = 11;
 /** After a purchase that failed, none is tried ahead for so long. */
 const FAILED_PAUSE_MS = 60_000;
+/** Whatever a node asked for, a purchase that a publish waits for is tried again after that and the delay. */
+const MAX_REST_MS = 3_600_000;
 /** Stamps whose key ended are kept for so long. */
 const KEPT_BEHIND_MS = 86_400_000;
 
@@ -35,7 +37,16 @@ export interface PurseParts {
   readonly failed: (error: unknown) => void;
 }
 
-/** Blank stamps for one node: taken out one by one, and bought ahead. */
+/** A stamp that left the purse. */
+export interface TakenStamp extends BlankStamp {
+  /** Until when its node has to take it, in ms since 1970: its key is in force by the node's own record. */
+  readonly untilMs: number;
+}
+
+/**
+ * Blank stamps for one node: taken out one by one, and bought ahead. What a node refuses never brings a purchase near a publish: nothing is
+ * thrown away on its word, and after a refusal who finds no stamp waits twice, for the purchase and for its stamps.
+ */
 export class Purse {
   readonly #parts: PurseParts;
   /** Stamps that may still be in the store, those of the newest key last; another process may have taken some. */
@@ -45,6 +56,15 @@ export class Purse {
   #buying: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
+  /** The node of the last reading of the store. */
+  #own: NodeInfo | undefined;
+  /** By which the node may have emptied the purse: publishes that failed, and purchases ahead. */
+  #refusals = 0;
+  /** Those before the last purchase. */
+  #pastRefusals = 0;
+  /** Whether a publish found no stamp after a refusal. */
+  #isStarved = false;
+  #heldUntilMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
 
   constructor(parts: PurseParts) {
@@ -59,15 +79,17 @@ export class Purse {
 
   /**
    * Takes stamps out for good: they are out of the store before this resolves.
-   * @throws PennypostError `stamps_missing` when there are too few and none are bought, or what keeps them from being bought.
+   * @throws PennypostError `stamps_missing` when there are too few and none are bought now, with `retryAfterS` where they are later, or what
+   * keeps them from being bought.
    */
-  take(count: number, signal?: AbortSignal): Promise<BlankStamp[]> {
+  take(count: number, signal?: AbortSignal): Promise<TakenStamp[]> {
     const taken = this.#turn.then(() => this.#take(count, signal));
     this.#turn = taken.catch(() => {});
     return taken;
   }
 
-  async #take(count: number, signal: AbortSignal | undefined): Promise<BlankStamp[]> {
+  async #take(count: number, signal: AbortSignal | undefined): Promise<TakenStamp[]> {
+    this.#checkHeld();
     const taken: KeptStamp[] = [];
     try {
       for (let bought = 0; taken.length < count; ) {
@@ -75,6 +97,7 @@ export class Purse {
         if (stamp) taken.push(stamp);
         else if (!this.#parts.buysWhenEmpty || bought++ >= MAX_BATCHES)
           throw unavailable("stamps_missing", "too few stamps are left, and none are bought");
+        else if (this.#refusals > this.#pastRefusals) throw this.#starve();
         else await abortable(this.buy(), signal);
       }
     } catch (error) {
@@ -83,7 +106,31 @@ export class Purse {
       throw error;
     }
     this.#stockUp();
-    return taken.map(blankOf);
+    return taken.map(takenOf);
+  }
+
+  /** A publish that waited for a purchase is not sent right after it: that would tell whose it is. */
+  #checkHeld(): void {
+    const leftMs = this.#heldUntilMs - this.#parts.now();
+    // A clock that was set back holds nothing for longer.
+    if (leftMs > 0 && leftMs <= this.#parts.delayMs.most) throw missingFor(leftMs);
+  }
+
+  #starve(): PennypostError {
+    this.#isStarved = true;
+    this.#buyLater();
+    return missingFor(2 * this.#parts.delayMs.most);
+  }
+
+  /** Told of each stamped publish that was not acknowledged: whether stamps are bought at once is not the node's to decide. */
+  noteRefusal(): void {
+    this.#refusals++;
+  }
+
+  /** At random between what is set, in ms. */
+  get #delayMs(): number {
+    const { least, most } = this.#parts.delayMs;
+    return least + random() * (most - least);
   }
 
   async #takeOne(): Promise<KeptStamp | undefined> {
@@ -100,7 +147,8 @@ export class Purse {
   /** Those of this node that are good now, of the newest key last. What has ended is thrown away. */
   async #load(): Promise<KeptStamp[]> {
     const { store, facts, now } = this.#parts;
-    const { key, networkId } = await facts.info();
+    this.#own = await facts.info();
+    const { key, networkId } = this.#own;
     const [node, network] = [toHex(key), toHex(networkId)];
     const own = (await store.list()).filter((each) => each.node === node && each.network === network);
     // Not at once: this clock may be wrong for a while.
@@ -118,40 +166,42 @@ export class Purse {
 
   /** Buys a batch now. One purchase is under way at a time. @throws PennypostError as the shop does. */
   buy(): Promise<void> {
-    this.#buying ??= this.#parts.shop
-      .buy()
-      .then((stamps) => this.#keep(stamps))
-      .finally(() => {
-        this.#buying = undefined;
-      });
+    this.#buying ??= this.#buyBatch().finally(() => {
+      this.#buying = undefined;
+    });
     return this.#buying;
   }
 
+  async #buyBatch(): Promise<void> {
+    const refusals = this.#refusals;
+    await this.#keep(await this.#parts.shop.buy(this.#own));
+    this.#pastRefusals = refusals;
+    if (this.#isStarved) this.#heldUntilMs = this.#parts.now() + this.#delayMs;
+    this.#isStarved = false;
+  }
+
   #stockUp(): void {
-    const { ahead, delayMs, now } = this.#parts;
-    const isDue = (this.#known?.length ?? 0) < ahead && now() >= this.#notBeforeMs;
-    if (!isDue || this.#timer !== undefined || this.#buying || this.#isClosed) return;
-    const waitMs = delayMs.least + random() * (delayMs.most - delayMs.least);
-    this.#timer = lightTimer(() => void this.#buyAhead(), waitMs);
+    const { ahead, now } = this.#parts;
+    if ((this.#known?.length ?? 0) < ahead && now() >= this.#notBeforeMs) this.#buyLater();
+  }
+
+  #buyLater(): void {
+    if (this.#timer !== undefined || this.#buying || this.#isClosed) return;
+    const restMs = Math.min(MAX_REST_MS, Math.max(0, this.#notBeforeMs - this.#parts.now()));
+    this.#timer = lightTimer(() => void this.#buyAhead(), restMs + this.#delayMs);
   }
 
   async #buyAhead(): Promise<void> {
     this.#timer = undefined;
     try {
-      if (this.#isClosed || (await this.count()) >= this.#parts.ahead) return;
+      if (this.#isClosed || (!this.#isStarved && (await this.count()) >= this.#parts.ahead)) return;
       await this.buy();
     } catch (error) {
       const asked = error instanceof PennypostError ? Number(error.data.retryAfterS ?? 0) * 1_000 : 0;
       this.#notBeforeMs = this.#parts.now() + Math.max(FAILED_PAUSE_MS, asked);
+      this.#refusals++;
       this.#parts.failed(error);
     }
-  }
-
-  /** Throws away the stamps of a key that the node does not take any more. */
-  async forgetKey(key: string): Promise<void> {
-    const { store } = this.#parts;
-    for (const stamp of await store.list()) if (stamp.key === key) await store.remove(stamp.id);
-    this.#known = undefined;
   }
 
   /** Buys nothing ahead any more. */
@@ -166,8 +216,18 @@ function isUsable({ from, to }: KeptStamp, nowMs: number): boolean {
   return isLive({ from: BigInt(from), to: BigInt(to) }, nowMs);
 }
 
-function blankOf({ seed, token }: KeptStamp): BlankStamp {
+const missingFor = (timeMs: number) =>
+  unavailable(
+    "stamps_missing",
+    "a publish was refused before: no stamp is bought, or used, right beside it",
+    {
+      retryAfterS: Math.ceil(timeMs / 1_000),
+    },
+  );
+
+function takenOf({ seed, token, to }: KeptStamp): TakenStamp {
   const bytes = fromBase64(token);
   if (!bytes) throw unavailable("stamps_missing", "the store holds what is no stamp");
-  return { seed: fromHex(seed), token: decodeToken(bytes) };
+  const untilMs = timeOfSeq(BigInt(to)) - ENDS_EARLY_MS;
+  return { seed: fromHex(seed), token: decodeToken(bytes), untilMs };
 }

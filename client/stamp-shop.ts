@@ -2,8 +2,10 @@ import { equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { denied, PennypostError, unavailable } from "../protocol/errors.ts";
 import type { Network } from "../protocol/genesis.ts";
+import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { PROOF_HEADER } from "../protocol/identity-proof.ts";
 import { encodeToken } from "../protocol/privacy-pass.ts";
+import { RecordSet } from "../protocol/record-set.ts";
 import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
 import { type IssuerKey, STAMPS_PATH, STAMPS_PER_BATCH } from "../protocol/stamp.ts";
 import { toBase64 } from "./base64.ts";
@@ -17,7 +19,7 @@ import { readRecords } from "./records.ts";
 import type { KeptStamp } from "./stamp-store.ts";
 
 export interface StampShopParts {
-  /** The node over the connection on which stamps are bought. */
+  /** The node over the connection on which stamps are bought, and who it is there. */
   readonly http: NodeHttp;
   readonly facts: NodeFacts;
   readonly identity: Identity;
@@ -42,10 +44,22 @@ export class StampShop {
     this.#parts = parts;
   }
 
-  /** A batch of 100. @throws PennypostError as `chooseKey`, `witness_*`, `stamps_not_signed`, or as the node refuses. */
-  async buy(): Promise<KeptStamp[]> {
+  /**
+   * A batch of 100.
+   * @param expected the node at which they are used, where it is known: over another connection another may answer.
+   * @throws PennypostError as `chooseKey`, `witness_*`, `stamps_not_signed`, `node_unexpected`, or as the node refuses.
+   */
+  async buy(expected?: NodeInfo): Promise<KeptStamp[]> {
     const { http, facts, identity, suite, now } = this.#parts;
     const [info, network] = await Promise.all([facts.info(), facts.network()]);
+    if (expected && !(equalBytes(expected.key, info.key) && equalBytes(expected.networkId, info.networkId)))
+      throw denied(
+        "node_unexpected",
+        "where stamps are bought another node answers than where they are used",
+        {
+          key: toHex(info.key),
+        },
+      );
     const issuer = await this.#issuer(info, network);
     const batch = await blindBatch(issuer, suite);
     const { body } = batch;
@@ -81,13 +95,17 @@ export class StampShop {
 
   /** What each witness has of the node; those that do not answer are passed over, but for the last. */
   async #witnessed(node: Uint8Array<ArrayBuffer>, network: Network): Promise<IssuerKeyRecord[][]> {
-    const { witnesses, suite } = this.#parts;
+    const { witnesses, suite, now } = this.#parts;
     const answers = await Promise.allSettled(
       witnesses.map(async (witness) => {
         const { key } = await new NodeFacts(witness, { networkId: toHex(network.id) }, suite).info();
         if (equalBytes(key, node)) throw denied("witness_unfit", "a node is no witness of its own keys");
-        const records = await readRecords(witness, { kind: "issuer", by: node }, network, suite);
-        return issuerKeysOf(records, node);
+        const records = new RecordSet(network, suite);
+        const nowMs = now();
+        const atSeq = firstSeqOf(Math.floor(nowMs));
+        const query = { kind: "issuer", by: node, firstAt: atSeq, lastAt: atSeq, nowMs } as const;
+        await readRecords(witness, query, { network, suite, records });
+        return issuerKeysOf(records.list(), node);
       }),
     );
     const failed = answers.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));

@@ -3,22 +3,15 @@ import { invalidArgument, PennypostError, unavailable } from "../protocol/errors
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { MAX_TOPICS_PER_SUBSCRIPTION } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
+import { ConnectionFailures } from "./connection-failures.ts";
 import { type EventReader, idAtSeq } from "./event-reader.ts";
 import { isTransient } from "./node-http.ts";
-import { type Now, pause, random, type SocketConstructor } from "./platform.ts";
+import { type Now, pause, type SocketConstructor } from "./platform.ts";
 import { badEvent, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
 import { RecentEvents } from "./recent-events.ts";
 import { type BufferLimits, refusalOf, type SocketMessage, SocketSession } from "./socket-session.ts";
 import { type Place, readPlace, writePlace } from "./subscription-token.ts";
 
-/** Pauses before a connection grow from the first to the last, by doubling; each is shortened at random by up to a half. */
-const FIRST_PAUSE_MS = 500;
-const LAST_PAUSE_MS = 30_000;
-const MAX_FAILURES = 20;
-/** Before it was ready once: who subscribes waits. */
-const MAX_FIRST_FAILURES = 4;
-/** A connection that lasted so long was a good one. */
-const GOOD_AFTER_MS = 10_000;
 /** Where a token leads nowhere, what nodes accepted so long before the break is read again: clocks differ, and events take their time. */
 const OVERLAP_MS = 600_000;
 /** What waits for a slow consumer: then the connection is closed, and resumed once all of it was taken. */
@@ -72,8 +65,10 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
   #place: Place | undefined;
   /** Since when events may be missing that no token brings, in ms since 1970. */
   #missedSinceMs: number | undefined;
-  #failures = 0;
+  readonly #failures: ConnectionFailures;
   #faults = 0;
+  /** Whether the connection brought an event. */
+  #hasBrought = false;
   /** Whether the consumer has not taken all of a message yet. */
   #isShowing = false;
 
@@ -85,6 +80,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     this.#parts = parts;
     this.#topics = topics === "all" ? "all" : new Set(topics);
     this.#options = options;
+    this.#failures = new ConnectionFailures(options.maxFailures);
     const place = options.token === undefined ? undefined : readPlace(options.token);
     if (place?.nodeToken === "") this.#missedSinceMs = place.coveredMs;
     else this.#place = place;
@@ -148,7 +144,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
           yield* this.#catchUp();
           const message = await this.#session?.next();
           if (message) yield* this.#show(message);
-          else this.#drop();
+          else this.#resume();
         } catch (error) {
           if (this.#isClosed) return;
           if (!isTransient(error) || error.code === "subscription_lost") throw error;
@@ -188,24 +184,40 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
         this.#place = { coveredMs: this.#place?.coveredMs ?? now(), nodeToken: first.token };
         this.#readyMs = now();
         this.#session = session;
+        this.#hasBrought = false;
         return;
       }
       session.close();
-      if (first && leadsNowhere(first) && token !== undefined) this.#restart();
-      else if (first?.type === "error" && FINAL.test(first.code)) throw refusalOf(first);
-      else throw unavailable("subscription_broken", `${url} is not ready: ${first?.type ?? "closed"}`);
+      // One that is another node's, or that was rebuilt, says so once.
+      if (first && leadsNowhere(first) && token !== undefined) return this.#restart(1);
+      if (first?.type === "error" && FINAL.test(first.code)) throw refusalOf(first);
+      throw unavailable("subscription_broken", `${url} is not ready: ${first?.type ?? "closed"}`);
     } finally {
       this.#closing.signal.removeEventListener("abort", stop);
     }
   }
 
-  /** The token leads nowhere: a connection without one comes first, so that nothing is missed while the rest is read. */
-  #restart(): void {
+  /**
+   * The token leads nowhere: a connection without one comes first, so that nothing is missed while the rest is read.
+   * @throws PennypostError when that is said more often in a row.
+   */
+  #restart(allowed: number): void {
     const since = this.#place ? this.#coveredMs : this.#parts.now();
     this.#missedSinceMs = Math.min(this.#missedSinceMs ?? since, since);
     this.#place = undefined;
     this.#recent.forgetOrder();
-    this.#drop();
+    if (this.#failures.setBack() > allowed)
+      throw unavailable("subscription_broken", "the node begins anew: the token leads nowhere");
+  }
+
+  /** The connection was closed with too much waiting, and all of that is taken. @throws PennypostError when none of it was an event. */
+  #resume(): void {
+    if (this.#hasBrought) {
+      this.#drop();
+      return;
+    }
+    this.#failures.setBack();
+    throw unavailable("subscription_broken", "the node said much, and brought nothing");
   }
 
   #drop(): void {
@@ -215,23 +227,20 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
 
   /** @throws PennypostError `subscription_lost` when it was one too many. */
   async #failed(error: PennypostError): Promise<void> {
-    const wasGood = this.#session && this.#session.heardMs - this.#readyMs >= GOOD_AFTER_MS;
+    const lastedMs = this.#session ? this.#session.heardMs - this.#readyMs : 0;
     if (this.#place) this.#place = { ...this.#place, coveredMs: this.#coveredMs };
     this.#isShowing = false;
     this.#drop();
-    this.#failures = wasGood ? 1 : this.#failures + 1;
-    const { maxFailures = MAX_FAILURES } = this.#options;
-    const most = this.#readyMs === 0 ? Math.min(maxFailures, MAX_FIRST_FAILURES) : maxFailures;
-    if (this.#failures > most)
+    const pauseMs = this.#failures.fail(lastedMs, this.#readyMs === 0);
+    if (pauseMs === undefined)
       throw unavailable("subscription_lost", `the subscription is lost: ${error.message}`, {
         code: error.code,
       });
-    const grown = Math.min(LAST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
-    await pause(grown * (1 - random() / 2), this.#closing.signal).catch(() => {});
+    await pause(pauseMs, this.#closing.signal).catch(() => {});
   }
 
   async *#show(message: SocketMessage): AsyncGenerator<SubscriptionItem, void> {
-    if (leadsNowhere(message)) return this.#restart();
+    if (leadsNowhere(message)) this.#restart(0);
     if (message.type === "error") {
       if (FINAL.test(message.code)) throw refusalOf(message);
       throw unavailable("subscription_broken", message.message);
@@ -242,7 +251,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     for (const json of message.events) yield* this.#showEvent(json);
     // Only now has the consumer taken all of it.
     this.#isShowing = false;
-    this.#failures = 0;
+    if (this.#hasBrought) this.#failures.succeed();
     this.#place = { coveredMs: cameMs, nodeToken: message.token };
   }
 
@@ -256,7 +265,9 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
       yield this.#fault(
         badEvent("event_order", "it comes behind its child, which was not marked", { id: read.id }),
       );
-    if (this.#recent.isFirst(this.#nameOf(read))) yield this.#good(read);
+    if (!this.#recent.isFirst(this.#nameOf(read))) return;
+    this.#hasBrought = true;
+    yield this.#good(read);
   }
 
   /** An event, or what is wrong with it. @throws PennypostError 503 when it cannot be judged now. */

@@ -128,6 +128,21 @@ describe("the keys of an issuer", () => {
     );
   });
 
+  test("are said to be of use before they are added just when they are", () => {
+    const many = Array.from({ length: 7 }, (_, i) => issuerRecord(otherSigner, i % 2, START_MS + i, 1 + i));
+    const all = [...many, record, other, memberRecord(otherSigner, true, 100n)];
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...all, ...all], { minLength: all.length }), (shuffled) => {
+        const records = setOf([]);
+        for (const each of shuffled) {
+          const expected = records.wouldAdd(each);
+          expect(records.add(each) !== undefined).toBe(expected);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   test("that are displaced are told, and no longer found", () => {
     const many = Array.from({ length: 5 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
     const sorted = many.toSorted((a, b) => compareBytes(b.id, a.id));
@@ -158,7 +173,11 @@ describe("too many records", () => {
       const by = suite.sha256(uint64Bytes(BigInt(i)));
       return { block: by, signature: by, id: suite.sha256(by), by, atMs: 1, fact: of };
     };
-    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++) records.add(madeUp(i, fact));
+    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++) {
+      const isFull = i >= MAX_RECORDS_OF_KIND;
+      if (records.wouldAdd(madeUp(i, fact)) === isFull) expect.fail(`${i} records`);
+      records.add(madeUp(i, fact));
+    }
     expect(count("issuer")).toBe(MAX_RECORDS_OF_KIND);
     expect(records.add(memberRecord(GENESIS_MEMBER, false, 150n))).toBeDefined();
     expect(records.standingAt(GENESIS_MEMBER.publicKey, 150n)).toBe("removed");

@@ -2,12 +2,12 @@ import { type Bytes, compareBytes, joinBytes, toHex, utf8 } from "./bytes.ts";
 import type { CryptoSuite } from "./crypto.ts";
 import type { Network } from "./genesis.ts";
 import { timeOfSeq } from "./hybrid-clock.ts";
-import type { IssuerRecord, MemberRecord, VerifiedRecord } from "./record.ts";
+import type { IssuerRecord, MemberRecord, RecordClaim, VerifiedRecord } from "./record.ts";
 import { type IssuerKey, shortKeyId } from "./stamp.ts";
 
 /** Issuer keys of one node that begin in one span of 15 days: two are needed, and what is more is given up by id. */
 export const MAX_ISSUER_KEYS_PER_SPAN = 4;
-const SPAN_MS = 15 * 86_400_000;
+export const ISSUER_SPAN_MS = 15 * 86_400_000;
 /** Records of members, and as many of issuers: each for itself, so that issuers' keys never keep a removal out. */
 export const MAX_RECORDS_OF_KIND = 8_192;
 export const MAX_RECORDS = 2 * MAX_RECORDS_OF_KIND;
@@ -34,7 +34,9 @@ interface KeptIssuer {
   readonly keyId: string;
 }
 
-const spanOf = ({ from }: IssuerRecord): number => Math.floor(timeOfSeq(from) / SPAN_MS);
+/** In which span a key begins. */
+export const spanOf = ({ from }: Pick<IssuerRecord, "from">): number =>
+  Math.floor(timeOfSeq(from) / ISSUER_SPAN_MS);
 
 /**
  * The records that a node has, and what follows from them. The same records give the same answers, in whatever order they came: what
@@ -77,6 +79,16 @@ export class RecordSet {
       this.#suite,
     );
     return this.#digest;
+  }
+
+  /** Whether a record would be added, should it hold: what is known, or given up by its id, need not be verified. */
+  wouldAdd({ id, by, fact }: RecordClaim): boolean {
+    if (this.has(id) || this.#counts[fact.kind] >= MAX_RECORDS_OF_KIND) return false;
+    if (fact.kind === "member") return true;
+    const before = (this.#issuers.get(toHex(by)) ?? []).filter(
+      ({ record }) => spanOf(record.fact) === spanOf(fact) && compareBytes(record.id, id) < 0,
+    );
+    return before.length < MAX_ISSUER_KEYS_PER_SPAN;
   }
 
   /** Adds a record; undefined when it changes nothing: it is known, given up, or one too many. */

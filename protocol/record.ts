@@ -163,6 +163,30 @@ export function readStoredRecord(wire: WireRecord, suite: CryptoSuite): Verified
   return { block, signature, id: suite.sha256(block), by, atMs: timeOf(fields, "at"), fact };
 }
 
+/** The fields of a record that came from outside; undefined for a version that only newer nodes know. */
+function outerFieldsOf(block: Bytes): Fields | undefined {
+  const fields = decodeCbor(block, { bytes: MAX_RECORD_BYTES, items: 64, depth: 2 }) as Fields;
+  if (typeof fields !== "object" || fields === null || Array.isArray(fields) || fields instanceof Uint8Array)
+    throw broken("form", "it is no map");
+  if (typeof fields.v === "number" && fields.v > RECORD_VERSION) return undefined;
+  if (fields.v !== RECORD_VERSION) throw broken("version", "no such version");
+  return fields;
+}
+
+/** What a record says of itself. */
+export type RecordClaim = Pick<VerifiedRecord, "id" | "by" | "fact">;
+
+/**
+ * What a record from outside says, of which nothing is checked yet: to pass over what is of no use without verifying its signature.
+ * @returns undefined for a version or kind that only newer nodes know.
+ * @throws PennypostError `record_form`, `record_version` or `cbor_*` (400).
+ */
+export function readClaim(block: Bytes, suite: CryptoSuite): RecordClaim | undefined {
+  const fields = outerFieldsOf(block);
+  const fact = fields && factOf(fields);
+  return fact && { id: suite.sha256(block), by: bytesOf(fields, "by", PUBLIC_KEY_BYTES), fact };
+}
+
 /**
  * Reads a record that came from outside, and checks all that it shows by itself.
  * @returns undefined for a version or kind that only newer nodes know: no breach by who passes it on.
@@ -174,11 +198,8 @@ export function readRecord(
   suite: CryptoSuite,
 ): VerifiedRecord | undefined {
   const { block, signature } = wire;
-  const fields = decodeCbor(block, { bytes: MAX_RECORD_BYTES, items: 64, depth: 2 }) as Fields;
-  if (typeof fields !== "object" || fields === null || Array.isArray(fields) || fields instanceof Uint8Array)
-    throw broken("form", "it is no map");
-  if (typeof fields.v === "number" && fields.v > RECORD_VERSION) return undefined;
-  if (fields.v !== RECORD_VERSION) throw broken("version", "no such version");
+  const fields = outerFieldsOf(block);
+  if (!fields) return undefined;
   if (!equalBytes(bytesOf(fields, "net", 32), network.id))
     throw broken("network", "it is of another network");
   const by = bytesOf(fields, "by", PUBLIC_KEY_BYTES);

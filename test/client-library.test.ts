@@ -88,7 +88,9 @@ describe("publishing", () => {
     expect(event).toMatchObject({ topic, timestampNs: 5n, message: utf8("hello"), gap: false });
     const [sent] = recorder.to("/message/v1/publish");
     expect(sent?.headers.get("authorization")).toMatch(/^Bearer /);
-    expect(sent?.headers.get("pennypost-proof")).toMatch(/^t=\d+, n=[0-9a-f]{32}, s=[0-9a-f]{128}, for=/);
+    expect(sent?.headers.get("pennypost-proof")).toMatch(
+      /^t=\d+, n=[0-9a-f]{32}, s=[0-9a-f]{128}, for=[0-9a-f]{64} POST \/message\/v1\/publish [0-9a-f]{64} 04[0-9a-f]{128}$/,
+    );
   });
 
   test("by an identity that was kept as text, to the wallet's own topic and no other's", async () => {
@@ -100,10 +102,12 @@ describe("publishing", () => {
     expect(await codeOf(client.publish([{ topic: other, message: utf8("x") }]))).toBe("topic_restricted");
   });
 
-  test("with stamps that it buys by itself, with no word about who it is", async () => {
+  test("with stamps that were bought over another connection alone, with no word about who it is", async () => {
     const topic = "/xmtp/0/m-by-stamps/proto";
     const [publishing, buying] = [new Recorder(), new Recorder()];
     const client = clientOf({ fetch: publishing.fetch, ...withStamps({ fetch: buying.fetch }) });
+    await client.buyStamps();
+    expect(publishing.requests).toEqual([]);
     await client.publish([
       { topic, message: utf8("one"), timestampNs: 1n },
       { topic, message: utf8("two"), timestampNs: 2n },

@@ -218,6 +218,41 @@ describe("a subscription on a line that", () => {
     expect(reader.faults).toEqual([]);
   });
 
+  test.each<[string, Change]>([
+    [
+      "begins anew again and again",
+      (message) => (message.type === "ready" ? [message, { type: "restart" }] : []),
+    ],
+    [
+      "begins anew behind each event",
+      (message) => (message.type === "events" ? [message, { type: "restart" }] : [message]),
+    ],
+    [
+      "says much that is nothing",
+      (message) =>
+        message.type === "ready"
+          ? [message, ...Array(9).fill({ ...message, type: "events", events: [] })]
+          : [],
+    ],
+  ])("%s is lost as one that fails", async (_, change) => {
+    const topic = newTopic();
+    let connections = 0;
+    const WebSocket = tamperingSocket({
+      change: (message) => {
+        if (message.type === "ready" && connections++ < 10) void send(home, topic, `event ${connections}`);
+        return change(message);
+      },
+    });
+    const client = new PennypostClient({ url: home.url, WebSocket });
+    const subscription = await client.subscribe([topic], {
+      maxFailures: 2,
+      buffer: { messages: 5, characters: 1e6 },
+    });
+    const reader = new Reader(subscription);
+    await expect(reader.ended).rejects.toMatchObject({ code: "subscription_lost" });
+    expect(connections).toBe(3);
+  });
+
   test.each<[string, (event: Record<string, unknown>) => object, string]>([
     [
       "changes a message",
