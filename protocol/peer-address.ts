@@ -23,7 +23,7 @@ export interface PeerAddressRules {
 const malformed = (why: string) => invalidArgument("peer_address_invalid", why);
 
 /** IP literals, and names that never lead to another operator's public node. */
-function isPrivateHost(host: string): boolean {
+export function isPrivateHost(host: string): boolean {
   const name = host.replace(/\.$/, "");
   return (
     /^[\d.]+$/.test(name) ||
