@@ -28,6 +28,8 @@ export interface Env {
   readonly RATE_LIMITS?: string;
   /** "true": a wallet's publish needs a proof of its identity key beside the token. */
   readonly REQUIRE_IDENTITY_PROOF?: string;
+  /** The name in the challenges of new issuer keys. Without it that of the first key, which is the host under which the node was asked. */
+  readonly ISSUER_NAME?: string;
   /** Secret, since keys stand in it: the JSON-RPC endpoint of the chain on which wallets may be contracts. Without it they may not. */
   readonly RPC_URL?: string;
   /** Secret: the Ed25519 seed of the node's key, 64 hex digits. */

@@ -27,6 +27,7 @@ type Settings = Partial<
     | "LOCAL"
     | "RPC_URL"
     | "REQUIRE_IDENTITY_PROOF"
+    | "ISSUER_NAME"
   >
 >;
 /** Bindings are not read here: settings alone make a configuration. */
@@ -92,6 +93,13 @@ describe("a configuration", () => {
       deployed({ RPC_URL: "https://rpc.example/v2/key\n", REQUIRE_IDENTITY_PROOF: "true" }),
     ).toMatchObject({ rpcUrl: "https://rpc.example/v2/key", requiresIdentityProof: true });
     expect(local({ RPC_URL: "http://127.0.0.1:8545" }).rpcUrl).toBe("http://127.0.0.1:8545/");
+  });
+
+  test("names its stamps' issuer where that is set, as other nodes read the name", () => {
+    for (const settings of [{}, { ISSUER_NAME: " " }])
+      expect(deployed(settings)).not.toHaveProperty("issuerName");
+    expect(deployed({ ISSUER_NAME: "Node.Example:443\n" }).issuerName).toBe("node.example");
+    expect(local({ ISSUER_NAME: "localhost:8787" }).issuerName).toBe("localhost:8787");
   });
 
   test("leaves out this node itself, so that one list serves all", () => {
@@ -164,6 +172,13 @@ describe("a wrong setting is named", () => {
   test.each(["yes", "1", "TRUE"])("REQUIRE_IDENTITY_PROOF %j", (REQUIRE_IDENTITY_PROOF) => {
     expect(fault(() => deployed({ REQUIRE_IDENTITY_PROOF }))[0]).toBe("REQUIRE_IDENTITY_PROOF");
   });
+
+  test.each(["https://node.example", "localhost", "a b", "x".repeat(300)])(
+    "ISSUER_NAME %j",
+    (ISSUER_NAME) => {
+      expect(fault(() => deployed({ ISSUER_NAME }))[0]).toBe("ISSUER_NAME");
+    },
+  );
 
   test.each(["3", "0", "-4", "2048", "16.5", "many", "1e1", " "])("SHARDS %j", (SHARDS) => {
     expect(fault(() => deployed({ SHARDS }))[0]).toBe("SHARDS");

@@ -1,6 +1,7 @@
 import { type Bytes, equalBytes, fromHex } from "../protocol/bytes.ts";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network, parseGenesis } from "../protocol/genesis.ts";
+import { parseIssuerName } from "../protocol/issuer-name.ts";
 import { DEFAULT_SHARDS, MIN_ADMIN_SECRET_CHARACTERS } from "../protocol/limits.ts";
 import { type PeerAddress, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
@@ -28,6 +29,8 @@ export interface NodeConfig extends NodeIdentity {
   readonly rateLimits: RateLimits | undefined;
   /** Whether a wallet's publish needs a proof of its identity key. */
   readonly requiresIdentityProof: boolean;
+  /** The name under which new issuer keys are made, where the operator fixes it. */
+  readonly issuerName?: string;
   /** Where wallets that are contracts are asked; never shown or logged. */
   readonly rpcUrl?: string;
   /** Opens the admin API, which is off without it. */
@@ -94,6 +97,11 @@ function readRpcUrl(text: string | undefined, isLocal: boolean): Pick<NodeConfig
   return url ? { rpcUrl: settingOf("RPC_URL", () => parseRpcUrl(url, isLocal)) } : {};
 }
 
+function readIssuerName(text: string | undefined, isLocal: boolean): Pick<NodeConfig, "issuerName"> {
+  const name = text?.trim();
+  return name ? { issuerName: settingOf("ISSUER_NAME", () => parseIssuerName(name, { isLocal })) } : {};
+}
+
 function readSwitch(name: string, text: string | undefined): boolean {
   const value = text?.trim() || "false";
   if (value !== "true" && value !== "false") throw misconfigured(name, '"true" or "false" is needed');
@@ -125,6 +133,7 @@ function read(env: Env): NodeConfig {
     admission,
     rateLimits,
     requiresIdentityProof: readSwitch("REQUIRE_IDENTITY_PROOF", env.REQUIRE_IDENTITY_PROOF),
+    ...readIssuerName(env.ISSUER_NAME, isLocal),
     ...readRpcUrl(env.RPC_URL, isLocal),
     ...readAdminSecret(env.ADMIN_SECRET),
     peers: readPeers(env.PEERS ?? "", isLocal, network, signer.publicKey),

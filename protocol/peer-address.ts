@@ -22,8 +22,11 @@ export interface PeerAddressRules {
 
 const malformed = (why: string) => invalidArgument("peer_address_invalid", why);
 
-/** IP literals, names with a dot at the end, which would be a second URL of one node, and names that never lead to another operator's public node. */
-function isPrivateHost(name: string): boolean {
+/**
+ * IP literals, names with a dot at the end, which would be a second URL of one node, and names that never lead to another operator's
+ * public node.
+ */
+export function isPrivateHost(name: string): boolean {
   return (
     name.endsWith(".") ||
     /^[\d.]+$/.test(name) ||

@@ -2,6 +2,7 @@ import { type Bytes, concatBytes, equalBytes, uint64Bytes, utf8 } from "./bytes.
 import { decodeCbor, encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, PUBLIC_KEY_BYTES, SIGNATURE_BYTES } from "./crypto.ts";
 import { denied, invalidArgument, type PennypostError } from "./errors.ts";
+import { MAX_ISSUER_NAME_BYTES } from "./issuer-name.ts";
 import { MAX_GRANT_BYTES } from "./limits.ts";
 import {
   AUTHENTICATOR_BYTES,
@@ -31,8 +32,6 @@ const CONTEXT_DOMAIN = utf8("pennypost/stamp-context/v1\0");
 const NONCE_DOMAIN = utf8("pennypost/stamp-key/v1\0");
 const ENVELOPE_DOMAIN = utf8("pennypost/stamped-envelope/v1\0");
 
-/** The length of a name in the domain name system (RFC 1035, 2.3.4), as text. */
-const MAX_HOST_BYTES = 253;
 /** The first bytes of a token key id, by which a grant names its issuer's key. */
 export const SHORT_KEY_ID_BYTES = 8;
 
@@ -87,7 +86,7 @@ export const stampChallenge = (host: string, networkId: Uint8Array, suite: Crypt
 /** Whether a challenge is one that `stampChallenge` makes for a network, of any host of 1 to 253 characters. */
 export function isStampChallenge(challenge: Uint8Array, networkId: Uint8Array, suite: CryptoSuite): boolean {
   const hostBytes = (challenge[2] ?? 0) * 256 + (challenge[3] ?? 0);
-  if (hostBytes < 1 || hostBytes > MAX_HOST_BYTES) return false;
+  if (hostBytes < 1 || hostBytes > MAX_ISSUER_NAME_BYTES) return false;
   const host = String.fromCharCode(...challenge.subarray(4, 4 + hostBytes));
   return /^[\x21-\x7e]+$/.test(host) && equalBytes(stampChallenge(host, networkId, suite), challenge);
 }

@@ -313,7 +313,8 @@ describe("what a contract said", () => {
     const clock = new ManualClock(Date.now());
     const contractSigned = contractCheck(chain.url);
     const tokens = new WalletTokens({ suite: portableSuite(), clock, contractSigned });
-    const verify = (authorization: string) => codeOf(tokens.verify(authorization, async () => {}));
+    const sender = { address: null, charge: async () => {} };
+    const verify = (authorization: string) => codeOf(tokens.verify(authorization, sender));
     const wait = (ms: number) => clock.step(clock.nowMs() + ms);
     const heir = new TestKey("heir");
     const wallet = await chain.deploy("OwnedWallet", owner.address);

@@ -1,82 +1,21 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
-import type { Signer } from "../../protocol/crypto.ts";
-import { unavailable } from "../../protocol/errors.ts";
 import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
-import { ISSUER_KEY_BYTES, keyIdOf } from "../../protocol/privacy-pass.ts";
-import { type IssuerRecord, readStoredRecord, type WireRecord } from "../../protocol/record.ts";
+import { keyIdOf } from "../../protocol/privacy-pass.ts";
+import type { IssuerRecord } from "../../protocol/record.ts";
 import { stampChallenge } from "../../protocol/stamp.ts";
 import { suite } from "../platform-suite.ts";
-import { ManualClock } from "../testing/manual-clock.ts";
-import { MemoryIssuerKeyStore } from "../testing/memory-issuer-key-store.ts";
-import { development, signers } from "../testing/shard-world.ts";
+import { DAY_MS, factOf, HOST, IssuerScene, idOf, other, START_MS } from "../testing/issuer-scene.ts";
+import { development } from "../testing/shard-world.ts";
 import { freePlaces, MARKS_BYTES } from "./buyer-count.ts";
 import type { SealedKey } from "./issuer-key-store.ts";
-import { IssuerKeys, KEY_MS, NEXT_KEY_MS } from "./issuer-keys.ts";
+import { KEY_MS, NEXT_KEY_MS } from "./issuer-keys.ts";
 
-/** A node's own issuer keys over months, with keys that are made up: what makes and seals real ones has its own tests. */
+/** A node's own issuer keys over months. */
 
-const START_MS = Date.UTC(2026, 10, 23);
-const DAY_MS = 86_400_000;
-const HOST = "node.test";
-const [own, other] = signers as [Signer, Signer];
-
-class Scene {
-  readonly clock = new ManualClock(START_MS);
-  readonly store = new MemoryIssuerKeyStore();
-  readonly told: WireRecord[] = [];
-  made = 0;
-  isTelling = true;
-  making: Promise<void> | undefined;
-  keys = this.life();
-
-  life(signer = own): IssuerKeys {
-    return new IssuerKeys({
-      store: this.store,
-      clock: this.clock,
-      network: development,
-      signer,
-      suite,
-      records: {
-        takeRecords: async (records) => {
-          if (!this.isTelling) throw unavailable("part_unavailable", "not now");
-          this.told.push(...records);
-          return { taken: records.length, refused: [] } as never;
-        },
-      },
-      make: async () => {
-        await this.making;
-        return this.keyAt(this.made++);
-      },
-      random: (bytes) => new Uint8Array(bytes).fill(0x0f),
-    });
-  }
-
-  keyAt(n: number) {
-    const publicKey = new Uint8Array(ISSUER_KEY_BYTES);
-    new DataView(publicKey.buffer).setUint32(0, n);
-    return { publicKey, sealed: Uint8Array.of(n) };
-  }
-
-  wait(ms: number): void {
-    this.clock.step(this.clock.nowMs() + ms);
-  }
-
-  async facts(): Promise<IssuerRecord[]> {
-    return (await this.keys.keys(HOST)).map(factOf);
-  }
-}
-
-function factOf({ record }: SealedKey): IssuerRecord {
-  const { fact } = readStoredRecord(record, suite);
-  if (fact.kind !== "issuer") throw new Error("a key's record is an issuer's");
-  return fact;
-}
-const idOf = ({ publicKey }: IssuerRecord) => keyIdOf(publicKey, suite);
-
-let scene: Scene;
+let scene: IssuerScene;
 beforeEach(() => {
-  scene = new Scene();
+  scene = new IssuerScene();
 });
 
 describe("a node's keys", () => {
@@ -84,7 +23,7 @@ describe("a node's keys", () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => scene.keys.keys(HOST)));
     expect(scene.made).toBe(1);
     for (const answer of answers) expect(answer).toEqual(answers[0]);
-    expect(await scene.life().keys("another.test")).toEqual(answers[0]);
+    expect(await scene.life().keys("another.example")).toEqual(answers[0]);
     const [fact] = await scene.facts();
     expect(fact?.challenge).toEqual(stampChallenge(HOST, development.id, suite));
     expect(timeOfSeq(fact?.from ?? 0n)).toBeLessThan(START_MS);
@@ -142,7 +81,7 @@ describe("a node's keys", () => {
   test("keep the first one's challenge, whatever name the node is asked by later", async () => {
     const [first] = await scene.facts();
     scene.wait(NEXT_KEY_MS);
-    const later = (await scene.life().keys("another.test")).map(factOf);
+    const later = (await scene.life().keys("another.example")).map(factOf);
     expect(later.map(({ challenge }) => challenge)).toEqual([first?.challenge, first?.challenge]);
   });
 

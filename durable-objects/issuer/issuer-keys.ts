@@ -1,11 +1,20 @@
-import { type Bytes, concatBytes, equalBytes, utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
+import { PennypostError } from "../../protocol/errors.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { firstSeqOf, timeOfSeq } from "../../protocol/hybrid-clock.ts";
+import { parseIssuerName } from "../../protocol/issuer-name.ts";
 import { keyIdOf } from "../../protocol/privacy-pass.ts";
-import { createRecord, type IssuerRecord, readStoredRecord } from "../../protocol/record.ts";
+import {
+  createRecord,
+  type IssuerRecord,
+  readRecord,
+  readStoredRecord,
+  type WireRecord,
+} from "../../protocol/record.ts";
 import { stampChallenge } from "../../protocol/stamp.ts";
 import type { Clock } from "../clock.ts";
+import { logError } from "../log.ts";
 import type { RecordApi } from "../records/record-api.ts";
 import { estimateBuyers, freePlaces, MARKS_BYTES, placeOf, withMark } from "./buyer-count.ts";
 import type { IssuerKeyStore, KeySales, SealedKey, StoredSales } from "./issuer-key-store.ts";
@@ -29,6 +38,9 @@ export interface IssuerKeysParts {
   readonly signer: Signer;
   readonly suite: CryptoSuite;
   readonly records: Pick<RecordApi, "takeRecords">;
+  readonly isLocal: boolean;
+  /** The name for new keys; without it that of the last one, and of the first one the host under which the node was asked. */
+  readonly issuerName?: string;
   make(): Promise<MadeKey>;
   random(bytes: number): Bytes;
 }
@@ -44,6 +56,8 @@ interface OwnKey extends SealedKey {
  */
 export class IssuerKeys {
   readonly #parts: IssuerKeysParts;
+  /** By blocks, in hex, since a look at a record takes some ms. */
+  readonly #judged = new Map<string, boolean>();
   #making: Promise<void> | undefined;
 
   constructor(parts: IssuerKeysParts) {
@@ -52,11 +66,13 @@ export class IssuerKeys {
 
   /**
    * The keys that are in force, the newest last; makes one when it is due. `host` is the name under which the node was asked: that of its
-   * first key's challenge.
+   * first key's challenge, unless it has a name of its own.
+   * @throws PennypostError `issuer_name_invalid` (400): such a host names no key.
    */
   async keys(host: string): Promise<SealedKey[]> {
     if (this.#isDue()) {
-      this.#making ??= this.#make(host).finally(() => {
+      const challenge = this.#challengeFor(host);
+      this.#making ??= this.#make(challenge).finally(() => {
         this.#making = undefined;
       });
       await this.#making;
@@ -65,7 +81,7 @@ export class IssuerKeys {
   }
 
   /** Not those of a node whose secret was another: they are not this one's to sign with, and cannot be opened. */
-  #own(): OwnKey[] {
+  #stored(): OwnKey[] {
     const { store, suite, signer } = this.#parts;
     const keys = store.all().flatMap((key) => {
       const { fact, by } = readStoredRecord(key.record, suite);
@@ -73,6 +89,37 @@ export class IssuerKeys {
       return [{ ...key, fact, keyId: keyIdOf(fact.publicKey, suite) }];
     });
     return keys.sort((a, b) => (a.fact.from < b.fact.from ? -1 : 1));
+  }
+
+  /** Those whose records other nodes take: events with stamps of another would stay here alone. */
+  #own(): OwnKey[] {
+    return this.#stored().filter(({ record }) => this.#holds(record));
+  }
+
+  /** Whether a record keeps the network's own rules; one that does not is told once in the life of this object. */
+  #holds(record: WireRecord): boolean {
+    const name = toHex(record.block);
+    const known = this.#judged.get(name);
+    if (known !== undefined) return known;
+    const rule = this.#brokenRule(record);
+    if (rule !== undefined) this.#logRefused(record, rule);
+    this.#judged.set(name, rule === undefined);
+    return rule === undefined;
+  }
+
+  #brokenRule(record: WireRecord): string | undefined {
+    const { network, suite } = this.#parts;
+    try {
+      return readRecord(record, network, suite) ? undefined : "record_version";
+    } catch (error) {
+      if (error instanceof PennypostError) return String(error.data.rule ?? error.code);
+      throw error;
+    }
+  }
+
+  /** For the operator: stamps that were sold with such a key are worth nothing. */
+  #logRefused({ block }: WireRecord, rule: string): void {
+    logError("issuer_key_refused", { rule, record: toHex(this.#parts.suite.sha256(block)) });
   }
 
   get #now(): bigint {
@@ -90,13 +137,19 @@ export class IssuerKeys {
     return !newest || timeOfSeq(newest.fact.from) + BEGINS_EARLY_MS + NEXT_KEY_MS <= nowMs;
   }
 
-  async #make(host: string): Promise<void> {
-    const { clock, network, signer, suite, store, records } = this.#parts;
+  /** @throws PennypostError `issuer_name_invalid` (400), before a key is made for it. */
+  #challengeFor(host: string): Bytes {
+    const { issuerName, isLocal, network, suite } = this.#parts;
+    const challengeOf = (name: string) => stampChallenge(name, network.id, suite);
+    if (issuerName !== undefined) return challengeOf(issuerName);
+    return this.#own().at(-1)?.fact.challenge ?? challengeOf(parseIssuerName(host, { isLocal }));
+  }
+
+  async #make(challenge: Bytes): Promise<void> {
+    const { clock, network, signer, suite, store } = this.#parts;
     const { publicKey, sealed } = await this.#makeDistinct();
     const nowMs = clock.nowMs();
     const fromMs = Math.max(nowMs - BEGINS_EARLY_MS, network.genesis.createdMs);
-    const last = this.#own().at(-1)?.fact;
-    const challenge = last?.challenge ?? stampChallenge(host, network.id, suite);
     const fact: IssuerRecord = {
       kind: "issuer",
       publicKey,
@@ -104,11 +157,21 @@ export class IssuerKeys {
       from: firstSeqOf(fromMs),
       to: firstSeqOf(fromMs + KEY_MS),
     };
-    const record = createRecord(fact, nowMs, network, signer, suite);
-    const { block, signature } = record;
-    store.save({ record: { block, signature }, sealed });
+    const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
+    const record = { block, signature };
+    if (!this.#holds(record)) return;
+    store.save({ record, sealed });
     this.#forgetOld();
-    await records.takeRecords([{ block, signature }]);
+    await this.#handOver(record);
+  }
+
+  /** A key whose record is refused all the same is no key: the next who asks has a new one made. */
+  async #handOver(record: WireRecord): Promise<void> {
+    const { records, store } = this.#parts;
+    const { refused } = await records.takeRecords([record]);
+    if (refused.length === 0) return;
+    this.#logRefused(record, refused.join());
+    store.drop(record.block);
   }
 
   async #makeDistinct(): Promise<MadeKey> {
@@ -123,13 +186,16 @@ export class IssuerKeys {
   /** No stamp is signed any more with a key that has ended. */
   #forgetOld(): void {
     const now = this.#now;
-    for (const { fact, record } of this.#own()) if (fact.to <= now) this.#parts.store.drop(record.block);
+    for (const { fact, record } of this.#stored()) {
+      if (fact.to > now) continue;
+      this.#parts.store.drop(record.block);
+      this.#judged.delete(toHex(record.block));
+    }
   }
 
   /** Hands the records of all own keys over, should the last time have failed. */
   async publish(): Promise<void> {
-    const records = this.#own().map(({ record }) => record);
-    if (records.length > 0) await this.#parts.records.takeRecords(records);
+    for (const { record } of this.#own()) await this.#handOver(record);
   }
 
   /** Counts a batch that was signed with a key in force. Of the wallet nothing is kept but a mark among others. */

@@ -98,7 +98,7 @@ export class NodeState
 
   #openRecords(): OpenedRecords {
     const { sql } = this.ctx.storage;
-    const { network, signer } = nodeConfig(this.env);
+    const { network, signer, isLocal, issuerName } = nodeConfig(this.env);
     sql.exec(CREATE_RECORDS);
     const teller = new RecordTeller({
       store: new SqlUntoldStore(sql),
@@ -123,6 +123,8 @@ export class NodeState
       signer,
       suite,
       records: known,
+      isLocal,
+      ...(issuerName === undefined ? {} : { issuerName }),
       make: () => makeIssuerKey(secret),
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
     });

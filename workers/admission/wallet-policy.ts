@@ -4,6 +4,7 @@ import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
 import { restrictedTo } from "../../protocol/restricted-topics.ts";
+import { clientAddress } from "./client-address.ts";
 import type { AdmissionPolicy, Decision, OfferedEnvelope, OfferedPublish } from "./policy.ts";
 import { refusedBy } from "./policy.ts";
 import { restrictedTopic, stampRequired } from "./refusals.ts";
@@ -40,10 +41,10 @@ export class WalletPolicy implements AdmissionPolicy {
   async decide(publish: OfferedPublish): Promise<Decision> {
     const { envelopes, header } = publish;
     try {
-      const { wallet, identityKey } = await this.#parts.tokens.verify(
-        header("Authorization"),
-        publish.charge,
-      );
+      const { wallet, identityKey } = await this.#parts.tokens.verify(header("Authorization"), {
+        address: clientAddress(header("CF-Connecting-IP")),
+        charge: publish.charge,
+      });
       this.#checkProof(publish, identityKey);
       const foreign = envelopes
         .map(({ topic }) => fromUtf8(topic))

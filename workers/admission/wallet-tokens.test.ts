@@ -10,6 +10,7 @@ import {
   CONTRACT_REFUSED_MS,
   MAX_CONTRACT_CHECKS,
   MAX_REFUSED,
+  type Sender,
   WalletTokens,
 } from "./wallet-tokens.ts";
 
@@ -23,8 +24,11 @@ class Scene {
   asked = 0;
   charged = 0;
   answer: () => Promise<boolean> = async () => true;
-  charge = async (units: number): Promise<void> => {
-    this.charged += units;
+  sender: Sender = {
+    address: "192.0.2.1",
+    charge: async (units) => {
+      this.charged += units;
+    },
   };
   readonly tokens = new WalletTokens({
     suite,
@@ -40,7 +44,7 @@ class Scene {
   }
 
   verify(token: string) {
-    return this.tokens.verify(token, this.charge);
+    return this.tokens.verify(token, this.sender);
   }
 
   async outcome(token: string): Promise<unknown> {
@@ -84,15 +88,15 @@ describe("a verified token", () => {
   test("stays known, however many wrong ones come", async () => {
     const [one, wrong] = [token(), token({ address: new TestKey("bob").address })];
     const noContracts = new WalletTokens({ suite, clock: scene.clock });
-    const first = await noContracts.verify(one, scene.charge);
-    const refusal = await noContracts.verify(wrong, scene.charge).catch((error: unknown) => error);
+    const first = await noContracts.verify(one, scene.sender);
+    const refusal = await noContracts.verify(wrong, scene.sender).catch((error: unknown) => error);
     for (let i = 0; i < MAX_REFUSED; i++) {
       const garbage = `Bearer ${Buffer.from(`no token ${i}`).toString("base64")}`;
-      await expect(noContracts.verify(garbage, scene.charge)).rejects.toThrow("validating token");
+      await expect(noContracts.verify(garbage, scene.sender)).rejects.toThrow("validating token");
     }
-    expect(await noContracts.verify(one, scene.charge)).toBe(first);
+    expect(await noContracts.verify(one, scene.sender)).toBe(first);
     // The first refusal was pushed out by so many others: it is found again, by verifying again.
-    const again = await noContracts.verify(wrong, scene.charge).catch((error: unknown) => error);
+    const again = await noContracts.verify(wrong, scene.sender).catch((error: unknown) => error);
     expect([refusal, again]).toMatchObject([
       { code: "wallet_token_invalid" },
       { code: "wallet_token_invalid" },
@@ -130,9 +134,10 @@ describe("a contract", () => {
   });
 
   test("is not asked for who cannot pay", async () => {
-    scene.charge = async () => {
+    const charge = async () => {
       throw exhausted("rate_limited", "rate limit exceeded");
     };
+    scene.sender = { ...scene.sender, charge };
     expect(await scene.outcome(contractToken())).toBe("rate_limited");
     expect(scene.asked).toBe(0);
   });

@@ -52,6 +52,13 @@ export type ContractCheck = (question: ContractQuestion) => Promise<boolean>;
 /** Takes units out of the budget of the address that a token came from. @throws PennypostError `rate_limited` (429). */
 export type Charge = (units: number) => Promise<unknown>;
 
+/** Who sent a token. */
+export interface Sender {
+  /** As `clientAddress` names it; all who have none count as one. */
+  readonly address: string | null;
+  readonly charge: Charge;
+}
+
 export interface WalletTokensParts {
   readonly suite: CryptoSuite;
   readonly clock: Clock;
@@ -81,13 +88,13 @@ export class WalletTokens {
    * @throws PennypostError `wallet_token_*`, `authorization_malformed`, `scheme_unknown` (401), `too_many_calls` (429),
    * `wallet_check_unavailable` (503), or what `charge` throws.
    */
-  async verify(header: string | null, charge: Charge): Promise<VerifiedToken> {
+  async verify(header: string | null, { address, charge }: Sender): Promise<VerifiedToken> {
     const bytes = readAuthorization(header ?? undefined);
     const name = toHex(this.#parts.suite.sha256(bytes));
     const known = this.#known(name);
     if (known) return known;
     const token = this.#refusing(name, () => readToken(bytes));
-    await this.#pace.turn();
+    await this.#pace.turn(address ?? "");
     const knownNow = this.#knownAfterTurn(name);
     if (knownNow) return knownNow;
     const wallet = this.#refusing(name, () => checkToken(token, this.#parts.clock.nowMs()));

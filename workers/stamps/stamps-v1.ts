@@ -13,6 +13,7 @@ import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-pro
 import { TOKEN_TYPE } from "../../protocol/privacy-pass.ts";
 import { ISSUER_DIRECTORY_PATH, STAMPS_PATH, STAMPS_PER_BATCH } from "../../protocol/stamp.ts";
 import { admissionOf, stampKeysOf, walletTokensOf } from "../admission/admission-of.ts";
+import { clientAddress } from "../admission/client-address.ts";
 import { addressOf } from "../admission/publish-budget.ts";
 import { BodyReader } from "../request-body.ts";
 import { BATCH_BYTES, readBatch, type SigningKey, signBatch } from "./blind-signer.ts";
@@ -65,8 +66,10 @@ async function buy(c: Handler): Promise<Response> {
     const { signer } = nodeConfig(c.env);
     await spendAddress(c, PURCHASE_UNITS);
     const authorization = c.req.header("Authorization") ?? null;
-    const tokens = walletTokensOf(c.env);
-    const { wallet, identityKey } = await tokens.verify(authorization, (units) => spendAddress(c, units));
+    const { wallet, identityKey } = await walletTokensOf(c.env).verify(authorization, {
+      address: clientAddress(c.req.header("CF-Connecting-IP") ?? null),
+      charge: (units) => spendAddress(c, units),
+    });
     const proof = readProof(c.req.header(PROOF_HEADER) ?? null);
     const request = { node: signer.publicKey, method: "POST", path: STAMPS_PATH, body };
     checkProof(proof, request, identityKey, platformClock.nowMs(), suite);
