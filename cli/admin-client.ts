@@ -7,15 +7,25 @@ import { DEFAULT_PORT } from "./options.ts";
 export interface NodeOptions {
   /** The node's base URL; by default `PENNYPOST_NODE`, or the first local node. */
   readonly node?: string;
-  /** A file that holds the admin secret; by default the secret is in `PENNYPOST_ADMIN_SECRET`. */
+  /** A file that holds the admin secret; by default the secret itself is in `PENNYPOST_ADMIN_SECRET`. */
   readonly adminSecret?: string;
   readonly json?: boolean;
 }
 
 const TIMEOUT_MS = 30_000;
 
-export const nodeUrl = ({ node }: NodeOptions): string =>
-  node ?? process.env.PENNYPOST_NODE ?? `http://127.0.0.1:${DEFAULT_PORT}`;
+/** @throws CommandError when the operator named no URL. */
+export function nodeUrl({ node }: NodeOptions): string {
+  const text = node ?? process.env.PENNYPOST_NODE ?? `http://127.0.0.1:${DEFAULT_PORT}`;
+  const protocol = URL.parse(text)?.protocol;
+  if (protocol === "http:" || protocol === "https:") return text;
+  const what = node === undefined ? "PENNYPOST_NODE" : "--node";
+  const guess = URL.parse(`http://${text}`) ? text : "127.0.0.1:8787";
+  throw new CommandError(
+    `${what} is ${JSON.stringify(text)}, which is no URL: it begins with http:// or https://`,
+    `--node http://${guess} for a local node, --node https://HOST for a deployed one`,
+  );
+}
 
 function secretOf({ adminSecret }: NodeOptions): string {
   if (adminSecret === undefined) {
@@ -23,7 +33,7 @@ function secretOf({ adminSecret }: NodeOptions): string {
     if (secret) return secret;
     throw new CommandError(
       "no admin secret is named",
-      "name its file with --admin-secret FILE, or set PENNYPOST_ADMIN_SECRET",
+      "name its file with --admin-secret FILE, or put the secret itself into the variable PENNYPOST_ADMIN_SECRET",
     );
   }
   try {
@@ -32,7 +42,7 @@ function secretOf({ adminSecret }: NodeOptions): string {
     const why = error instanceof Error ? error.message : String(error);
     throw new CommandError(
       `cannot read the admin secret: ${why}`,
-      "a local node keeps it in DATA/admin-secret, keygen in KEY.admin-secret",
+      "a local node makes it at its first start, as DATA/admin-secret; for a deployed one keygen made KEY.admin-secret",
       { cause: error },
     );
   }
@@ -40,12 +50,21 @@ function secretOf({ adminSecret }: NodeOptions): string {
 
 type Answer = Readonly<Record<string, unknown>>;
 
-/** Asks the admin API of a node. @throws CommandError in the node's words. */
+/** What a node refused with. */
+export interface Refusal {
+  readonly code: string | null;
+  /** The code with which another node refused this one, where that was it. */
+  readonly reason: string | undefined;
+  readonly message: string;
+}
+
+/** Asks the admin API of a node; `mendFor` knows what to do of refusals of this route. @throws CommandError in the node's words. */
 export async function askNode<T = Answer>(
   options: NodeOptions,
   method: "GET" | "POST" | "PUT" | "DELETE",
   path: string,
   body?: unknown,
+  mendFor: (refusal: Refusal) => string | undefined = () => undefined,
 ): Promise<T> {
   const url = nodeUrl(options);
   const secret = secretOf(options);
@@ -58,7 +77,12 @@ export async function askNode<T = Answer>(
   });
   const answer = await readAnswer(url, response);
   if (response.status === 200) return answer as T;
-  throw new CommandError(`${url}: ${String(answer.message ?? response.status)}`, mendOf(response));
+  const refusal = {
+    code: response.headers.get("pennypost-error"),
+    reason: reasonIn(answer),
+    message: String(answer.message ?? response.status),
+  };
+  throw new CommandError(`${url}: ${refusal.message}`, mendFor(refusal) ?? mendOf(refusal));
 }
 
 /** What a node tells everybody of itself. */
@@ -81,9 +105,13 @@ async function send(url: string, path: string, init: RequestInit): Promise<Respo
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CommandError(`${url} does not answer: ${why}`, "name the node's URL with --node URL", {
-      cause: error,
-    });
+    throw new CommandError(
+      `${url} does not answer: ${why}`,
+      "name the node's URL with --node URL, or start it",
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -99,9 +127,15 @@ async function readAnswer(url: string, response: Response): Promise<Answer> {
   }
 }
 
-function mendOf(response: Response): string | undefined {
-  const code = response.headers.get("pennypost-error");
-  if (code === "unauthenticated") return "name this node's secret with --admin-secret FILE";
+function reasonIn({ details }: Answer): string | undefined {
+  const [detail] = Array.isArray(details) ? (details as { metadata?: { reason?: unknown } }[]) : [];
+  const reason = detail?.metadata?.reason;
+  return typeof reason === "string" ? reason : undefined;
+}
+
+function mendOf({ code }: Refusal): string | undefined {
+  if (code === "unauthenticated")
+    return "name this node's secret with --admin-secret FILE: of a local node that is DATA/admin-secret, of a deployed one what was put as ADMIN_SECRET";
   if (code === "admin_disabled") return "npx wrangler secret put ADMIN_SECRET";
   if (code === "no_record_key") return "name the record key: --record-key FILE --genesis FILE";
   return undefined;

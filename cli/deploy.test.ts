@@ -31,6 +31,14 @@ describe("the words for wrangler", () => {
     expect(variablesOf(deployArguments("w.json", { peers }, genesis)).get("PEERS")).toBe(peers);
   });
 
+  it("set who may publish and how much, only where the operator says so", () => {
+    const before = variablesOf(deployArguments("w.json", {}, genesis));
+    expect([before.has("ADMISSION"), before.has("RATE_LIMITS")]).toEqual([false, false]);
+    const rateLimits = '{"wallet":{"burst":1,"perMinute":2}}';
+    const set = variablesOf(deployArguments("w.json", { admission: "wallet", rateLimits }, genesis));
+    expect([set.get("ADMISSION"), set.get("RATE_LIMITS")]).toEqual(["wallet", rateLimits]);
+  });
+
   it("say when it is only a trial", () => {
     expect(deployArguments("w.json", { dryRun: true }, undefined)).toEqual([
       "deploy",

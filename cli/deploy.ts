@@ -16,6 +16,10 @@ export interface DeployOptions {
   readonly genesis?: string;
   /** Comma-separated `KEY@URL`; absent: as deployed; empty: none. */
   readonly peers?: string;
+  /** Comma-separated policies that admit publishes; absent: as deployed. */
+  readonly admission?: string;
+  /** "off", or JSON; absent: as deployed. */
+  readonly rateLimits?: string;
 }
 
 /** Cloudflare's limit for a variable. */
@@ -40,12 +44,17 @@ export function deployConfig(raw: Readonly<Record<string, unknown>>, root: strin
   };
 }
 
+const VARIABLE_MENDS: Readonly<Record<string, string>> = {
+  GENESIS: "begin with fewer members, and admit the others by records",
+  PEERS: "name fewer peers",
+};
+
 function variable(name: string, value: string): string[] {
   const sizeBytes = Buffer.byteLength(value);
   if (sizeBytes > MAX_VARIABLE_BYTES) {
     throw new CommandError(
       `${name} has ${sizeBytes} bytes, and Cloudflare takes ${MAX_VARIABLE_BYTES} for a variable`,
-      name === "GENESIS" ? "begin with fewer members, and admit the others by records" : "name fewer peers",
+      VARIABLE_MENDS[name] ?? "make it shorter",
     );
   }
   return ["--var", `${name}:${value}`];
@@ -54,7 +63,7 @@ function variable(name: string, value: string): string[] {
 /** The words after `wrangler` for the deployment itself. */
 export function deployArguments(
   configPath: string,
-  options: Pick<DeployOptions, "dryRun" | "peers">,
+  options: Pick<DeployOptions, "dryRun" | "peers" | "admission" | "rateLimits">,
   genesis: Genesis | undefined,
 ): string[] {
   return [
@@ -63,6 +72,8 @@ export function deployArguments(
     ...["--config", configPath, "--keep-vars"],
     ...(genesis ? variable("GENESIS", JSON.stringify(genesis)) : []),
     ...(options.peers === undefined ? [] : variable("PEERS", options.peers)),
+    ...(options.admission === undefined ? [] : variable("ADMISSION", options.admission)),
+    ...(options.rateLimits === undefined ? [] : variable("RATE_LIMITS", options.rateLimits)),
   ];
 }
 

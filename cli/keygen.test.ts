@@ -79,6 +79,22 @@ describe("keygen", () => {
     expect(existsSync(join(folder, "key"))).toBe(false);
   });
 
+  it("says what comes next: for its document, or for the network that it is to join", () => {
+    const out = join(folder, "key");
+    const elsewhere = join(folder, "genesis.json");
+    expect(run({ out }).stderr).toContain(`npm run deploy -- --genesis ${elsewhere}\n`);
+    const again = run({ out });
+    expect(again.error).toMatchObject({
+      mend: expect.stringContaining(`npx pennypost keygen --no-genesis --out ${out};`),
+    });
+    const other = join(folder, "other");
+    const { stderr } = run({ out: other, genesis: false });
+    expect(stderr).toContain("ask a member for an invitation");
+    expect(stderr).toContain(`--admin-secret ${other}.admin-secret`);
+    expect(stderr).toContain(`cp ${other} DATA/node.key`);
+    expect(run().error).toMatchObject({ mend: expect.stringContaining("keygen --no-genesis;") });
+  });
+
   it("makes a key beside an existing document when told to make none", () => {
     writeFileSync(join(folder, "genesis.json"), "precious");
     expect(run({ genesis: false }).stdout).toMatch(/^[0-9a-f]{64}\n$/);

@@ -83,6 +83,17 @@ function writeFiles(options: KeygenOptions, { key, adminSecret }: Secrets, genes
   }
 }
 
+function lastSteps({ genesis, out }: KeygenOptions): string[] {
+  if (genesis === "genesis.json") return ["  4. npm run deploy"];
+  if (genesis !== false) return [`  4. npm run deploy -- --genesis ${genesis}`];
+  const secret = out === undefined ? "FILE" : adminSecretFile(out);
+  return [
+    "  4. curl THERE/v1/genesis > genesis.json, unless you have the network's document already; npm run deploy",
+    "  5. ask a member for an invitation (THERE: npx pennypost peer invite), then:",
+    `     npx pennypost peer join THERE INVITATION --node https://YOUR-NODE --admin-secret ${secret}`,
+  ];
+}
+
 function nextSteps(options: KeygenOptions, { key, adminSecret }: Secrets): string {
   const putSecret = options.out
     ? `${PUT_SECRET} < ${options.out}`
@@ -92,6 +103,7 @@ function nextSteps(options: KeygenOptions, { key, adminSecret }: Secrets): strin
     : `${PUT_ADMIN_SECRET}, and paste the admin secret above: it opens the node's admin API`;
   const lines = [`public key  ${key.did}`, `            ${key.publicKey}`];
   if (options.out === undefined) lines.push(`admin       ${adminSecret}`);
+  else lines.push(`admin       ${adminSecretFile(options.out)}, for a deployed node`);
   if (options.genesis !== false) {
     lines.push(`genesis     ${options.genesis}: this key is the only member and record key`);
   }
@@ -101,9 +113,9 @@ function nextSteps(options: KeygenOptions, { key, adminSecret }: Secrets): strin
     `  1. ${putSecret}`,
     `  2. ${putAdminSecret}`,
     "  3. keep a backup of the key: Cloudflare shows a secret to nobody, and a lost key is a lost member",
-    options.genesis === false
-      ? "  4. ask the network's operators to admit the public key, and take their genesis document"
-      : "  4. npm run deploy",
+    ...lastSteps(options),
+    "",
+    `On this machine instead: ${options.out ? `cp ${options.out}` : "write the key to"} DATA/node.key before the first start; a local node makes its own DATA/admin-secret.`,
   );
   return `${lines.join("\n")}\n`;
 }
@@ -111,10 +123,11 @@ function nextSteps(options: KeygenOptions, { key, adminSecret }: Secrets): strin
 /** Makes a node's key, a secret for its admin API and, unless told otherwise, the genesis document of a new network. */
 export function keygen(options: KeygenOptions, output: Output, nowMs: number): void {
   if (options.genesis !== false) {
+    const out = options.out === undefined ? "" : ` --out ${options.out}`;
     refuseExisting(
       options.genesis,
       "a genesis document",
-      "for a further key: npx pennypost keygen --no-genesis; for a new network: npx pennypost keygen --genesis FILE",
+      `for a further key: npx pennypost keygen --no-genesis${out}; for a new network: npx pennypost keygen --genesis FILE${out}`,
     );
   }
   if (options.out !== undefined) {

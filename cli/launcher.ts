@@ -191,6 +191,13 @@ export async function runNetwork(options: NetworkOptions): Promise<void> {
   });
 }
 
+/** What the operator of a node does whose key is not in the genesis document: the node may have joined, and does not know it yet. */
+const outsideGenesis = ({ port }: NodeOptions, { keyFile, adminSecretFile }: DataDirectory): string[] => [
+  "its key is not in the genesis document. If it joined before, that is fine.",
+  `To join: ask a member for an invitation, then npx pennypost peer join URL INVITATION --node http://${HOST}:${port} --admin-secret ${adminSecretFile}`,
+  `Founder of the network: put the key from keygen into ${keyFile}, and start again.`,
+];
+
 /** `npm run node`: one node in the foreground, until a signal comes. */
 export async function runNode(options: NodeOptions): Promise<void> {
   const genesis = options.genesis === undefined ? undefined : readGenesisFile(options.genesis);
@@ -200,9 +207,7 @@ export async function runNode(options: NodeOptions): Promise<void> {
     const { did, publicKey } = directory.key();
     say(`pennypost: this node is ${did}@http://${HOST}:${options.port}`);
     if (genesis && genesis.members !== "any" && !genesis.members.includes(publicKey)) {
-      say(
-        `pennypost: its key is no member of ${options.genesis}: put a member's secret in ${directory.keyFile}`,
-      );
+      for (const line of outsideGenesis(options, directory)) say(`pennypost: ${line}`);
     }
     const variables: Partial<NodeVariables> = {
       ...(genesis ? { GENESIS: JSON.stringify(genesis) } : {}),

@@ -41,7 +41,7 @@ export async function decide(
     admitted
       ? `${key} is a member ${since}`
       : `${key} is removed ${since}: its later events leave every node that hears of it`,
-    ...(admitted ? [] : ["Is it a peer of yours? npx pennypost peer forget KEY"]),
+    ...(admitted ? [] : [`Is it a peer of yours? npx pennypost peer forget ${key}`]),
   ]);
 }
 

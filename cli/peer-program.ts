@@ -27,7 +27,7 @@ function toNode(command: Command): Command {
     .option("--node <url>", "your node (default: $PENNYPOST_NODE, or http://127.0.0.1:8787)")
     .option(
       "--admin-secret <file>",
-      "file with its admin secret (default: $PENNYPOST_ADMIN_SECRET)",
+      "file with its admin secret (default: the secret itself in $PENNYPOST_ADMIN_SECRET)",
       parsePath,
     )
     .option("--json", "print JSON");
@@ -78,7 +78,10 @@ function addMembers(peer: Command, actions: PeerActions): void {
     toNode(peer.command(name))
       .description(description)
       .argument(...KEY)
-      .option("--from <when>", "first seq, or time, for which it holds (default: now)")
+      .option(
+        "--from <when>",
+        "first UTC time (2026-11-23T12:00:00Z), date or seq for which it holds (default: now)",
+      )
       .option("--force", "also where it is the node's own key")
       .option("--record-key <file>", "sign with this record key here, not with the node's", parsePath)
       .option("--genesis <file>", "the network's document, to sign here", parsePath, "genesis.json")

@@ -65,6 +65,7 @@ describe("command lines", () => {
     ["deploy", ["deploy", {}]],
     ["deploy --dry-run --genesis g", ["deploy", { dryRun: true, genesis: "g" }]],
     ["deploy --peers=", ["deploy", { peers: "" }]],
+    ["deploy --admission wallet --rate-limits off", ["deploy", { admission: "wallet", rateLimits: "off" }]],
     ["peer invite", ["invite", { days: 7 }]],
     [
       "peer invite --days 1 --url https://a.example --node http://b:1 --admin-secret f --json",
@@ -94,6 +95,14 @@ describe("command lines", () => {
     ["start --colour red", "unknown option '--colour'"],
     ["start now", "too many arguments"],
     ["node --shards 3", "power of two"],
+    ["node --rate-limits on", 'rate limits are "off" or JSON, with any of "wallet", "address"'],
+    [
+      'node --rate-limits {"walet":1}',
+      'the document of the rate limits: Unrecognized key: "walet"; with any of',
+    ],
+    ['node --rate-limits {"wallet":{"burst":0}}', "wallet.burst of the rate limits:"],
+    ["deploy --admission all", "'--admission <policies>' argument 'all' is invalid"],
+    ["deploy --peers https://a.example", "which the other node prints when it starts"],
     ["peer invite --days 91", "A whole number from 1 to 90"],
     ["peer join https://a.example", "missing required argument 'invitation'"],
     ["peer rotate", "required option '--old-key <file>' not specified"],

@@ -34,17 +34,24 @@ const SHARDS = [
   parseShards,
 ] as const;
 
-const ADMISSION = [
-  "--admission <policies>",
-  "who may publish: open, wallet, stamp, separated by commas, in the order in which they are asked (default: open)",
-  parseAdmission,
-] as const;
+const admissionOption = (byDefault: string) =>
+  [
+    "--admission <policies>",
+    `who may publish: open, wallet, stamp, separated by commas, in the order in which they are asked (default: ${byDefault})`,
+    parseAdmission,
+  ] as const;
 
-const RATE_LIMITS = [
-  "--rate-limits <limits>",
-  'how much may be published: "off", or JSON like {"wallet":{"burst":100,"perMinute":60}} (default: off)',
-  parseLimits,
-] as const;
+const rateLimitsOption = (byDefault: string) =>
+  [
+    "--rate-limits <limits>",
+    `how much may be published: "off", or JSON like {"wallet":{"burst":100,"perMinute":60}} (default: ${byDefault})`,
+    parseLimits,
+  ] as const;
+
+const ADMISSION = admissionOption("open");
+const RATE_LIMITS = rateLimitsOption("off");
+/** What a deployment leaves alone unless it is told otherwise. */
+const AS_DEPLOYED = "as deployed";
 
 const REQUIRE_IDENTITY_PROOF = [
   "--require-identity-proof",
@@ -119,9 +126,11 @@ function addDeploy(program: Command, actions: Actions): void {
     .option("--genesis <file>", "the network's genesis document (default: genesis.json)", parsePath)
     .option(
       "--peers <list>",
-      'nodes to replicate with: KEY@URL, separated by commas; "" for none (default: as deployed)',
+      `nodes to replicate with: KEY@URL, separated by commas; "" for none (default: ${AS_DEPLOYED})`,
       parseDeployedPeers,
     )
+    .option(...admissionOption(AS_DEPLOYED))
+    .option(...rateLimitsOption(AS_DEPLOYED))
     .action((options: DeployOptions) => actions.deploy(options));
 }
 

@@ -21,10 +21,13 @@ interface Told {
 export async function rotate(options: RotateOptions, output: Output): Promise<void> {
   const old = readKeyFile(options.oldKey, "old key");
   const { key, networkId } = await readInfo(options);
+  const url = nodeUrl(options);
   if (key === old.publicKey)
     throw new CommandError(
-      `${nodeUrl(options)} still has the old key`,
-      "npx wrangler secret put NODE_KEY < NEW_KEY_FILE, and then this again",
+      `${url} still has the old key`,
+      url.startsWith("https:")
+        ? "npx wrangler secret put NODE_KEY < NEW_KEY_FILE, and then this again"
+        : "stop the node, cp NEW_KEY_FILE DATA/node.key, start it, and then this again",
     );
   const signer = portableSigner(fromHex(old.seed));
   const {
@@ -44,5 +47,12 @@ export async function rotate(options: RotateOptions, output: Output): Promise<vo
     : answer.peers.some(({ standing }) => standing === "admitted")
       ? "All peers know it. The old key is a member for two minutes more."
       : `All peers know it. The holder of a record key has to: npx pennypost peer admit NEW, and peer remove ${old.did}`;
-  tell(options, output, answer, [...lines, rest]);
+  const isStranger =
+    answer.peers.length > 0 && answer.peers.every(({ error }) => error?.code === "peer_unknown");
+  tell(options, output, answer, isStranger ? lines : [...lines, rest]);
+  if (isStranger)
+    throw new CommandError(
+      `no peer knows ${old.did}: this file is not the key that the node had before`,
+      "name the file of that key with --old-key FILE",
+    );
 }

@@ -63,7 +63,9 @@ function parseAddress(entry: string, rules: PeerAddressRules): PeerAddress {
   const url = parseUrl(entry.slice(at + 1), rules);
   if (at >= 0) return { url, key: parseKey(entry.slice(0, at)) };
   if (rules.mayBeBare) return { url };
-  throw malformed(`${JSON.stringify(entry)} has no key: write KEY@URL`);
+  throw malformed(
+    `${JSON.stringify(entry)} has no key: write KEY@URL, which the other node prints when it starts (its /v1/info has the key, too)`,
+  );
 }
 
 /**

@@ -142,7 +142,11 @@ export class SimNetwork {
           (error: PennypostError) =>
             this.#carry(to, from, `error ${path} ${error.code}`, new Uint8Array(), () =>
               fail(
-                unavailable("peer_refused", `${url} answered ${error.httpStatus}`, { url, why: error.code }),
+                unavailable("peer_refused", `${url} answered ${error.httpStatus}`, {
+                  url,
+                  why: error.code,
+                  ...(error.httpStatus === 403 ? { refusal: error.code } : {}),
+                }),
               ),
             ),
         );

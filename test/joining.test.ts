@@ -101,6 +101,14 @@ class JoiningNode extends NodeClient {
     return response.status;
   }
 
+  get errors(): string {
+    return this.#command?.errors ?? "";
+  }
+
+  async health(): Promise<{ readonly status: string }> {
+    return (await (await this.request("/health")).json()) as { readonly status: string };
+  }
+
   async texts(): Promise<string[]> {
     return (await this.queryAll(TOPIC)).map(textOf).sort();
   }
@@ -109,15 +117,16 @@ class JoiningNode extends NodeClient {
 const writeGenesis = (file: string, genesis: Genesis) => writeFileSync(file, JSON.stringify(genesis));
 const publishBy = (node: JoiningNode, ts: number, text: string) => node.publish(envelope(TOPIC, ts, text));
 
-let [first, second, third]: JoiningNode[] = [];
+let [first, second, third, fourth]: JoiningNode[] = [];
 const at = (node: JoiningNode | undefined): JoiningNode => node as JoiningNode;
 
 beforeAll(async () => {
-  const [a, b, c] = (await freePorts(3)) as [number, number, number];
+  const [a, b, c, d] = (await freePorts(4)) as [number, number, number, number];
   first = new JoiningNode("first", a, genesisFile);
   second = new JoiningNode("second", b, genesisFile);
   const otherGenesis = join(folder, "other.json");
   third = new JoiningNode("third", c, otherGenesis);
+  fourth = new JoiningNode("fourth", d, genesisFile);
   const recordKey = makeNodeKey();
   writeNodeKey(recordKeyFile, recordKey);
   const genesis = makeGenesis("joining", first.key.publicKey, Date.now() - 3_600_000);
@@ -170,6 +179,7 @@ describe("a node with an invitation", () => {
     const { status, errors } = await at(third).peer("join", at(first).url, invitation);
     expect(status).toBe(1);
     expect(errors).toContain("the documents differ in name, prefixes");
+    expect(errors).toContain(`mend: take theirs, curl ${at(first).url}/v1/genesis > genesis.json`);
     expect(await at(second).peer("join", at(first).url, invitation)).toMatchObject({ status: 0 });
   });
 
@@ -180,9 +190,49 @@ describe("a node with an invitation", () => {
     expect((await join_(at(third).url, invitation)).errors).toContain(
       `the invitation is from ${at(first).url}`,
     );
-    expect((await at(first).peer("revoke")).output).toContain("1 unused invitations are revoked");
+    expect((await at(first).peer("revoke")).output).toContain("1 unused invitation is revoked");
     expect((await join_(at(first).url, invitation)).errors).toContain("unknown, revoked or has expired");
     expect((await at(first).peer("join", at(first).url, invitation)).errors).toContain("this node's own");
+  });
+
+  test("where another answers, or nobody, hears how to name its own URL", async () => {
+    const invitation = await at(first).invitation();
+    for (const url of [at(third).url, "http://127.0.0.1:9"]) {
+      const { status, errors } = await at(second).peer("join", at(first).url, invitation, "--url", url);
+      expect(status).toBe(1);
+      expect(errors).toContain(
+        `mend: name the URL where ${at(first).url} reaches your node: --url URL (now ${url}); the invitation stays good`,
+      );
+    }
+    expect(await at(second).peer("join", at(first).url, invitation)).toMatchObject({ status: 0 });
+  });
+
+  test("of a node without a record key waits, and is told so, until it is admitted", async () => {
+    const node = at(fourth);
+    expect(node.errors).toContain(
+      "its key is not in the genesis document. If it joined before, that is fine.",
+    );
+    expect(node.errors).toContain(`npx pennypost peer join URL INVITATION --node ${node.url} --admin-secret`);
+    const invitation = await at(second).invitation();
+    const { output } = await node.peer("join", at(second).url, invitation);
+    expect(output).toContain(`has to run npx pennypost peer admit ${node.key.did};`);
+    await until("its list says why it has nothing", async () => {
+      await node.sync(at(second));
+      return (await node.peer("list")).output.includes("member  refuses us: not a member yet");
+    });
+    expect((await at(second).peer("list")).output).toContain(`${node.url}  ${node.key.did}  not a member  `);
+    expect(await node.health()).toMatchObject({
+      status: "degraded",
+      failing: [{ part: "membership", code: "not_a_member" }],
+    });
+    expect((await at(first).peer("admit", node.key.did)).output).toContain("is a member from");
+    await until("all hear of it", async () => {
+      await at(second).sync(at(first));
+      await node.sync(at(second));
+      const list = await node.peer("list");
+      return (await node.health()).status === "ok" && !list.output.includes("refuses us");
+    });
+    expect((await at(second).peer("list")).output).toContain(`${node.url}  ${node.key.did}  member  `);
   });
 
   test("has its peers still after a restart of both", async () => {
@@ -201,8 +251,11 @@ describe("the operator", () => {
   test("suspends a peer and resumes it: what it has comes then", async () => {
     const key = at(second).key.did;
     expect((await at(first).peer("suspend", key)).output).toContain("is suspended");
-    expect((await at(first).peer("list")).output).toContain("suspended");
+    expect((await at(first).peer("list")).output).toContain(
+      `suspended; to lift it: npx pennypost peer resume ${key}`,
+    );
     await until("the first refuses it", async () => (await at(second).sync(at(first))) === 503);
+    expect((await at(second).peer("list")).output).toContain("refuses us: suspended");
     await publishBy(at(second), 6, "while suspended");
     expect((await at(first).peer("resume", key)).output).toContain("is no longer suspended");
     // A request of the first ends the second's pause, and its next push names what the first lacks.
@@ -222,6 +275,10 @@ describe("the operator", () => {
     await node.start();
     expect(node.key.did).not.toBe(before.did);
     await expect(publishBy(node, 50, "too early")).rejects.toThrow();
+    const wrong = await node.peer("rotate", "--old-key", recordKeyFile);
+    expect(wrong.status).toBe(1);
+    expect(wrong.output).toContain("does not know it");
+    expect(wrong.errors).toContain("this file is not the key that the node had before");
     const told = await node.peer("rotate", "--old-key", oldKey);
     expect(told.errors).toBe("");
     expect(told.output).toContain(`${at(first).url}  calls this node by its new key\n`);
@@ -237,6 +294,7 @@ describe("the operator", () => {
     expect((await at(first).peer("list")).output).toContain(`${node.url}  ${node.key.did}`);
     const same = await node.peer("rotate", "--old-key", node.keyFile);
     expect(same.errors).toContain("still has the old key");
+    expect(same.errors).toContain("mend: stop the node, cp NEW_KEY_FILE DATA/node.key");
   });
 
   test("removes a member by a key that no node holds: what it takes from then on goes nowhere", async () => {
@@ -273,20 +331,36 @@ describe("the operator", () => {
       await publishBy(at(second), 9, "a member again");
       return true;
     });
+    const forgotten = await at(first).peer("forget", at(second).key.did);
+    expect(forgotten.output).toContain("is no peer of this node any more; it stays a member");
+    expect((await at(first).peer("list")).output).toContain("no peers");
+    await at(second).peer(
+      "remove",
+      at(fourth).key.did,
+      ...["--record-key", recordKeyFile, "--genesis", genesisFile],
+    );
+    const removed = await at(second).peer("forget", at(fourth).key.did);
+    expect(removed.output).toContain("is no peer of this node any more; it is removed from the network");
+    const again = await at(second).peer("forget", at(fourth).key.did);
+    expect(again.errors).toContain("no such peer");
+    expect((await at(second).peer("suspend", at(fourth).key.did)).output).toContain(
+      "To lift it: npx pennypost",
+    );
+    expect((await at(second).peer("list")).output).toMatch(
+      /No peers of this node:\n\S+ {2}removed {2}suspended;/,
+    );
     const genesisMs = Date.now() - 3_000_000;
-    const removed = await at(first).peer(
+    const ended = await at(first).peer(
       "remove",
       at(second).key.did,
       "--from",
       new Date(genesisMs).toISOString(),
     );
-    expect(removed.errors).toBe("");
+    expect(ended.errors).toBe("");
     await until("all that it took is gone from the first", async () => {
       const texts = await at(first).texts();
       return !texts.includes("by the new key") && !texts.includes("a member again");
     });
-    expect((await at(first).peer("forget", at(second).key.did)).output).toContain("is no peer of this node");
-    expect((await at(first).peer("list")).output).toContain("no peers");
   });
 
   test("is told what is wrong, and how to mend it", async () => {

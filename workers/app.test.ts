@@ -1,11 +1,17 @@
+import { createExecutionContext } from "cloudflare:test";
 import { exports } from "cloudflare:workers";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { CID } from "multiformats/cid";
 import { describe, expect, test } from "vitest";
+import { envWith } from "../durable-objects/testing/fake-env.ts";
 import { toHex } from "../protocol/bytes.ts";
+import { portableSigner } from "../protocol/crypto.ts";
 import { decodeBlock } from "../protocol/event.ts";
+import { DEFAULT_POLICY } from "../protocol/genesis.ts";
+import { handleRequest } from "./app.ts";
 
 const base = "https://node.test";
+const MEMBER = toHex(portableSigner(new Uint8Array(32).fill(7)).publicKey);
 const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
   exports.default.fetch(`${base}${path}`, { method: "POST", body: JSON.stringify(body), headers });
 const get = (path: string, headers: Record<string, string> = {}) =>
@@ -54,6 +60,20 @@ describe("routes", () => {
     const health = await get("/health");
     expect(health.status).toBe(200);
     expect(await health.json()).toEqual({ status: "ok", failing: [] });
+    const founder = { ...DEFAULT_POLICY, version: 1, name: "n", createdMs: 1, members: [MEMBER] };
+    const GENESIS = JSON.stringify({ ...founder, recordKeys: founder.members });
+    const outside = await handleRequest(
+      new Request(`${base}/health`),
+      envWith({ GENESIS }),
+      createExecutionContext(),
+    );
+    expect(outside.status).toBe(200);
+    expect(await outside.json()).toEqual({
+      status: "degraded",
+      failing: [
+        { part: "membership", code: "not_a_member", why: expect.stringContaining("is not a member") },
+      ],
+    });
     const info = (await (await get("/v1/info")).json()) as Record<string, unknown>;
     expect(info).toMatchObject({ network: "pennypost-development", shards: 4, limits: { topicBytes: 300 } });
     expect(info.node).toMatch(/^did:key:z6Mk/);

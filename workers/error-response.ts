@@ -13,10 +13,16 @@ export function asPennypostError(error: unknown): PennypostError {
   return new PennypostError("internal", GRPC.internal, "internal error");
 }
 
-/** What a refused publish could bring instead, in the form of gRPC's details (google.rpc.ErrorInfo). */
-function detailsOf({ code, data }: PennypostError): object[] {
-  if (data.wouldGrant === undefined) return [];
-  const metadata = { wouldGrant: String(data.wouldGrant) };
+/**
+ * What a refused publish could bring instead, or the code with which another node refused, in the form of gRPC's details
+ * (google.rpc.ErrorInfo).
+ */
+function detailsOf({ code, data: { wouldGrant, reason } }: PennypostError): object[] {
+  if (wouldGrant === undefined && reason === undefined) return [];
+  const metadata = {
+    ...(wouldGrant === undefined ? {} : { wouldGrant: String(wouldGrant) }),
+    ...(reason === undefined ? {} : { reason: String(reason) }),
+  };
   return [
     { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: code, domain: "pennypost", metadata },
   ];

@@ -46,6 +46,8 @@ const BYTES_PER_UNIT = 8_192;
 export const costOf = (envelopes: readonly { readonly message: Uint8Array }[]): number =>
   envelopes.reduce((sum, { message }) => sum + 1 + Math.floor(message.length / BYTES_PER_UNIT), 0);
 
+const FORM = `with any of "wallet", "address", "stamps", each {"burst","perMinute"}, and "listedFactor"`;
+
 /**
  * Limits as the operator writes them: "off", or JSON with any of the fields; what is not there is as by default.
  * @returns undefined for "off".
@@ -57,11 +59,12 @@ export function parseRateLimits(text: string): RateLimits | undefined {
   try {
     json = JSON.parse(text);
   } catch {
-    throw invalidArgument("rate_limits_invalid", 'neither "off" nor JSON');
+    throw invalidArgument("rate_limits_invalid", `rate limits are "off" or JSON, ${FORM}`);
   }
   const parsed = limitsSchema.partial().safeParse(json);
   if (parsed.success) return limitsSchema.parse({ ...DEFAULT_LIMITS, ...parsed.data });
   const issue = parsed.error.issues[0];
   const where = issue?.path.join(".") || "the document";
-  throw invalidArgument("rate_limits_invalid", `${where}: ${issue?.message ?? "invalid"}`, { where });
+  const why = `${where} of the rate limits: ${issue?.message ?? "invalid"}; ${FORM}`;
+  throw invalidArgument("rate_limits_invalid", why, { where });
 }

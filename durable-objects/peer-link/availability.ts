@@ -6,12 +6,6 @@ export const FIRST_PAUSE_MS = 1_000;
 export class Availability {
   #failures = 0;
   #pausedUntilMs = 0;
-  #downSinceMs: number | null = null;
-
-  /** Since when the peer fails; null while it answers. */
-  get downSinceMs(): number | null {
-    return this.#downSinceMs;
-  }
 
   /** Until when the peer is left alone; 0 when it is not. A pause that a clock far ahead began does not outlast it. */
   pausedUntil(nowMs: number): number {
@@ -21,7 +15,6 @@ export class Availability {
 
   failed(nowMs: number): void {
     this.#failures++;
-    this.#downSinceMs ??= nowMs;
     this.#pausedUntilMs = nowMs + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#failures - 1));
   }
 
@@ -29,7 +22,6 @@ export class Availability {
   answered(): boolean {
     const wasDown = this.#failures > 0;
     this.#failures = 0;
-    this.#downSinceMs = null;
     return wasDown;
   }
 

@@ -20,8 +20,6 @@ export interface ShardLink {
 export interface LinkState extends LinkHistory {
   /** The peer's key, if it is known without asking the peer. */
   readonly key: Bytes | null;
-  /** Since when the peer fails, in ms since 1970; null while it answers, and when the link has not been used since it started. */
-  readonly downSinceMs: number | null;
   /** Until when the failing peer is left alone; null when it is not. */
   readonly pausedUntilMs: number | null;
 }

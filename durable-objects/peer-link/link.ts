@@ -235,16 +235,16 @@ export class Link implements LinkApi {
     const known = await this.#ports.knownKey();
     if (!known || !equalBytes(known, key)) return false;
     this.#key = known;
+    this.#history.heard();
     if (this.#availability.heard()) this.#back();
     else if (hasNews) void this.pull();
     return true;
   }
 
   async state(): Promise<LinkState> {
-    const { downSinceMs } = this.#availability;
     const pausedUntilMs = this.#availability.pausedUntil(this.#ports.clock.nowMs()) || null;
     const key = await this.#knownKey();
-    return { key: key ?? null, downSinceMs, pausedUntilMs, ...this.#history.history };
+    return { key: key ?? null, pausedUntilMs, ...this.#history.history };
   }
 
   #refuseWhilePaused(): void {
@@ -277,18 +277,26 @@ export class Link implements LinkApi {
         if (untilMs > 0) throw peerSuspended(this.url, untilMs);
         return this.#ports.call(peer, path, body);
       });
+      this.#history.answered();
       if (this.#availability.answered()) this.#back();
       return answer;
     } catch (error) {
-      if (isFailure(error)) this.#availability.failed(clock.nowMs());
+      if (isFailure(error)) {
+        this.#availability.failed(clock.nowMs());
+        this.#history.failed(refusalOf(error));
+      }
       throw error;
     }
   }
 }
 
 /** Whether the peer is at fault for not answering. */
-const isFailure = (error: unknown): boolean =>
+const isFailure = (error: unknown): error is PennypostError =>
   error instanceof PennypostError && error.code.startsWith("peer_") && error.code !== "peer_suspended";
+
+/** The code with which a peer that is up refused. */
+const refusalOf = ({ data }: PennypostError): string | null =>
+  typeof data.refusal === "string" ? data.refusal : null;
 
 function logFailure(what: string, peer: string, error: unknown): void {
   const data = error instanceof PennypostError ? error.data : {};

@@ -28,6 +28,12 @@ interface Received {
   readonly type: string;
 }
 
+/** Why a peer lets nobody in, or not this node: the code in its answer. What is busy or broken refuses nobody. */
+const refusalIn = ({ status, headers }: Response): { readonly refusal?: string } => {
+  const code = headers.get("pennypost-error") ?? "";
+  return (status === 401 || status === 403) && /^[a-z_]{1,64}$/.test(code) ? { refusal: code } : {};
+};
+
 async function send(url: string, init: RequestInit, limit: number): Promise<Received> {
   let response: Response;
   let body: Bytes;
@@ -48,6 +54,7 @@ async function send(url: string, init: RequestInit, limit: number): Promise<Rece
     url,
     status: response.status,
     why,
+    ...refusalIn(response),
   });
 }
 

@@ -41,6 +41,11 @@ export class RememberedRecords {
     return this.#set;
   }
 
+  /** Whether the records have been read at all: without them nothing is known but the genesis. */
+  get isKnown(): boolean {
+    return this.#taken > 0;
+  }
+
   async #ask(nowMs: number): Promise<void> {
     const { records, network, suite } = this.#parts;
     const question = ++this.#asked;

@@ -9,6 +9,7 @@ import { freshUrl, PEER } from "../../durable-objects/testing/remote-peer.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { portableSigner } from "../../protocol/crypto.ts";
 import { toDidKey } from "../../protocol/did-key.ts";
+import { DEFAULT_POLICY, type Genesis } from "../../protocol/genesis.ts";
 import { handleRequest } from "../app.ts";
 
 const SECRET = "x".repeat(40);
@@ -35,6 +36,15 @@ async function ask(env: Env, method: string, path: string, headers: Record<strin
   const json = (await response.json()) as Record<string, unknown>;
   return { status, code: response.headers.get("pennypost-error"), json, headers: response.headers };
 }
+
+const makeGenesis = (member: Uint8Array): Genesis => ({
+  ...DEFAULT_POLICY,
+  version: 1,
+  name: "of one",
+  createdMs: 1,
+  members: [toHex(member)],
+  recordKeys: [toHex(member)],
+});
 
 const withSecret = (parts: Partial<Env> = {}) => envWith({ ADMIN_SECRET: SECRET, ...parts });
 const ROUTES: readonly (readonly [string, string])[] = [
@@ -103,7 +113,10 @@ describe("peers", () => {
           url,
           key: toHex(PEER),
           did: toDidKey(PEER),
+          standing: "member",
           downSinceMs: null,
+          refusal: null,
+          lastAnsweredMs: null,
           pausedUntilMs: null,
           lastSync: null,
           lastPull: null,
@@ -114,6 +127,7 @@ describe("peers", () => {
         {
           key: toHex(STRANGER),
           did: toDidKey(STRANGER),
+          standing: "member",
           conduct: {
             strikes: 4,
             lastBreachMs: expect.any(Number),
@@ -138,6 +152,20 @@ describe("peers", () => {
     expect([none.status, none.code]).toEqual([400, "peer_required"]);
     const alone = await ask(withSecret(), "POST", "/admin/sync?peer=x");
     expect(alone.json.message).toContain("it has none");
+  });
+});
+
+describe("a forgotten peer", () => {
+  test("is told as it stands in the network", async () => {
+    const env = withSecret({ GENESIS: JSON.stringify(makeGenesis(PEER)) });
+    for (const [key, standing] of [
+      [PEER, "member"],
+      [STRANGER, "unknown"],
+    ] as const) {
+      await nodeStateOf(env).addPeer(freshUrl(), key);
+      const { json } = await ask(env, "DELETE", `/admin/peers/${toHex(key)}`);
+      expect(json).toEqual({ peer: { key: toHex(key), did: toDidKey(key) }, wasPeer: true, standing });
+    }
   });
 });
 
@@ -226,6 +254,20 @@ describe("the audit log", () => {
     const { json: older } = await ask(env, "GET", "/admin/audit?before=2");
     expect((older.rows as { id: number }[]).map(({ id }) => id)).toEqual([1]);
     expect((await ask(env, "GET", "/admin/audit?before=x")).code).toBe("before_invalid");
+  });
+
+  test("says of a change that failed with which code", async () => {
+    const url = freshUrl();
+    const env = withSecret({ PEERS: `${toHex(PEER)}@${url}` });
+    const failed = [
+      ["DELETE", `/admin/peers/${toHex(STRANGER)}`, "peer_unknown"],
+      ["DELETE", `/admin/peers/${toHex(PEER)}`, "peer_configured"],
+      ["POST", `/admin/peers/${toHex(STRANGER)}/resume`, "peer_unknown"],
+    ] as const;
+    for (const [method, path, code] of failed) expect((await ask(env, method, path)).code).toBe(code);
+    const { json } = await ask(env, "GET", "/admin/audit");
+    const outcomes = (json.rows as { outcome: string }[]).map(({ outcome }) => outcome);
+    expect(outcomes).toEqual(["peer_unknown", "peer_configured", "peer_unknown"]);
   });
 
   test("that cannot be written keeps the change from being made", async () => {

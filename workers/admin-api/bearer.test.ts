@@ -4,13 +4,18 @@ import { checkBearer } from "./bearer.ts";
 
 const SECRET = "s3cret".repeat(8);
 
-function codeOf(header: string | null, secret?: string): unknown {
+function refusalOf(header: string | null, secret?: string): unknown {
   try {
     checkBearer(header, secret);
     return "ok";
   } catch (error) {
-    return error instanceof PennypostError ? [error.code, error.httpStatus] : error;
+    return error;
   }
+}
+
+function codeOf(header: string | null, secret?: string): unknown {
+  const refusal = refusalOf(header, secret);
+  return refusal instanceof PennypostError ? [refusal.code, refusal.httpStatus] : refusal;
 }
 
 describe("the admin secret", () => {
@@ -31,6 +36,16 @@ describe("the admin secret", () => {
     ["the secret alone", SECRET],
   ])("refuses %s", (_, header) => {
     expect(codeOf(header, SECRET)).toEqual(["unauthenticated", 401]);
+  });
+
+  test("is told apart from a header that is missing", () => {
+    const wrong = { message: "this is not this node's admin secret" };
+    for (const token of ["x", SECRET.slice(0, -1), `${SECRET}s`])
+      expect(refusalOf(`Bearer ${token}`, SECRET)).toMatchObject(wrong);
+    for (const header of [null, "", "Bearer ", SECRET, `Basic ${SECRET}`])
+      expect(refusalOf(header, SECRET)).toMatchObject({
+        message: expect.stringContaining("needs the header"),
+      });
   });
 
   test("that a node does not have opens nothing", () => {

@@ -12,12 +12,11 @@ export function checkBearer(header: string | null, secret: string | undefined): 
   if (secret === undefined) {
     throw unavailable("admin_disabled", "the admin API is off: this node has no ADMIN_SECRET");
   }
-  const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1] ?? "";
-  if (!timingSafeEqual(suite.sha256(utf8(token)), suite.sha256(utf8(secret)))) {
-    throw new PennypostError(
-      "unauthenticated",
-      GRPC.unauthenticated,
-      "the admin API needs the header: Authorization: Bearer ADMIN_SECRET",
-    );
-  }
+  const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
+  if (timingSafeEqual(suite.sha256(utf8(token ?? "")), suite.sha256(utf8(secret)))) return;
+  const why =
+    token === undefined
+      ? "the admin API needs the header: Authorization: Bearer ADMIN_SECRET"
+      : "this is not this node's admin secret";
+  throw new PennypostError("unauthenticated", GRPC.unauthenticated, why);
 }

@@ -1,11 +1,15 @@
+import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { type ConductRecord, UNTIL_LIFTED } from "../../durable-objects/node-state/conduct-api.ts";
 import type { LinkState } from "../../durable-objects/peer-link/link-api.ts";
-import { linksOf, nodeStateOf, peersOf } from "../../durable-objects/stubs.ts";
+import { NO_HISTORY } from "../../durable-objects/peer-link/link-history.ts";
+import { linksOf, nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
 import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { parsePublicKey, toDidKey } from "../../protocol/did-key.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import type { PeerAddress } from "../../protocol/peer-address.ts";
+import type { Standing } from "../../protocol/record-set.ts";
 
 /** Peers that an error names; a node takes 128. */
 const MAX_NAMED = 32;
@@ -60,13 +64,7 @@ function peerUnknown(known: readonly KnownPeer[]): PennypostError {
   return new PennypostError("peer_unknown", GRPC.notFound, `no such peer of this node: ${there}`);
 }
 
-const NOT_KNOWN: LinkState = {
-  key: null,
-  downSinceMs: null,
-  pausedUntilMs: null,
-  lastSync: null,
-  lastPull: null,
-};
+const NOT_KNOWN: LinkState = { key: null, pausedUntilMs: null, ...NO_HISTORY };
 
 /** How the link to a peer stands; nothing is known of one that does not answer, as when D1, which has the keys, is away. */
 async function stateOf(env: Env, url: string): Promise<LinkState> {
@@ -76,6 +74,13 @@ async function stateOf(env: Env, url: string): Promise<LinkState> {
     if (error instanceof PennypostError) return NOT_KNOWN;
     throw error;
   }
+}
+
+/** How keys stand in the network now, as far as this node knows. */
+export async function standings(env: Env): Promise<(key: Bytes) => Standing> {
+  const set = await recordsOf(env).current();
+  const seq = firstSeqOf(platformClock.nowMs());
+  return (key) => set.standingAt(key, seq);
 }
 
 function conductView({ strikes, lastBreachMs, suspendedUntilMs, breaches }: ConductRecord) {
@@ -91,8 +96,9 @@ function conductView({ strikes, lastBreachMs, suspendedUntilMs, breaches }: Cond
 /** All that the node knows of its peers: those it is configured with, and others that broke a rule. */
 export async function peerList(env: Env) {
   const peers = await peersOf(env).current();
-  const [records, states] = await Promise.all([
+  const [records, standingOf, states] = await Promise.all([
     nodeStateOf(env).conductRecords(),
+    standings(env),
     Promise.all(peers.map(async ({ url, key }) => ({ url, configured: key, ...(await stateOf(env, url)) }))),
   ]);
   const byKey = new Map(records.map((record) => [toHex(record.peer), record]));
@@ -100,10 +106,12 @@ export async function peerList(env: Env) {
     const key = configured ?? learnt;
     const record = key ? byKey.get(toHex(key)) : undefined;
     if (record) byKey.delete(toHex(record.peer));
-    return { ...peerView({ url, key }), ...link, conduct: record ? conductView(record) : null };
+    const standing = key ? standingOf(key) : null;
+    return { ...peerView({ url, key }), standing, ...link, conduct: record ? conductView(record) : null };
   });
   const others = [...byKey.values()].map((record) => ({
     ...keyView(record.peer),
+    standing: standingOf(record.peer),
     conduct: conductView(record),
   }));
   return { peers: views, others };

@@ -19,7 +19,7 @@ import {
   standingView,
   takeRecord,
 } from "./members-admin.ts";
-import { findPeer, keyView, peerList, peerView } from "./peer-views.ts";
+import { findPeer, keyView, peerList, peerView, standings } from "./peer-views.ts";
 import { readSuccession, tellSuccession } from "./succession.ts";
 
 const DEFAULT_INVITATION_DAYS = 7;
@@ -80,21 +80,25 @@ async function join(c: AdminContext): Promise<object> {
   const work = () => joinNode(c.env, { ...invitation, url }, urlOf(c));
   const joined = await change(c, "peer.join", toHex(key), work, { url });
   c.executionCtx.waitUntil(firstRound(c.env, url));
-  return { peer: peerView({ url, key }), ...joined };
+  return { node: keyView(nodeConfig(c.env).signer.publicKey), peer: peerView({ url, key }), ...joined };
 }
 
 /** A peer that joined is none any more; it may stay a member. */
 async function forget(c: AdminContext): Promise<object> {
   const key = keyOf(c);
-  const wasPeer = await change(c, "peer.forget", toHex(key), () => nodeStateOf(c.env).forgetPeer(key));
-  peersOf(c.env).forget();
-  if (wasPeer) return { peer: keyView(key), wasPeer };
-  const { url } = await findPeer(c.env, c.req.param("key"));
-  throw new PennypostError(
-    "peer_configured",
-    GRPC.failedPrecondition,
-    `${url} is a peer by the node's configuration: take it out of PEERS, or suspend it`,
-  );
+  await change(c, "peer.forget", toHex(key), async () => {
+    const wasPeer = await nodeStateOf(c.env).forgetPeer(key);
+    peersOf(c.env).forget();
+    if (wasPeer) return;
+    const { url } = await findPeer(c.env, c.req.param("key"));
+    throw new PennypostError(
+      "peer_configured",
+      GRPC.failedPrecondition,
+      `${url} is a peer by the node's configuration: take it out of PEERS, or suspend it`,
+    );
+  });
+  const standingOf = await standings(c.env);
+  return { peer: keyView(key), wasPeer: true, standing: standingOf(key) };
 }
 
 /** Until the operator resumes it. */
@@ -109,10 +113,12 @@ async function suspend(c: AdminContext): Promise<object> {
 /** Ends a peer's suspension, and forgets its strikes. */
 async function resume(c: AdminContext): Promise<object> {
   const key = keyOf(c);
-  const wasSuspended = await change(c, "peer.resume", toHex(key), () => nodeStateOf(c.env).resume(key));
-  conductOf(c.env).forget(key);
-  const view = wasSuspended === null ? peerView(await findPeer(c.env, c.req.param("key"))) : keyView(key);
-  return { peer: view, wasSuspended: wasSuspended ?? false };
+  return change(c, "peer.resume", toHex(key), async () => {
+    const wasSuspended = await nodeStateOf(c.env).resume(key);
+    conductOf(c.env).forget(key);
+    const view = wasSuspended === null ? peerView(await findPeer(c.env, c.req.param("key"))) : keyView(key);
+    return { peer: view, wasSuspended: wasSuspended ?? false };
+  });
 }
 
 /** `{"old","atMs","signature"}`: tells the peers that this node has another key now. */

@@ -1,8 +1,8 @@
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { outcomeOf } from "../../durable-objects/outcome.ts";
-import { shardStub } from "../../durable-objects/stubs.ts";
-import { PennypostError } from "../../protocol/errors.ts";
+import { recordsOf, shardStub } from "../../durable-objects/stubs.ts";
+import { PennypostError, unavailable } from "../../protocol/errors.ts";
 
 /** A part that does not answer within this time counts as failing. */
 const PART_TIMEOUT_MS = 3_000;
@@ -10,7 +10,10 @@ const PART_TIMEOUT_MS = 3_000;
 const REMEMBERED_MS = 2_000;
 
 export interface Health {
-  /** `degraded`: publishes and hot reads work, the parts named do not. `failing`: publishes fail. */
+  /**
+   * `degraded`: the parts named do not work, and publishes and hot reads do, but for a node that is no member (`not_a_member`), which
+   * takes no publishes. `failing`: publishes fail.
+   */
   readonly status: "ok" | "degraded" | "failing";
   readonly failing: readonly { readonly part: string; readonly code: string; readonly why: string }[];
 }
@@ -53,6 +56,14 @@ async function probeShards(env: Env): Promise<Failure[]> {
   return (await Promise.all(probes)).filter((each) => each !== undefined);
 }
 
+/** A node that its network does not have as a member only reads. */
+async function checkMembership(env: Env): Promise<void> {
+  const members = recordsOf(env);
+  if (await members.isMember(nodeConfig(env).signer.publicKey)) return;
+  if (!members.isKnown) throw unavailable("part_unavailable", "the records of members cannot be read");
+  throw unavailable("not_a_member", "this node is not a member of its network, or no longer");
+}
+
 let remembered: { readonly env: Env; readonly untilMs: number; readonly health: Promise<Health> } | undefined;
 
 /** Asks every part of the node. The answer is remembered for a moment. */
@@ -64,12 +75,15 @@ export function checkHealth(env: Env): Promise<Health> {
 }
 
 async function askParts(env: Env): Promise<Health> {
-  const [shards, d1, r2] = await Promise.all([
+  const [shards, membership, d1, r2] = await Promise.all([
     probeShards(env),
+    probe("membership", () => checkMembership(env)),
     probe("D1", () => env.DB.prepare("SELECT url FROM peers LIMIT 1").all()),
     probe("R2", () => env.BUCKET.head("health")),
   ]);
-  const stores = [d1, r2].filter((each) => each !== undefined);
-  const status = shards.length > 0 ? "failing" : stores.length > 0 ? "degraded" : "ok";
-  return { status, failing: [...shards, ...stores] };
+  // Without a configuration there is no network to be a member of: that is told already.
+  const isConfigured = shards[0]?.part !== "configuration";
+  const others = [isConfigured ? membership : undefined, d1, r2].filter((each) => each !== undefined);
+  const status = shards.length > 0 ? "failing" : others.length > 0 ? "degraded" : "ok";
+  return { status, failing: [...shards, ...others] };
 }
