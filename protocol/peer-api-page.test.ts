@@ -28,6 +28,8 @@ const NOT_FOR_PEERS = [
   "peer_address_invalid",
   "admission_invalid",
   "rate_limits_invalid",
+  "issuer_name_invalid",
+  "rpc_url_invalid",
   // Of a publish.
   "topic_empty",
   "topic_too_long",

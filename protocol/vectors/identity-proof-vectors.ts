@@ -70,11 +70,16 @@ function judged(): readonly Judged[] {
     ["Three hundred seconds before.", null, header, {}, CREATED_S - 300],
     ["Too late.", "time", header, {}, CREATED_S + 301],
     ["Too early.", "time", header, {}, CREATED_S - 301],
-    ["For another node.", "signature", header, { node: signerOf("second origin").publicKey }],
-    ["For another method.", "signature", header, { method: "PUT" }],
-    ["For another path.", "signature", header, { path: "/v1/stamps/" }],
-    ["For another body.", "signature", header, { body: utf8("another batch of requests") }],
-    ["By another identity key.", "signature", by("another identity key")],
+    ["For another node.", "signature", bare(header), { node: signerOf("second origin").publicKey }],
+    ["For another method.", "signature", bare(header), { method: "PUT" }],
+    ["For another path.", "signature", bare(header), { path: "/v1/stamps/" }],
+    ["For another body.", "signature", bare(header), { body: utf8("another batch of requests") }],
+    ["By another identity key.", "signature", bare(by("another identity key"))],
+    ["For another node, as it says.", "node", header, { node: signerOf("second origin").publicKey }],
+    ["For another method, as it says.", "method", header, { method: "PUT" }],
+    ["For another path, as it says.", "path", header, { path: "/v1/stamps/" }],
+    ["For another body, as it says.", "body", header, { body: utf8("another batch of requests") }],
+    ["By another identity key, as it says.", "identity_key", by("another identity key")],
     ["Of another nonce.", "signature", formatProof({ ...proof, nonce: NONCE.map((byte) => byte ^ 1) })],
     ["Of another time.", "signature", formatProof({ ...proof, createdS: CREATED_S + 1 })],
     ["The greater of the two values of s.", "signature", formatProof(highS(proof))],
@@ -116,3 +121,6 @@ export function identityProofVectors() {
     })),
   };
 }
+
+/** A proof that does not say what it is for. */
+const bare = (header: string): string => header.replace(/, for=.*/, "");
