@@ -111,6 +111,12 @@ describe("the list of peers", () => {
     const [listed] = (await admin.peers()).peers;
     expect(listed?.downSinceMs).toBeGreaterThan(Date.now() - 60_000);
     expect(listed?.conduct).toBeNull();
+    // The link is another one then, and has not called the peer.
+    await node.stop();
+    await node.start();
+    const [again] = (await admin.peers()).peers;
+    expect(again).toMatchObject({ downSinceMs: listed?.downSinceMs, refusal: null, pausedUntilMs: null });
+    expect(again?.lastAnsweredMs).toBeLessThanOrEqual(Number(again?.downSinceMs));
     await peer.start();
   });
 });
