@@ -10,7 +10,7 @@ import { keyIdOf } from "../../protocol/privacy-pass.ts";
 import { createRecord } from "../../protocol/record.ts";
 import { stampChallenge } from "../../protocol/stamp.ts";
 import issuerKeys from "../../protocol/testing/issuer-keys.json" with { type: "json" };
-import { StampKeys } from "./stamp-keys.ts";
+import { ASKED_AGAIN_MS, StampKeys } from "./stamp-keys.ts";
 
 const START_MS = Date.UTC(2026, 10, 23);
 const DAY_MS = 86_400_000;
@@ -85,6 +85,30 @@ describe("the keys as an isolate knows them", () => {
     });
     expect(await scene.keys.withId(HOST, keyIdOf(second, suite))).toBeUndefined();
     expect(await scene.keys.withId(HOST, keyIdOf(first, suite).subarray(1))).toBeUndefined();
+  });
+
+  test("that were made since are asked for when one comes, but not by each that is unknown", async () => {
+    await scene.publicKeys();
+    scene.held.push(sealedKey(second, START_MS, START_MS + 29 * DAY_MS));
+    const find = () => scene.keys.withId(HOST, keyIdOf(second, suite));
+    scene.wait(ASKED_AGAIN_MS - 1);
+    for (let i = 0; i < 9; i++) expect(await find()).toBeUndefined();
+    expect(scene.asked).toBe(1);
+    scene.wait(1);
+    expect((await find())?.issuer.publicKey).toEqual(second);
+    for (let i = 0; i < 9; i++) await scene.keys.withId(HOST, Uint8Array.of(1));
+    expect(scene.asked).toBe(2);
+  });
+
+  test("are not asked for by each of many while the object is away", async () => {
+    await scene.publicKeys();
+    scene.isAway = true;
+    scene.wait(DAY_MS);
+    for (let i = 0; i < 9; i++) expect(await scene.publicKeys()).toEqual([first]);
+    expect(scene.asked).toBe(2);
+    scene.wait(ASKED_AGAIN_MS);
+    await scene.publicKeys();
+    expect(scene.asked).toBe(3);
   });
 
   test("go on where the object that has them is away, while one is in force", async () => {

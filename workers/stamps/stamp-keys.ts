@@ -10,6 +10,8 @@ import type { IssuerKey } from "../../protocol/stamp.ts";
 
 /** What an isolate knows of the node's keys holds for so long. */
 const REMEMBERED_MS = 60_000;
+/** Who does not answer, or did not know a key, is asked again after so long: not by each stamp of a publish. */
+export const ASKED_AGAIN_MS = 5_000;
 /** A stamp's event may get a seq up to a minute ahead: a key that is about to end admits no more. */
 const ENDS_EARLY_MS = 300_000;
 
@@ -35,6 +37,7 @@ export class StampKeys {
   readonly #parts: StampKeysParts;
   #known: readonly StampKey[] = [];
   #askedMs = Number.NEGATIVE_INFINITY;
+  #failedMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: StampKeysParts) {
     this.#parts = parts;
@@ -49,13 +52,16 @@ export class StampKeys {
   }
 
   async #ask(host: string, nowMs: number): Promise<void> {
+    const isUsable = this.#inForce(nowMs).length > 0;
+    if (isUsable && Math.abs(nowMs - this.#failedMs) < ASKED_AGAIN_MS) return;
     try {
       const keys = await this.#parts.issuer.stampKeys(host);
       this.#known = keys.map((key) => this.#read(key));
       this.#askedMs = nowMs;
     } catch (error) {
       // What is in force stays so: publishes by stamp go on while the object is away.
-      if (!(error instanceof PennypostError) || this.#inForce(nowMs).length === 0) throw error;
+      if (!(error instanceof PennypostError) || !isUsable) throw error;
+      this.#failedMs = nowMs;
     }
   }
 
@@ -80,8 +86,13 @@ export class StampKeys {
     };
   }
 
-  /** The key in force with this id. */
+  /** The key in force with this id. One that is not known here may have been made since this isolate asked. */
   async withId(host: string, keyId: Uint8Array): Promise<StampKey | undefined> {
-    return (await this.all(host)).find((key) => equalBytes(key.keyId, keyId));
+    const find = (keys: readonly StampKey[]) => keys.find((key) => equalBytes(key.keyId, keyId));
+    const found = find(await this.all(host));
+    const nowMs = this.#parts.clock.nowMs();
+    if (found || Math.abs(nowMs - this.#askedMs) < ASKED_AGAIN_MS) return found;
+    await this.#ask(host, nowMs);
+    return find(this.#inForce(nowMs));
   }
 }
