@@ -1,11 +1,11 @@
 import * as z from "zod";
 import { fromHex, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
-import { invalidArgument } from "../protocol/errors.ts";
+import { invalidArgument, PennypostError } from "../protocol/errors.ts";
 import { EVENT_ID_BYTES, eventCid, parseEventCid } from "../protocol/event-id.ts";
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, MAX_UINT64 } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
-import { malformed, type NodeHttp } from "./node-http.ts";
+import { isTransient, malformed, type NodeHttp } from "./node-http.ts";
 import { badEvent, cidOfId, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
 
 /** A message of 1 MB in base64, with its block and their JSON. */
@@ -28,6 +28,8 @@ interface Paged {
   /** Events of a request, 1 to 1,000; 100 by default. */
   readonly pageSize?: number;
   readonly signal?: AbortSignal;
+  /** Told of an event that does not hold, which is passed over; without it such an event is thrown. */
+  readonly passOver?: (error: PennypostError) => void;
 }
 
 export interface TimeQueryOptions extends Paged {
@@ -113,17 +115,35 @@ export class EventReader {
     const { limit = Number.POSITIVE_INFINITY, pageSize = DEFAULT_PAGE_ROWS, signal } = options;
     const rows = Math.min(Math.max(1, Math.floor(pageSize)), MAX_PAGE_ROWS);
     let last = walk.after;
+    let told = 0;
     for (let left = limit; left > 0; ) {
       const asked = Math.min(rows, left);
       const { events, hasMore } = await this.#page(walk, last, asked, signal);
+      const before = last;
+      // A page begins behind the last event that held: those behind it that did not come again.
+      let [again, behind] = [told, 0];
       for (const json of events) {
         signal?.throwIfAborted();
-        const event = await this.#parts.verifier.read(json);
+        const event = await this.#read(json, options, again-- > 0);
+        behind = event ? 0 : behind + 1;
+        if (!event) continue;
         last = this.#checkPlace(walk, event, last);
         yield event;
         if (--left <= 0) return;
       }
       if (!hasMore) return;
+      if (last === before) throw malformed("a list of events", "none of a whole page holds");
+      told = behind;
+    }
+  }
+
+  async #read(json: unknown, { passOver }: Paged, isTold: boolean): Promise<ReceivedEvent | undefined> {
+    try {
+      return await this.#parts.verifier.read(json);
+    } catch (error) {
+      if (!passOver || !(error instanceof PennypostError) || isTransient(error)) throw error;
+      if (!isTold) passOver(error);
+      return undefined;
     }
   }
 

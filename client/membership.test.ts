@@ -108,6 +108,15 @@ describe("an event's origin", () => {
     expect(node.asked).toBe(2);
   });
 
+  test("that was removed and is admitted again is known soon, too", async () => {
+    const { node, clock, codeOf } = scene();
+    node.records = [admits(member, false, NOW_MS - 1_000)];
+    expect(await codeOf(fieldsBy(member))).toBe("event_origin_removed");
+    node.records = [...node.records, admits(member, true, NOW_MS - 500)];
+    clock.nowMs += 11_000;
+    expect(await codeOf(fieldsBy(member))).toBe("good");
+  });
+
   test("is removed when any source tells so: a node cannot hide it", async () => {
     const sources = [new ScriptedNode(), new ScriptedNode()] as const;
     sources[1].records = [admits(member, false, NOW_MS - 1_000)];

@@ -60,7 +60,8 @@ export class Membership {
     // Nobody can sign records of members in such a network.
     const isFixed = network.genesis.recordKeys.length === 0;
     if (!isFixed) await this.#ask("members", { kind: "member" }, REFRESHED_MS);
-    if (!isFixed && records.standingAt(origin, seq) === "unknown")
+    // It may have been admitted, or admitted again, since.
+    if (!isFixed && records.standingAt(origin, seq) !== "member")
       await this.#ask("members", { kind: "member" }, ASKED_AGAIN_MS);
     const standing = records.standingAt(origin, seq);
     if (standing === "member") return;

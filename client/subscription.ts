@@ -317,14 +317,19 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
   }
 
   async *#catchUpTopic(topic: string, after: string): AsyncGenerator<SubscriptionItem, void> {
-    const events = this.#parts.reader.byCause(topic, { after, signal: this.#closing.signal });
+    const faults: PennypostError[] = [];
+    const passOver = (error: PennypostError) => void faults.push(error);
+    const events = this.#parts.reader.byCause(topic, { after, signal: this.#closing.signal, passOver });
     try {
-      for await (const event of events)
+      for await (const event of events) {
+        for (const error of faults.splice(0)) yield this.#fault(error);
         if (this.#recent.isFirst(this.#nameOf(event))) yield this.#good(event);
+      }
     } catch (error) {
       if (!(error instanceof PennypostError) || isTransient(error)) throw error;
-      yield this.#fault(error);
+      faults.push(error, unavailable("events_missed", `the rest of ${topic} could not be read`));
     }
+    for (const error of faults) yield this.#fault(error);
   }
 }
 

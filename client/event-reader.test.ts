@@ -1,0 +1,64 @@
+import { describe, expect, test } from "vitest";
+import { portableSuite } from "../protocol/crypto.ts";
+import type { PennypostError } from "../protocol/errors.ts";
+import { EventReader, type EventReaderParts } from "./event-reader.ts";
+import { badEvent, type ReceivedEvent } from "./received-event.ts";
+
+const TOPIC = "/xmtp/0/m-reader/proto";
+const idOf = (n: number) => n.toString(16).padStart(80, "0");
+
+/** A node that has events 1 to `count`, of which some do not hold. */
+function reader(count: number, bad: readonly number[]) {
+  const asked: (string | null)[] = [];
+  const all = Array.from({ length: count }, (_, i) => i + 1);
+  const http = {
+    json: async ({ path }: { path: string }) => {
+      const query = new URL(path, "https://node.test").searchParams;
+      const cursor = query.get("cursor");
+      asked.push(cursor && String(Number.parseInt(cursor, 16)));
+      const rest = all.filter((n) => idOf(n) > (cursor ?? ""));
+      const page = rest.slice(0, Number(query.get("limit")));
+      return { events: page, cursor: rest.length > page.length ? "next" : null };
+    },
+  };
+  const verifier = {
+    read: async (n: number) => {
+      if (bad.includes(n)) throw badEvent("event_signature", `${n} does not hold`, {});
+      return { id: idOf(n), topic: TOPIC } as ReceivedEvent;
+    },
+  };
+  const parts = { http, verifier, suite: portableSuite() } as unknown as EventReaderParts;
+  return { asked, reader: new EventReader(parts) };
+}
+
+async function read(count: number, bad: readonly number[], isPassingOver: boolean) {
+  const scene = reader(count, bad);
+  const passed: string[] = [];
+  const passOver = ({ message }: PennypostError) => void passed.push(message);
+  const options = { pageSize: 2, ...(isPassingOver ? { passOver } : {}) };
+  const ids: number[] = [];
+  let code: unknown;
+  try {
+    for await (const { id } of scene.reader.byCause(TOPIC, options)) ids.push(Number.parseInt(id, 16));
+  } catch (error) {
+    code = (error as PennypostError).code;
+  }
+  return { ids, passed: passed.length, code, asked: scene.asked };
+}
+
+describe("an event that does not hold", () => {
+  test("ends a reading", async () => {
+    expect(await read(5, [3], false)).toMatchObject({ ids: [1, 2], code: "event_signature" });
+  });
+
+  test("is passed over where that is asked for, and what comes after it is read", async () => {
+    expect(await read(5, [1, 4], true)).toMatchObject({ ids: [2, 3, 5], passed: 2, code: undefined });
+    expect(await read(4, [4], true)).toMatchObject({ ids: [1, 2, 3], passed: 1, code: undefined });
+  });
+
+  test("makes no endless reading: a page of them alone is its end", async () => {
+    const { ids, code, asked } = await read(6, [3, 4], true);
+    expect({ ids, code }).toEqual({ ids: [1, 2], code: "answer_malformed" });
+    expect(asked).toEqual([null, "2"]);
+  });
+});
