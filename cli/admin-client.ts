@@ -20,7 +20,7 @@ export function nodeUrl({ node }: NodeOptions): string {
   const protocol = URL.parse(text)?.protocol;
   if (protocol === "http:" || protocol === "https:") return text;
   const what = node === undefined ? "PENNYPOST_NODE" : "--node";
-  const guess = URL.parse(`http://${text}`) ? text : "127.0.0.1:8787";
+  const guess = text !== "" && URL.parse(`http://${text}`)?.host === text ? text : "127.0.0.1:8787";
   throw new CommandError(
     `${what} is ${JSON.stringify(text)}, which is no URL: it begins with http:// or https://`,
     `--node http://${guess} for a local node, --node https://HOST for a deployed one`,
