@@ -28,6 +28,9 @@ const NOT_FOR_PEERS = [
   "peer_address_invalid",
   "admission_invalid",
   "rate_limits_invalid",
+  "rpc_url_invalid",
+  // That, or of a purchase of stamps.
+  "issuer_name_invalid",
   // Of a publish.
   "topic_empty",
   "topic_too_long",
