@@ -29,7 +29,8 @@ test("another address's first token is verified while those of a few wait, or ar
     return code;
   });
   await some.promise;
-  expect(await publish(new Buyer("new").token, "198.51.100.1")).toEqual([200, null]);
+  const good = await publish(new Buyer("new").token, "198.51.100.1");
   const codes = new Set(await Promise.all(bad));
+  expect(good).toEqual([200, null]);
   expect(codes).toEqual(new Set(["wallet_token_invalid", "too_many_calls"]));
 });

@@ -76,7 +76,7 @@ describe("the pace of verifications", () => {
   });
 
   test("is that of time when they are bad, whoever waits and wherever from", async () => {
-    const senders = Array.from({ length: burst + 200 }, (_, n) => `sender ${n}`);
+    const senders = Array.from({ length: burst + 150 }, (_, n) => `sender ${n}`);
     const all = senders.map((sender) => turns.bad(sender));
     await settle();
     expect(turns.given).toEqual(senders.slice(0, burst));
@@ -84,7 +84,7 @@ describe("the pace of verifications", () => {
       await turns.pass(1);
       expect(turns.given).toHaveLength(burst + i);
     }
-    await turns.pass(150);
+    await turns.pass(100);
     await Promise.all(all);
     expect(turns.given).toEqual(senders);
     expect(turns.clock.timers).toBe(0);

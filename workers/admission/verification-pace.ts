@@ -9,18 +9,20 @@ import {
 import { exhausted } from "../../protocol/errors.ts";
 
 /**
- * Verifications of an isolate that may find a bad token: so many at once, and 50 a second, at 3 to 6 ms each: 15 to 30 % of its time.
- * Good ones do not count.
+ * Verifications of an isolate that may find a bad token: so many at once, and 40 a second, at 3 to 6 ms each: an eighth to a quarter of
+ * its time. Good ones do not count.
  */
-export const BAD_VERIFICATIONS: BucketLimit = { burst: 20, perMinute: 3_000 };
+export const BAD_VERIFICATIONS: BucketLimit = { burst: 20, perMinute: 2_400 };
 /** Nobody waits longer for a turn. */
 export const MAX_TURN_MS = 5_000;
 /** Who wait from one address: a client sends some requests at once. */
 export const MAX_WAITING_OF_SENDER = 10;
-/** In all: of as many addresses as have a turn in the longest wait. 2,500. */
+/** In all: of as many addresses as have a turn in the longest wait. 2,000. */
 export const MAX_WAITING = ((MAX_TURN_MS * BAD_VERIFICATIONS.perMinute) / 60_000) * MAX_WAITING_OF_SENDER;
-/** Each who waits looks itself whose turn it is, so often at least: every so many turns. Fewer than are given at once, so that none is lost. */
+/** Each who waits looks itself whose turn it is, every so many turns: fewer than are given at once, so that few are lost with who is gone. */
 const TURNS_PER_LOOK = 10;
+/** Where many wait, each looks less often: for each turn so many looks in all, at some 20 µs each. */
+const MAX_LOOKS_PER_TURN = 40;
 
 /** Of one request that waits. */
 interface Place {
@@ -92,7 +94,7 @@ export class VerificationPace {
   async #wait(place: Place): Promise<void> {
     let leftMs = MAX_TURN_MS;
     // At first at different turns, so that at each one somebody looks.
-    let turns = 1 + ((this.#waiting - 1) % TURNS_PER_LOOK);
+    let turns = 1 + ((this.#waiting - 1) % this.#turnsPerLook());
     while (!place.isOver) {
       const ms = Math.min(leftMs, Math.max(1, waitMs(this.#bucket, BAD_VERIFICATIONS, turns)));
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -103,8 +105,12 @@ export class VerificationPace {
       leftMs -= ms;
       this.#serve();
       if (leftMs <= 0) this.#leave(place);
-      turns = Math.min(Math.max(1, this.#waiting), TURNS_PER_LOOK);
+      turns = Math.min(Math.max(1, this.#waiting), this.#turnsPerLook());
     }
+  }
+
+  #turnsPerLook(): number {
+    return Math.max(TURNS_PER_LOOK, Math.ceil(this.#waiting / MAX_LOOKS_PER_TURN));
   }
 
   /** Gives the turns that there are, to one sender after the other. */
