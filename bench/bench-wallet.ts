@@ -3,12 +3,12 @@ import { type BlankStamp, blindBatch } from "../client/blind-batch.ts";
 import { fromHex, utf8 } from "../protocol/bytes.ts";
 import { portableSuite } from "../protocol/crypto.ts";
 import { formatProof, signProof } from "../protocol/identity-proof.ts";
+import { STAMPS_PATH } from "../protocol/stamp.ts";
 import { bearer, TestKey, tokenBytes, tokenParts } from "../protocol/testing/wallet.ts";
 import { readIssuer } from "../test/support/issuer.ts";
 import type { TestNode } from "../test/support/network.ts";
 
 const suite = portableSuite();
-const STAMPS_PATH = "/v1/stamps";
 const MAX_TRIES = 3;
 
 /** A wallet with its identity key. */

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { ERROR_CODE_HEADER } from "../protocol/errors.ts";
 import { CommandError } from "./command-error.ts";
 import type { Output } from "./keygen.ts";
 import { DEFAULT_PORT } from "./options.ts";
@@ -78,7 +79,7 @@ export async function askNode<T = Answer>(
   const answer = await readAnswer(url, response);
   if (response.status === 200) return answer as T;
   const refusal = {
-    code: response.headers.get("pennypost-error"),
+    code: response.headers.get(ERROR_CODE_HEADER),
     reason: reasonIn(answer),
     message: String(answer.message ?? response.status),
   };

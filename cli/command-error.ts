@@ -1,3 +1,5 @@
+import { PennypostError } from "../protocol/errors.ts";
+
 /** An error meant for the operator: what failed and why, and the command or step that mends it. */
 export class CommandError extends Error {
   readonly mend: string | undefined;
@@ -6,6 +8,16 @@ export class CommandError extends Error {
     super(message, options);
     this.name = "CommandError";
     this.mend = mend;
+  }
+}
+
+/** Reads what the operator typed. @throws CommandError for what the rules refuse, with what mends it. */
+export function reading<T>(work: () => T, mend: string): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PennypostError)) throw error;
+    throw new CommandError(error.message, mend, { cause: error });
   }
 }
 

@@ -1,13 +1,13 @@
+import { toBase64 } from "../protocol/base64.ts";
 import { fromHex } from "../protocol/bytes.ts";
 import { portableSigner, portableSuite } from "../protocol/crypto.ts";
 import { parsePublicKey, toDidKey } from "../protocol/did-key.ts";
-import { PennypostError } from "../protocol/errors.ts";
 import { Network } from "../protocol/genesis.ts";
 import { firstSeqOf, timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { createRecord } from "../protocol/record.ts";
 import { parseSeqText } from "../protocol/seq-text.ts";
 import { askNode, type NodeOptions, queryOf, tell } from "./admin-client.ts";
-import { CommandError } from "./command-error.ts";
+import { reading } from "./command-error.ts";
 import { readGenesisFile } from "./genesis-file.ts";
 import type { Output } from "./keygen.ts";
 import { readKeyFile } from "./node-key.ts";
@@ -63,13 +63,13 @@ async function decideHere(key: string, admitted: boolean, options: MemberOptions
   const nowMs = Date.now();
   const { createdMs } = network.genesis;
   const from = options.from === undefined ? firstSeqOf(nowMs) : readFrom(options.from, { createdMs, nowMs });
+  const forced = queryOf({ force: options.force ? "true" : undefined });
   const handIn = (since: bigint) => {
     const fact = { kind: "member", member, admitted, from: since } as const;
     const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
-    const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
-    return askNode<Taken>(options, "POST", "/admin/records", {
-      block: base64(block),
-      signature: base64(signature),
+    return askNode<Taken>(options, "POST", `/admin/records${forced}`, {
+      block: toBase64(block),
+      signature: toBase64(signature),
     });
   };
   let taken = await handIn(from);
@@ -79,20 +79,8 @@ async function decideHere(key: string, admitted: boolean, options: MemberOptions
   return { member: toDidKey(member), admitted, standing: taken.standing, from: from.toString(), fromTime };
 }
 
-function readKey(text: string) {
-  try {
-    return parsePublicKey(text);
-  } catch (error) {
-    if (!(error instanceof PennypostError)) throw error;
-    throw new CommandError(error.message, "a key is did:key:z6Mk…, or 64 hex digits", { cause: error });
-  }
-}
+const readKey = (text: string) =>
+  reading(() => parsePublicKey(text), "a key is did:key:z6Mk…, or 64 hex digits");
 
-function readFrom(text: string, context: { createdMs: number; nowMs: number }): bigint {
-  try {
-    return parseSeqText(text, context);
-  } catch (error) {
-    if (!(error instanceof PennypostError)) throw error;
-    throw new CommandError(error.message, "--from 2026-11-23T12:00:00Z", { cause: error });
-  }
-}
+const readFrom = (text: string, context: { createdMs: number; nowMs: number }): bigint =>
+  reading(() => parseSeqText(text, context), "--from 2026-11-23T12:00:00Z");

@@ -1,7 +1,6 @@
-import { PennypostError } from "../protocol/errors.ts";
 import { parseInvitation } from "../protocol/invitation.ts";
 import { askNode, type NodeOptions, nodeUrl, queryOf, type Refusal, tell } from "./admin-client.ts";
-import { CommandError } from "./command-error.ts";
+import { CommandError, reading } from "./command-error.ts";
 import type { Output } from "./keygen.ts";
 import { listLines, type PeerListing } from "./peer-list.ts";
 
@@ -97,14 +96,8 @@ function joinMend({ code, reason, message }: Refusal, url: string, options: Join
 const PASSING = /^(peer_(unreachable|refused|answer_\w+)|too_many_\w+|records_full|audit_unavailable)$/;
 const isPassing = (code: string | null | undefined): boolean => PASSING.test(code ?? "");
 
-function readInvitation(text: string) {
-  try {
-    return parseInvitation(text);
-  } catch (error) {
-    if (!(error instanceof PennypostError)) throw error;
-    throw new CommandError(error.message, "copy it whole, or ask for a new one", { cause: error });
-  }
-}
+const readInvitation = (text: string) =>
+  reading(() => parseInvitation(text), "copy it whole, or ask for a new one");
 
 /** All peers, and how they stand. */
 export async function list(options: NodeOptions, output: Output): Promise<void> {

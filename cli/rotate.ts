@@ -1,3 +1,4 @@
+import { toBase64 } from "../protocol/base64.ts";
 import { fromHex } from "../protocol/bytes.ts";
 import { portableSigner } from "../protocol/crypto.ts";
 import { createSuccession } from "../protocol/succession.ts";
@@ -35,8 +36,7 @@ export async function rotate(options: RotateOptions, output: Output): Promise<vo
     atMs,
     signature,
   } = createSuccession(signer, fromHex(key), Date.now(), fromHex(networkId));
-  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
-  const body = { old: base64(oldKey), atMs, signature: base64(signature) };
+  const body = { old: toBase64(oldKey), atMs, signature: toBase64(signature) };
   const answer = await askNode<{ peers: readonly Told[] }>(options, "POST", "/admin/succession", body);
   const lines = answer.peers.map(({ url, standing, error }) => {
     if (error) return `${url}  does not know it: ${error.why}`;

@@ -1,5 +1,5 @@
 import { RSABSSA } from "@cloudflare/blindrsa-ts";
-import { toBase64Url } from "../protocol/base64url.ts";
+import { toBase64Url } from "../protocol/base64.ts";
 import { type Bytes, concatBytes } from "../protocol/bytes.ts";
 import { type CryptoSuite, portableSigner } from "../protocol/crypto.ts";
 import { unavailable } from "../protocol/errors.ts";

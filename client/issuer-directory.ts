@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { fromBase64 } from "../protocol/base64.ts";
 import { type Bytes, equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { denied, type PennypostError, unavailable } from "../protocol/errors.ts";
@@ -7,7 +8,6 @@ import { firstSeqOf, timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { TOKEN_TYPE } from "../protocol/privacy-pass.ts";
 import { type IssuerRecord, readRecord, type VerifiedRecord } from "../protocol/record.ts";
 import { ISSUER_DIRECTORY_PATH, type IssuerKey } from "../protocol/stamp.ts";
-import { fromBase64 } from "./base64.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
 
 const MAX_DIRECTORY_BYTES = 64 * 1024;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { toBase64 } from "../protocol/base64.ts";
 import { compareBytes, toHex, utf8 } from "../protocol/bytes.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import { portableSigner, portableSuite, type Signer } from "../protocol/crypto.ts";
@@ -8,7 +9,6 @@ import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { createRecord, type RecordFact, type VerifiedRecord } from "../protocol/record.ts";
 import { encodeGrant } from "../protocol/stamp.ts";
 import { TestIssuer } from "../protocol/testing/test-issuer.ts";
-import { toBase64 } from "./base64.ts";
 import { Membership } from "./membership.ts";
 import { NodeFacts } from "./node-facts.ts";
 import { NodeHttp } from "./node-http.ts";

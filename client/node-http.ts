@@ -1,6 +1,6 @@
 import type { Bytes } from "../protocol/bytes.ts";
 import { fromUtf8, joinBytes, utf8 } from "../protocol/bytes.ts";
-import { GRPC, type GrpcCode, PennypostError, unavailable } from "../protocol/errors.ts";
+import { ERROR_CODE_HEADER, GRPC, type GrpcCode, PennypostError, unavailable } from "../protocol/errors.ts";
 import { checkJsonShape } from "../protocol/json-shape.ts";
 import { type Fetch, pause, privateInit, random } from "./platform.ts";
 
@@ -162,7 +162,7 @@ function errorOf(response: Response, body: Bytes): PennypostError {
   } catch {
     // A proxy in between has its own words.
   }
-  const named = response.headers.get("pennypost-error") ?? "";
+  const named = response.headers.get(ERROR_CODE_HEADER) ?? "";
   const code = CODE.test(named) ? named : "http_status";
   const retryAfter = response.headers.get("retry-after") ?? "";
   const message = typeof said.message === "string" ? said.message.slice(0, 500) : "the node refused";

@@ -1,7 +1,8 @@
+import { toBase64 } from "../protocol/base64.ts";
 import { toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { denied, exhausted, invalidArgument, PennypostError, unauthenticated } from "../protocol/errors.ts";
-import { PROOF_HEADER } from "../protocol/identity-proof.ts";
+import { PROOF_HEADER, PUBLISH_PATH } from "../protocol/identity-proof.ts";
 import {
   MAX_ENVELOPES_PER_PUBLISH,
   MAX_MESSAGE_BYTES,
@@ -11,7 +12,6 @@ import {
 import { restrictedTo } from "../protocol/restricted-topics.ts";
 import { encodeStamp } from "../protocol/stamp.ts";
 import { checkTopic } from "../protocol/topic.ts";
-import { toBase64 } from "./base64.ts";
 import { stampEnvelope } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
 import type { NodeFacts, NodeInfo } from "./node-facts.ts";
@@ -19,7 +19,6 @@ import { jsonBody, type NodeHttp } from "./node-http.ts";
 import type { Now } from "./platform.ts";
 import type { Purse, TakenStamp } from "./purse.ts";
 
-const PUBLISH_PATH = "/message/v1/publish";
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** What an application publishes. */

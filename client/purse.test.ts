@@ -1,11 +1,11 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { toBase64 } from "../protocol/base64.ts";
 import { toHex } from "../protocol/bytes.ts";
 import { portableSuite } from "../protocol/crypto.ts";
 import { unavailable } from "../protocol/errors.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../protocol/genesis.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { TOKEN_BYTES } from "../protocol/privacy-pass.ts";
-import { toBase64 } from "./base64.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { Purse, type PurseParts } from "./purse.ts";
 import { type KeptStamp, MemoryStampStore } from "./stamp-store.ts";

@@ -1,8 +1,8 @@
+import { fromBase64 } from "../protocol/base64.ts";
 import { fromHex, toHex } from "../protocol/bytes.ts";
 import { PennypostError, unavailable } from "../protocol/errors.ts";
 import { timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { decodeToken } from "../protocol/privacy-pass.ts";
-import { fromBase64 } from "./base64.ts";
 import type { BlankStamp } from "./blind-batch.ts";
 import { ENDS_EARLY_MS, isLive } from "./issuer-directory.ts";
 import type { NodeFacts, NodeInfo } from "./node-facts.ts";

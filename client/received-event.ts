@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { fromBase64 } from "../protocol/base64.ts";
 import { type Bytes, fromHex, fromUtf8, toHex, uint64Bytes, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { toDidKey } from "../protocol/did-key.ts";
@@ -8,7 +9,6 @@ import { digestOfId, eventCid } from "../protocol/event-id.ts";
 import { timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { MAX_LINKS } from "../protocol/limits.ts";
 import { readSignedEvent } from "../protocol/validity.ts";
-import { fromBase64 } from "./base64.ts";
 import type { Membership } from "./membership.ts";
 import type { NodeFacts } from "./node-facts.ts";
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { toBase64 } from "../protocol/base64.ts";
 import { compareBytes, toHex } from "../protocol/bytes.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import { type CryptoSuite, portableSigner, portableSuite } from "../protocol/crypto.ts";
@@ -7,7 +8,6 @@ import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { createRecord, type VerifiedRecord, type WireRecord } from "../protocol/record.ts";
 import { RecordSet } from "../protocol/record-set.ts";
 import { TestIssuer } from "../protocol/testing/test-issuer.ts";
-import { toBase64 } from "./base64.ts";
 import { NodeHttp } from "./node-http.ts";
 import { type RecordsQuery, readRecords } from "./records.ts";
 

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { fromBase64 } from "../protocol/base64.ts";
 import { type Bytes, equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import type { Network } from "../protocol/genesis.ts";
@@ -17,7 +18,6 @@ import {
   type RecordSet,
   spanOf,
 } from "../protocol/record-set.ts";
-import { fromBase64 } from "./base64.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
 import { pause } from "./platform.ts";
 

@@ -1,3 +1,4 @@
+import { toBase64 } from "../protocol/base64.ts";
 import { equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { denied, PennypostError, unavailable } from "../protocol/errors.ts";
@@ -8,7 +9,6 @@ import { encodeToken } from "../protocol/privacy-pass.ts";
 import { RecordSet } from "../protocol/record-set.ts";
 import { MODULUS_BYTES } from "../protocol/rsa-pss.ts";
 import { type IssuerKey, STAMPS_PATH, STAMPS_PER_BATCH } from "../protocol/stamp.ts";
-import { toBase64 } from "./base64.ts";
 import { blindBatch } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
 import { chooseKey, type IssuerKeyRecord, issuerKeysOf, readDirectory } from "./issuer-directory.ts";

@@ -39,6 +39,9 @@ const HTTP_STATUS: Readonly<Record<GrpcCode, number>> = {
   16: 401,
 };
 
+/** An answer has an error's `code` in this header. */
+export const ERROR_CODE_HEADER = "pennypost-error";
+
 export type ErrorData = Readonly<Record<string, string | number | boolean>>;
 
 /** The form in which an error crosses from one object to another. */

@@ -10,6 +10,8 @@ import { unauthenticated } from "./errors.ts";
  * proof that fails is told by it what differs.
  */
 
+/** A proof signs the path, so both sides name it alike. */
+export const PUBLISH_PATH = "/message/v1/publish";
 export const PROOF_HEADER = "Pennypost-Proof";
 /** A proof is good for so long before and after the time that it names. */
 export const PROOF_WINDOW_S = 300;

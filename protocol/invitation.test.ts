@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { toBase64Url } from "./base64url.ts";
+import { toBase64Url } from "./base64.ts";
 import { encodeCbor } from "./cbor.ts";
 import { portableSigner, portableSuite } from "./crypto.ts";
 import { digestOfSecret, formatInvitation, parseInvitation } from "./invitation.ts";

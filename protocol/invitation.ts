@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { fromBase64Url, toBase64Url } from "./base64url.ts";
+import { fromBase64, toBase64Url } from "./base64.ts";
 import { type Bytes, concatBytes, utf8 } from "./bytes.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
 import { type CryptoSuite, isPrimeOrderKey, PUBLIC_KEY_BYTES } from "./crypto.ts";
-import { invalidArgument } from "./errors.ts";
+import { invalidArgument, PennypostError } from "./errors.ts";
 import { DIGEST_BYTES } from "./event-id.ts";
 import { sized } from "./peer-messages.ts";
 
@@ -54,10 +54,13 @@ export function parseInvitation(text: string): InvitationText {
 }
 
 function readCbor(text: string): unknown {
+  const bytes = fromBase64(text);
+  if (!bytes) return undefined;
   try {
-    return decodeCbor(fromBase64Url(text), { bytes: MAX_TEXT_CHARACTERS, items: 16, depth: 1 });
-  } catch {
-    return undefined;
+    return decodeCbor(bytes, { bytes: MAX_TEXT_CHARACTERS, items: 16, depth: 1 });
+  } catch (error) {
+    if (error instanceof PennypostError) return undefined;
+    throw error;
   }
 }
 

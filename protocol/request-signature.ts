@@ -4,6 +4,7 @@ import {
   type RequestDescriptor,
   verifySignature,
 } from "http-message-sig";
+import { toBase64 } from "./base64.ts";
 import { type Bytes, fromHex, toHex } from "./bytes.ts";
 import type { CryptoSuite, Signer } from "./crypto.ts";
 import { GRPC, PennypostError } from "./errors.ts";
@@ -28,8 +29,7 @@ export interface PeerRequest {
   readonly body: Uint8Array;
 }
 
-const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
-const contentDigest = (body: Uint8Array, suite: CryptoSuite) => `sha-256=:${base64(suite.sha256(body))}:`;
+const contentDigest = (body: Uint8Array, suite: CryptoSuite) => `sha-256=:${toBase64(suite.sha256(body))}:`;
 
 /** Only method, path and headers are signed: the authority may be rewritten on the way by proxies. */
 function descriptor(request: PeerRequest, headers: Readonly<Record<string, string>>): RequestDescriptor {

@@ -371,7 +371,10 @@ describe("the operator", () => {
       ["-1", "neither a seq nor a time"],
     ] as const)
       expect((await at(first).peer("remove", at(third).key.did, `--from=${from}`)).errors).toContain(why);
-    expect((await at(first).peer("remove", at(first).key.did)).errors).toContain("the node's own key");
+    for (const way of [[], ["--record-key", recordKeyFile, "--genesis", genesisFile]])
+      expect((await at(first).peer("remove", at(first).key.did, ...way)).errors).toContain(
+        "the node's own key",
+      );
     const wrong = await at(second).peer("admit", at(third).key.did);
     expect(wrong.status).toBe(1);
     expect(wrong.errors).toContain("mend: name the record key: --record-key FILE");

@@ -1,8 +1,7 @@
 import { logError } from "../durable-objects/log.ts";
-import { GRPC, PennypostError } from "../protocol/errors.ts";
+import { ERROR_CODE_HEADER, GRPC, PennypostError } from "../protocol/errors.ts";
 
 /** Carries the machine-readable code beside the body, whose form the old clients fix. */
-const CODE_HEADER = "pennypost-error";
 
 /** The typed form of any failure; what is not ours is logged and told to nobody. */
 export function asPennypostError(error: unknown): PennypostError {
@@ -35,7 +34,7 @@ const statusBody = (error: PennypostError) => ({
 });
 
 function respond(error: PennypostError, body: object): Response {
-  const headers = new Headers({ "content-type": "application/json", [CODE_HEADER]: error.code });
+  const headers = new Headers({ "content-type": "application/json", [ERROR_CODE_HEADER]: error.code });
   if (error.grpc === GRPC.unauthenticated)
     headers.set("www-authenticate", String(error.data.challenges ?? "Bearer"));
   const { retryAfterS, remaining } = error.data;

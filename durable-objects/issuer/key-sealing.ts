@@ -1,4 +1,3 @@
-import { fromBase64Url } from "../../protocol/base64url.ts";
 import { type Bytes, concatBytes, utf8 } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
 import { issuerKeyOf } from "../../protocol/privacy-pass.ts";
@@ -34,7 +33,10 @@ export async function makeIssuerKey(secret: Bytes): Promise<MadeKey> {
   ])) as CryptoKeyPair;
   const { n } = (await crypto.subtle.exportKey("jwk", pair.publicKey)) as JsonWebKey;
   const pkcs8 = new Uint8Array((await crypto.subtle.exportKey("pkcs8", pair.privateKey)) as ArrayBuffer);
-  return { publicKey: issuerKeyOf(fromBase64Url(String(n))), sealed: await seal(pkcs8, secret) };
+  return {
+    publicKey: issuerKeyOf(Uint8Array.from(Buffer.from(String(n), "base64url"))),
+    sealed: await seal(pkcs8, secret),
+  };
 }
 
 /** iv ‖ ciphertext with its tag. */

@@ -1,5 +1,5 @@
 import { type Bytes, fromHex } from "../../protocol/bytes.ts";
-import { PennypostError, unavailable } from "../../protocol/errors.ts";
+import { ERROR_CODE_HEADER, PennypostError, unavailable } from "../../protocol/errors.ts";
 import { MAX_PEER_BODY_BYTES } from "../../protocol/limits.ts";
 import { signRequest } from "../../protocol/request-signature.ts";
 import type { NodeConfig } from "../node-config.ts";
@@ -30,7 +30,7 @@ interface Received {
 
 /** Why a peer lets nobody in, or not this node: the code in its answer. What is busy or broken refuses nobody. */
 const refusalIn = ({ status, headers }: Response): { readonly refusal?: string } => {
-  const code = headers.get("pennypost-error") ?? "";
+  const code = headers.get(ERROR_CODE_HEADER) ?? "";
   return (status === 401 || status === 403) && /^[a-z_]{1,64}$/.test(code) ? { refusal: code } : {};
 };
 

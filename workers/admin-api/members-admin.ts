@@ -14,7 +14,7 @@ import {
   type WireRecord,
 } from "../../protocol/record.ts";
 import type { RecordSet, Standing } from "../../protocol/record-set.ts";
-import { signRecords } from "../peer-api/admit-member.ts";
+import { signRecords } from "../admit-member.ts";
 
 /** What is decided of a key. */
 export interface Decision {
@@ -54,17 +54,13 @@ export const standingView = (standing: Standing, from: bigint) => ({
 export async function decideMember(env: Env, decision: Decision): Promise<Standing> {
   const config = nodeConfig(env);
   const { network, signer } = config;
-  const { member, admitted, from, force } = decision;
+  const { member, admitted, from } = decision;
   if (!network.genesis.recordKeys.includes(toHex(signer.publicKey)))
     throw denied(
       "no_record_key",
       "this node's key signs no records of the network: sign with the record key, and hand the record in",
     );
-  if (!admitted && !force && equalBytes(member, signer.publicKey))
-    throw denied(
-      "own_key",
-      "this is the node's own key, and a record cannot be taken back: force it if you mean it",
-    );
+  refuseOwnRemoval(env, decision);
   const members = recordsOf(env);
   members.forget();
   const before = await members.current();
@@ -82,6 +78,13 @@ export async function decideMember(env: Env, decision: Decision): Promise<Standi
   return standing;
 }
 
+/** The same for each way in. @throws PennypostError `own_key` (403). */
+function refuseOwnRemoval(env: Env, { member, admitted, force }: Omit<Decision, "from">): void {
+  if (admitted || force || !equalBytes(member, nodeConfig(env).signer.publicKey)) return;
+  const why = "this is the node's own key, and a record cannot be taken back: force it if you mean it";
+  throw denied("own_key", why);
+}
+
 const unchanged = (why: string) => new PennypostError("member_unchanged", GRPC.failedPrecondition, why);
 
 /** What a record from elsewhere is about: a member, or an issuer's key. @throws PennypostError `record_*` (400). */
@@ -94,10 +97,11 @@ export function readForeignRecord(env: Env, { block, signature }: WireRecord): V
 /**
  * Takes a record that was signed elsewhere. Answers how its member stands now, and from which seqs on later records admit it all the
  * same.
- * @throws PennypostError `records_full` (503).
+ * @throws PennypostError `own_key` (403), `records_full` (503).
  */
-export async function takeRecord(env: Env, record: VerifiedRecord) {
+export async function takeRecord(env: Env, record: VerifiedRecord, force: boolean) {
   const { block, signature, fact, id } = record;
+  if (fact.kind === "member") refuseOwnRemoval(env, { ...fact, force });
   await nodeStateOf(env).takeRecords([{ block, signature }]);
   const members = recordsOf(env);
   members.forget();

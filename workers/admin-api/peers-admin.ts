@@ -9,8 +9,8 @@ import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts"
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { parseInvitation } from "../../protocol/invitation.ts";
 import { parseSeqText } from "../../protocol/seq-text.ts";
+import { audited } from "../audit-log.ts";
 import { type AdminContext, admin, readJsonBody } from "./admin-route.ts";
-import { audited } from "./audit-log.ts";
 import { firstRound, invite, joinNode, ownUrl } from "./join.ts";
 import {
   decideMember,
@@ -146,7 +146,7 @@ async function putMember(c: AdminContext): Promise<object> {
   return { member: keyView(member), admitted: decision.admitted, ...standingView(standing, from) };
 }
 
-/** A record that was signed elsewhere, as with a record key that is kept offline. */
+/** A record that was signed elsewhere, as with a record key that is kept offline; `?force=true` as with `putMember`. */
 async function postRecord(c: AdminContext): Promise<object> {
   const record = readForeignRecord(c.env, readRecordJson(await readJsonBody(c)));
   const { fact, by } = record;
@@ -155,5 +155,11 @@ async function postRecord(c: AdminContext): Promise<object> {
       ? { target: toHex(fact.member), admitted: fact.admitted, from: fact.from.toString() }
       : { target: toHex(by), from: fact.from.toString() };
   const { target, ...detail } = about;
-  return change(c, "record.take", target, () => takeRecord(c.env, record), detail);
+  return change(
+    c,
+    "record.take",
+    target,
+    () => takeRecord(c.env, record, c.req.query("force") === "true"),
+    detail,
+  );
 }

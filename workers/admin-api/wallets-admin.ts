@@ -5,7 +5,7 @@ import { nodeSecret } from "../../durable-objects/node-config.ts";
 import { limiterOf } from "../../durable-objects/stubs.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { checksummed, type EvmAddress } from "../../protocol/evm-address.ts";
-import type { Change } from "./audit-log.ts";
+import type { Change } from "../audit-log.ts";
 
 /** The operator's lists of wallets: listed ones may publish more, denied ones nothing. Kept as keyed hashes alone. */
 

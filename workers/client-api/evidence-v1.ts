@@ -7,6 +7,7 @@ import type {
 } from "../../durable-objects/node-state/evidence-api.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { nodeStateOf } from "../../durable-objects/stubs.ts";
+import { toBase64 } from "../../protocol/base64.ts";
 import { type Bytes, concatBytes, equalBytes, fromHex, readUint64, toHex } from "../../protocol/bytes.ts";
 import { PUBLIC_KEY_BYTES } from "../../protocol/crypto.ts";
 import { parsePublicKey, toDidKey } from "../../protocol/did-key.ts";
@@ -46,12 +47,10 @@ function placeOf(cursor: string | undefined, asked: Bytes | null): EvidencePlace
   throw invalidArgument("cursor_invalid", "the cursor is not one that this list answered");
 }
 
-const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
-
 const eventView = ({ block, signature }: SignedBlock) => ({
   cid: eventCid(suite.sha256(block)).toString(),
-  block: base64(block),
-  signature: base64(signature),
+  block: toBase64(block),
+  signature: toBase64(signature),
 });
 
 const proofView = ({ origin, seq, first, second }: Equivocation) => ({

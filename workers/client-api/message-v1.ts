@@ -8,6 +8,7 @@ import { HUBS, hubStub, shardStub } from "../../durable-objects/stubs.ts";
 import { groupByShard, type Receipt } from "../../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
+import { PUBLISH_PATH } from "../../protocol/identity-proof.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
 import { admissionOf } from "../admission/admission-of.ts";
 import type { Admission } from "../admission/policy.ts";
@@ -20,7 +21,6 @@ import { type PublishedEnvelope, readBatchQuery, readPublish, readQuery, readSub
 
 type Handler = Context<{ Bindings: Env }>;
 
-const PUBLISH_PATH = "/message/v1/publish";
 /** 10,000 topics of 300 bytes in a subscription, with their JSON around them. */
 const MAX_QUERY_BYTES = 4 * 1024 * 1024;
 

@@ -1,6 +1,7 @@
 import type { Context, Hono } from "hono";
 import type { Env } from "../../durable-objects/env.ts";
 import { recordsOf } from "../../durable-objects/stubs.ts";
+import { toBase64 } from "../../protocol/base64.ts";
 import { type Bytes, compareBytes, equalBytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { parsePublicKey } from "../../protocol/did-key.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
@@ -60,13 +61,11 @@ function cursorOf(text: string | undefined): Bytes | null {
   throw invalidArgument("cursor_invalid", "the cursor is not one that this list answered");
 }
 
-const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
-
 const recordView = ({ id, by, atMs, fact, block, signature }: VerifiedRecord) => ({
   id: toHex(id),
   kind: fact.kind,
   by: toHex(by),
   at: atMs,
-  block: base64(block),
-  signature: base64(signature),
+  block: toBase64(block),
+  signature: toBase64(signature),
 });

@@ -11,7 +11,8 @@ import {
   PROTOCOL_VERSION,
 } from "../../protocol/join-messages.ts";
 import { parsePeerAddresses } from "../../protocol/peer-address.ts";
-import { type AdmitPorts, admitMember } from "./admit-member.ts";
+import { type AdmitPorts, admitMember } from "../admit-member.ts";
+import { joinAnswerOf } from "./join-answer.ts";
 
 /** All that the handshake needs of the world around it. */
 export interface JoinPorts extends AdmitPorts {
@@ -36,14 +37,9 @@ export class JoinService {
     this.#ports = ports;
   }
 
-  /** Answers a request that `key` has signed for this node. What the other operator can mend is told as a refusal. */
-  async answer(question: JoinQuestion, key: Bytes): Promise<JoinAnswer> {
-    try {
-      return { joined: await this.#join(question, key) };
-    } catch (error) {
-      if (!(error instanceof PennypostError) || error.httpStatus >= 500) throw error;
-      return { refused: { code: error.code, why: error.message } };
-    }
+  /** Answers a request that `key` has signed for this node. */
+  answer(question: JoinQuestion, key: Bytes): Promise<JoinAnswer> {
+    return joinAnswerOf(() => this.#join(question, key));
   }
 
   async #join(question: JoinQuestion, key: Bytes): Promise<Joined> {

@@ -16,7 +16,7 @@ import {
 } from "../../protocol/join-messages.ts";
 import { checkReceiver, verifyRequest } from "../../protocol/request-signature.ts";
 import { decodeSuccession, MAX_SUCCESSION_BYTES, SUCCESSOR_PATH } from "../../protocol/succession.ts";
-import { audited } from "../admin-api/audit-log.ts";
+import { audited } from "../audit-log.ts";
 import { BodyReader } from "../request-body.ts";
 import { JoinService } from "./join-service.ts";
 import { succeed } from "./succession-service.ts";

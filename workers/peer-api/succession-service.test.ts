@@ -1,16 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { PeerBook } from "../../durable-objects/peers/peer-book.ts";
-import { PeerList } from "../../durable-objects/peers/peer-list.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
-import { MemoryPeerListStore } from "../../durable-objects/testing/memory-peer-list-store.ts";
 import { START_MS, network as shardNetwork, signers } from "../../durable-objects/testing/shard-world.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import { Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
-import { createRecord, readRecord, type WireRecord } from "../../protocol/record.ts";
-import { RecordSet } from "../../protocol/record-set.ts";
+import { createRecord } from "../../protocol/record.ts";
 import {
   checkSuccession,
   createSuccession,
@@ -18,13 +14,14 @@ import {
   encodeSuccession,
   SUCCESSION_MS,
 } from "../../protocol/succession.ts";
+import { handshakeScene } from "../testing/handshake-scene.ts";
 import { succeed } from "./succession-service.ts";
 
 const [OWN, OLD, NEW, OTHER] = signers as readonly [Signer, Signer, Signer, Signer];
 const CONFIGURED = [{ url: "https://peer.example", key: (signers[1] as Signer).publicKey }];
 const URL_OF_PEER = "https://peer.example";
 
-function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } = {}) {
+async function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } = {}) {
   const genesis = {
     ...shardNetwork.genesis,
     name: "succession",
@@ -32,35 +29,18 @@ function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } 
     recordKeys: [OWN].map(({ publicKey }) => toHex(publicKey)),
   };
   const network = new Network(genesis, suite);
-  const clock = new ManualClock(START_MS);
-  const list = new PeerList({
-    clock,
-    store: new MemoryPeerListStore(),
-    configured: () => CONFIGURED,
-    transaction: (work) => work(),
-  });
+  const { clock, list, records, members } = handshakeScene(network, CONFIGURED);
   const peers = new PeerBook({ configured: CONFIGURED, list, clock });
-  const records = new RecordSet(network, suite);
   const removal = { kind: "member", member: OLD.publicKey, admitted: false, from: 0n } as const;
-  if (isRemoved) records.add(createRecord(removal, START_MS, network, OWN, suite));
+  if (isRemoved) await records.takeRecords([createRecord(removal, START_MS, network, OWN, suite)]);
   const ports = {
     config: { network, signer: signsRecords ? OWN : OTHER },
     suite,
     clock,
     peers,
     list,
-    records: {
-      takeRecords: async (wires: readonly WireRecord[]) => {
-        for (const wire of wires) records.add(readRecord(wire, network, suite) as never);
-        return { added: wires.length, refused: [] };
-      },
-    },
-    members: {
-      isMember: async (key: Uint8Array) =>
-        records.standingAt(new Uint8Array(key), firstSeqOf(clock.nowMs())) === "member",
-      forget: () => {},
-      current: async () => records,
-    },
+    records,
+    members,
     conduct: { suspendedUntil: async () => suspendedUntilMs },
     audited: async <T>(work: () => Promise<T>): Promise<T> => work(),
   };
@@ -72,7 +52,7 @@ function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } 
 
 describe("a peer with a new key", () => {
   test("is called by it where it was called before, and is admitted; a second time changes nothing", async () => {
-    const { ports, sign, peerKey, records } = start();
+    const { ports, sign, peerKey, records } = await start();
     const succession = sign(OLD, NEW);
     expect(await succeed(ports, succession, NEW.publicKey)).toMatchObject({
       joined: { standing: "admitted" },
@@ -82,14 +62,14 @@ describe("a peer with a new key", () => {
       joined: { standing: "admitted", records: [] },
     });
     // One admits the new key, and one ends the old one.
-    expect(records.list()).toHaveLength(2);
+    expect(records.set.list()).toHaveLength(2);
     const soon = firstSeqOf(START_MS + 86_400_000);
-    expect(records.standingAt(NEW.publicKey, soon)).toBe("member");
-    expect(records.standingAt(OLD.publicKey, soon)).toBe("removed");
+    expect(records.set.standingAt(NEW.publicKey, soon)).toBe("member");
+    expect(records.set.standingAt(OLD.publicKey, soon)).toBe("removed");
   });
 
   test("does not become many: the next change is a day later, and who was removed does not come back", async () => {
-    const { ports, sign, records, network } = start();
+    const { ports, sign, records, network } = await start();
     await succeed(ports, sign(OLD, NEW), NEW.publicKey);
     expect(await succeed(ports, sign(NEW, OTHER), OTHER.publicKey)).toMatchObject({
       refused: { code: "succession_too_soon" },
@@ -103,14 +83,14 @@ describe("a peer with a new key", () => {
       admitted: false,
       from: firstSeqOf(START_MS),
     } as const;
-    records.add(createRecord(removal, START_MS, network, OWN, suite));
+    await records.takeRecords([createRecord(removal, START_MS, network, OWN, suite)]);
     expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
       refused: { code: "member_removed" },
     });
   });
 
   test("waits for its record where this node signs none, and is called by it all the same", async () => {
-    const { ports, sign, peerKey } = start({ signsRecords: false });
+    const { ports, sign, peerKey } = await start({ signsRecords: false });
     expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
       joined: { standing: "pending" },
     });
@@ -119,7 +99,7 @@ describe("a peer with a new key", () => {
 });
 
 describe("is refused, and nothing is changed:", () => {
-  type Scene = ReturnType<typeof start>;
+  type Scene = Awaited<ReturnType<typeof start>>;
   test.each<[string, Parameters<typeof start>[0], (scene: Scene) => ReturnType<Scene["sign"]>, string]>([
     [
       "a change that another key signed",
@@ -140,16 +120,16 @@ describe("is refused, and nothing is changed:", () => {
     ["a suspended peer", { suspendedUntilMs: 9 }, ({ sign }) => sign(OLD, NEW), "peer_suspended"],
     ["a removed member", { isRemoved: true }, ({ sign }) => sign(OLD, NEW), "not_a_member"],
   ])("%s", async (_, settings, make, code) => {
-    const scene = start(settings);
-    const before = scene.records.list().length;
+    const scene = await start(settings);
+    const before = scene.records.set.list().length;
     expect(await succeed(scene.ports, make(scene), NEW.publicKey)).toMatchObject({ refused: { code } });
     expect(await scene.peerKey()).toEqual(OLD.publicKey);
-    expect(scene.records.list()).toHaveLength(before);
+    expect(scene.records.set.list()).toHaveLength(before);
   });
 });
 
-test("a change of keys is read as it was written, and is good in its network alone", () => {
-  const { sign, network } = start();
+test("a change of keys is read as it was written, and is good in its network alone", async () => {
+  const { sign, network } = await start();
   const succession = sign(OLD, NEW);
   expect(decodeSuccession(encodeSuccession(succession))).toEqual(succession);
   const check = (networkId: Uint8Array<ArrayBuffer>) => () =>

@@ -1,10 +1,11 @@
 import type { PeerBook } from "../../durable-objects/peers/peer-book.ts";
 import type { PeerListApi } from "../../durable-objects/peers/peer-list-api.ts";
 import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
-import { denied, PennypostError } from "../../protocol/errors.ts";
+import { denied } from "../../protocol/errors.ts";
 import type { JoinAnswer, Joined } from "../../protocol/join-messages.ts";
 import { checkSuccession, type Succession } from "../../protocol/succession.ts";
-import { type AdmitPorts, admitMember } from "./admit-member.ts";
+import { type AdmitPorts, admitMember } from "../admit-member.ts";
+import { joinAnswerOf } from "./join-answer.ts";
 
 export interface SuccessionPorts extends AdmitPorts {
   readonly peers: Pick<PeerBook, "current" | "forget">;
@@ -18,18 +19,8 @@ export interface SuccessionPorts extends AdmitPorts {
  * A peer has another key now. The new key is called at the old one's URL, and takes its place as a member where this node signs records:
  * the operator is the same, and who has stolen the old key could have published with it.
  */
-export async function succeed(
-  ports: SuccessionPorts,
-  succession: Succession,
-  key: Bytes,
-): Promise<JoinAnswer> {
-  try {
-    return { joined: await replace(ports, succession, key) };
-  } catch (error) {
-    if (!(error instanceof PennypostError) || error.httpStatus >= 500) throw error;
-    return { refused: { code: error.code, why: error.message } };
-  }
-}
+export const succeed = (ports: SuccessionPorts, succession: Succession, key: Bytes): Promise<JoinAnswer> =>
+  joinAnswerOf(() => replace(ports, succession, key));
 
 async function replace(ports: SuccessionPorts, succession: Succession, key: Bytes): Promise<Joined> {
   const { config, suite, clock, peers, list, conduct, members } = ports;

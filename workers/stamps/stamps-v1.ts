@@ -6,6 +6,7 @@ import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig, nodeSecret } from "../../durable-objects/node-config.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { limiterOf, nodeStateOf } from "../../durable-objects/stubs.ts";
+import { toBase64Url } from "../../protocol/base64.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
@@ -38,8 +39,6 @@ export function stampsV1(app: Hono<{ Bindings: Env }>): void {
 
 const hostOf = (c: Handler): string => new URL(c.req.url).host;
 
-const base64Url = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64url");
-
 /** The keys in force, the newest first: the one to buy with. The same for everybody. */
 async function directory(c: Handler): Promise<Response> {
   const keys = await stampKeysOf(c.env).all(hostOf(c));
@@ -47,11 +46,11 @@ async function directory(c: Handler): Promise<Response> {
     "issuer-request-uri": STAMPS_PATH,
     "token-keys": keys.toReversed().map(({ issuer, record }) => ({
       "token-type": TOKEN_TYPE,
-      "token-key": base64Url(issuer.publicKey),
+      "token-key": toBase64Url(issuer.publicKey),
       "not-before": Math.floor(timeOfSeq(issuer.from) / 1_000),
       "not-after": Math.floor(timeOfSeq(issuer.to) / 1_000),
-      challenge: base64Url(issuer.challenge),
-      record: { block: base64Url(record.block), signature: base64Url(record.signature) },
+      challenge: toBase64Url(issuer.challenge),
+      record: { block: toBase64Url(record.block), signature: toBase64Url(record.signature) },
     })),
   };
   return c.body(JSON.stringify(body), 200, {

@@ -1,4 +1,6 @@
-import type { Bytes } from "../protocol/bytes.ts";
+import type { Bytes } from "./bytes.ts";
+
+/** Base64 and base64url (RFC 4648, sections 4 and 5) where there is no `Buffer`. */
 
 /** `String.fromCharCode` takes its arguments on the stack. */
 const CHUNK = 32_768;
@@ -10,7 +12,11 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(parts.join(""));
 }
 
-/** Reads standard base64 or base64url, padded or not; undefined for what is neither. */
+/** Without padding. */
+export const toBase64Url = (bytes: Uint8Array): string =>
+  toBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+
+/** Reads either, padded or not; undefined for what is neither. */
 export function fromBase64(text: string): Bytes | undefined {
   try {
     const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));

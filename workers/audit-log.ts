@@ -1,9 +1,9 @@
 import { desc, eq, lt } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
-import { audit } from "../../durable-objects/d1-schema.ts";
-import type { Env } from "../../durable-objects/env.ts";
-import { logWarning } from "../../durable-objects/log.ts";
-import { PennypostError, unavailable } from "../../protocol/errors.ts";
+import { audit } from "../durable-objects/d1-schema.ts";
+import type { Env } from "../durable-objects/env.ts";
+import { logWarning } from "../durable-objects/log.ts";
+import { PennypostError, unavailable } from "../protocol/errors.ts";
 
 /** Rows of one page. */
 export const MAX_AUDIT_ROWS = 100;

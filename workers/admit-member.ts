@@ -1,12 +1,12 @@
-import type { Clock } from "../../durable-objects/clock.ts";
-import type { NodeIdentity } from "../../durable-objects/node-identity.ts";
-import type { RecordApi } from "../../durable-objects/records/record-api.ts";
-import type { RememberedRecords } from "../../durable-objects/records/remembered-records.ts";
-import { type Bytes, toHex } from "../../protocol/bytes.ts";
-import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { denied, unavailable } from "../../protocol/errors.ts";
-import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
-import { createRecord, type MemberRecord, type WireRecord } from "../../protocol/record.ts";
+import type { Clock } from "../durable-objects/clock.ts";
+import type { NodeIdentity } from "../durable-objects/node-identity.ts";
+import type { RecordApi } from "../durable-objects/records/record-api.ts";
+import type { RememberedRecords } from "../durable-objects/records/remembered-records.ts";
+import { type Bytes, toHex } from "../protocol/bytes.ts";
+import type { CryptoSuite } from "../protocol/crypto.ts";
+import { denied, unavailable } from "../protocol/errors.ts";
+import { firstSeqOf } from "../protocol/hybrid-clock.ts";
+import { createRecord, type MemberRecord, type WireRecord } from "../protocol/record.ts";
 
 /** A new member's clock may be behind, and what it dates then shall count. */
 export const ADMITTED_BEFORE_MS = 300_000;
