@@ -22,7 +22,7 @@ function keyOf(seed: Uint8Array): NodeKey {
 export const makeNodeKey = (): NodeKey => keyOf(Uint8Array.from(randomBytes(SEED_BYTES)));
 
 /** @throws CommandError when the text is not 64 hex digits. */
-export function parseNodeKey(text: string, where: string): NodeKey {
+function parseNodeKey(text: string, where: string): NodeKey {
   const seed = text.trim().toLowerCase();
   if (!/^[0-9a-f]{64}$/.test(seed)) {
     throw new CommandError(

@@ -49,7 +49,7 @@ export function listLines({ peers, others }: PeerListing, nowMs: number): string
   ];
 }
 
-export function standingWord(standing: ListedStanding | undefined): string {
+function standingWord(standing: ListedStanding | undefined): string {
   if (standing === "member" || standing === "removed") return standing;
   return standing === "unknown" ? "not a member" : "–";
 }

@@ -1,7 +1,7 @@
 import { invalidArgument } from "../protocol/errors.ts";
 
 /** The ways in which a node may admit publishes. */
-export const POLICY_NAMES = ["open", "wallet", "stamp"] as const;
+const POLICY_NAMES = ["open", "wallet", "stamp"] as const;
 export type PolicyName = (typeof POLICY_NAMES)[number];
 
 const isPolicyName = (name: string): name is PolicyName => (POLICY_NAMES as readonly string[]).includes(name);

@@ -14,7 +14,7 @@ import { unauthenticated } from "./errors.ts";
 export const PUBLISH_PATH = "/message/v1/publish";
 export const PROOF_HEADER = "Pennypost-Proof";
 /** A proof is good for so long before and after the time that it names. */
-export const PROOF_WINDOW_S = 300;
+const PROOF_WINDOW_S = 300;
 export const PROOF_NONCE_BYTES = 16;
 
 const DOMAIN = utf8("pennypost/identity-proof/v1\0");

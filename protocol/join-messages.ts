@@ -37,7 +37,7 @@ export interface JoinQuestion extends NodeTerms {
 }
 
 /** How the asking node stands: admitted by a record, or by the genesis; or waiting until the holder of a record key admits it. */
-export const JOIN_STANDINGS = ["admitted", "pending"] as const;
+const JOIN_STANDINGS = ["admitted", "pending"] as const;
 export type JoinStanding = (typeof JOIN_STANDINGS)[number];
 
 export interface Joined {

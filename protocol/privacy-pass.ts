@@ -6,7 +6,7 @@ import { MODULUS_BYTES } from "./rsa-pss.ts";
 /** Privacy Pass (RFC 9576 to 9578) as far as stamps need it: token type 2, Blind RSA with 2,048 bits, and its bytes. */
 
 export const TOKEN_TYPE = 2;
-export const NONCE_BYTES = 32;
+const NONCE_BYTES = 32;
 export const AUTHENTICATOR_BYTES = MODULUS_BYTES;
 /** type (2) ‖ nonce ‖ SHA-256 of the challenge ‖ key id (32) ‖ authenticator: RFC 9577, 2.2. */
 export const TOKEN_BYTES = 2 + NONCE_BYTES + 32 + 32 + AUTHENTICATOR_BYTES;

@@ -19,7 +19,7 @@ import { isStampChallenge } from "./stamp.ts";
  * signature beside it, as an event is, and its id is the block's SHA-256.
  */
 
-export const RECORD_VERSION = 1;
+const RECORD_VERSION = 1;
 /** An issuer's key (342 bytes), a challenge, and the fixed fields, rounded up. */
 export const MAX_RECORD_BYTES = 1_024;
 /** A key with which stamps are signed lasts no longer. */

@@ -33,7 +33,7 @@ const NONCE_DOMAIN = utf8("pennypost/stamp-key/v1\0");
 const ENVELOPE_DOMAIN = utf8("pennypost/stamped-envelope/v1\0");
 
 /** The first bytes of a token key id, by which a grant names its issuer's key. */
-export const SHORT_KEY_ID_BYTES = 8;
+const SHORT_KEY_ID_BYTES = 8;
 
 /** A key with which a node signs stamps, as its record says. */
 export interface IssuerKey {
@@ -110,7 +110,7 @@ export const tokenInputOf = (issuer: IssuerKey, publicKey: Uint8Array, suite: Cr
 });
 
 /** A stamp as a client sends it beside its envelope: token (354) ‖ one-time key (32) ‖ signature (64). */
-export const STAMP_BYTES = TOKEN_BYTES + PUBLIC_KEY_BYTES + SIGNATURE_BYTES;
+const STAMP_BYTES = TOKEN_BYTES + PUBLIC_KEY_BYTES + SIGNATURE_BYTES;
 
 export const encodeStamp = ({ token, publicKey, signature }: Stamp): Bytes =>
   concatBytes(encodeToken(token), publicKey, signature);

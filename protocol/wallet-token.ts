@@ -23,7 +23,7 @@ export const TOKEN_LIFE_MS = 3_600_000;
 /** A client's clock may be so far ahead. */
 export const TOKEN_AHEAD_MS = 300_000;
 /** What a wallet that is a contract may give as its signature, with what makes the contract before it (ERC-6492). */
-export const MAX_CONTRACT_SIGNATURE_BYTES = 4_096;
+const MAX_CONTRACT_SIGNATURE_BYTES = 4_096;
 /** The SDKs' tokens have about 280 bytes, besides the signature of a contract. */
 const MAX_TOKEN_BYTES = 1_024 + MAX_CONTRACT_SIGNATURE_BYTES;
 const MAX_TOKEN_CHARACTERS = Math.ceil(MAX_TOKEN_BYTES / 3) * 4;

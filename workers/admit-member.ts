@@ -11,7 +11,7 @@ import { createRecord, type MemberRecord, type WireRecord } from "../protocol/re
 /** A new member's clock may be behind, and what it dates then shall count. */
 export const ADMITTED_BEFORE_MS = 300_000;
 /** Events of a key that another follows are on their way, and may be dated a little ahead. */
-export const SUCCEEDED_AFTER_MS = 120_000;
+const SUCCEEDED_AFTER_MS = 120_000;
 
 export interface AdmitPorts {
   readonly config: Pick<NodeIdentity, "network" | "signer">;

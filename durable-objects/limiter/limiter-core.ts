@@ -10,7 +10,7 @@ export const DAY_MS = 86_400_000;
 const SECRET_BYTES = 32;
 const KEY_BYTES = 16;
 /** Budgets of a day, at about 50 bytes each. An address has one for each /64 that a sender likes to use. */
-export const MAX_BUDGETS = 1_000_000;
+const MAX_BUDGETS = 1_000_000;
 /** Budgets are looked through at most so often, when there are too many. */
 const SWEEP_PAUSE_MS = 60_000;
 /** The first byte of a budget's key. */

@@ -25,7 +25,7 @@ const limitsSchema = z.strictObject({
 });
 
 /** A wallet has what the SDK needs with its retries; an address has more, since several may be behind one. */
-export const DEFAULT_LIMITS: RateLimits = {
+const DEFAULT_LIMITS: RateLimits = {
   wallet: { burst: 1_000, perMinute: 600 },
   address: { burst: 2_000, perMinute: 1_200 },
   stamps: { burst: 1_000, perMinute: 2 },

@@ -12,7 +12,7 @@ export async function stampSales(env: Env): Promise<object> {
   return { keys: sales.toReversed().map(salesView) };
 }
 
-export function salesView({ keyId, fromMs, toMs, batches, buyers }: KeySales): object {
+function salesView({ keyId, fromMs, toMs, batches, buyers }: KeySales): object {
   const isFew = "about" in buyers && buyers.about < FEW_BUYERS;
   const warning = isFew ? `fewer than ${FEW_BUYERS} wallets bought: a stamp hides among so few` : null;
   return { keyId: toHex(keyId), fromMs, toMs, batches, buyers, warning };

@@ -1,7 +1,7 @@
 import { PennypostError, unavailable } from "../../protocol/errors.ts";
 
 /** An answer is awaited for so long. */
-export const RPC_TIMEOUT_MS = 5_000;
+const RPC_TIMEOUT_MS = 5_000;
 /** Yes and no have 200 bytes; a contract may add to its no what it likes. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 /** What a contract may compute: signatures of P-256 in Solidity, and the making of a wallet, fit in. */
