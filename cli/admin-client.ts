@@ -14,6 +14,8 @@ export interface NodeOptions {
 }
 
 const TIMEOUT_MS = 30_000;
+/** OpenSSL's code for an answer that is no TLS. */
+const NO_TLS = "ERR_SSL_WRONG_VERSION_NUMBER";
 
 /** @throws CommandError when the operator named no URL. */
 export function nodeUrl({ node }: NodeOptions): string {
@@ -65,7 +67,7 @@ export async function askNode<T = Answer>(
   method: "GET" | "POST" | "PUT" | "DELETE",
   path: string,
   body?: unknown,
-  mendFor: (refusal: Refusal) => string | undefined = () => undefined,
+  mendFor: (refusal: Refusal) => string | undefined | Promise<string | undefined> = () => undefined,
 ): Promise<T> {
   const url = nodeUrl(options);
   const secret = secretOf(options);
@@ -83,7 +85,7 @@ export async function askNode<T = Answer>(
     reason: reasonIn(answer),
     message: String(answer.message ?? response.status),
   };
-  throw new CommandError(`${url}: ${refusal.message}`, mendFor(refusal) ?? mendOf(refusal));
+  throw new CommandError(`${url}: ${refusal.message}`, (await mendFor(refusal)) ?? mendOf(refusal));
 }
 
 /** What a node tells everybody of itself. */
@@ -106,12 +108,13 @@ async function send(url: string, path: string, init: RequestInit): Promise<Respo
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     const why = cause instanceof Error ? cause.message : String(cause);
+    const isNoTls = cause instanceof Error && "code" in cause && cause.code === NO_TLS;
     throw new CommandError(
-      `${url} does not answer: ${why}`,
-      "name the node's URL with --node URL, or start it",
-      {
-        cause: error,
-      },
+      `${url} does not answer: ${isNoTls ? "what listens there does not speak https" : why.trim()}`,
+      isNoTls
+        ? `--node ${url.replace(/^https:/, "http:")}, if that is a local node`
+        : "name the node's URL with --node URL, or start it",
+      { cause: error },
     );
   }
 }
@@ -136,9 +139,11 @@ function reasonIn({ details }: Answer): string | undefined {
 
 function mendOf({ code }: Refusal): string | undefined {
   if (code === "unauthenticated")
-    return "name this node's secret with --admin-secret FILE: of a local node that is DATA/admin-secret, of a deployed one what was put as ADMIN_SECRET";
+    return "name this node's secret with --admin-secret FILE: of a local node that is DATA/admin-secret, of a deployed one what was put as ADMIN_SECRET; the variable PENNYPOST_ADMIN_SECRET holds the secret itself, not its file";
   if (code === "admin_disabled") return "npx wrangler secret put ADMIN_SECRET";
   if (code === "no_record_key") return "name the record key: --record-key FILE --genesis FILE";
+  if (code === "own_key") return "the same with --force";
+  if (code === "key_invalid") return "npx pennypost peer list shows the peers' keys";
   return undefined;
 }
 

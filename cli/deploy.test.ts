@@ -33,10 +33,16 @@ describe("the words for wrangler", () => {
 
   it("set who may publish and how much, only where the operator says so", () => {
     const before = variablesOf(deployArguments("w.json", {}, genesis));
-    expect([before.has("ADMISSION"), before.has("RATE_LIMITS")]).toEqual([false, false]);
+    expect([...before.keys()]).toEqual(["GENESIS"]);
     const rateLimits = '{"wallet":{"burst":1,"perMinute":2}}';
     const set = variablesOf(deployArguments("w.json", { admission: "wallet", rateLimits }, genesis));
     expect([set.get("ADMISSION"), set.get("RATE_LIMITS")]).toEqual(["wallet", rateLimits]);
+    for (const requireIdentityProof of [true, false]) {
+      const words = deployArguments("w.json", { requireIdentityProof }, genesis);
+      expect(variablesOf(words).get("REQUIRE_IDENTITY_PROOF")).toBe(String(requireIdentityProof));
+    }
+    const named = variablesOf(deployArguments("w.json", { issuerName: "node.example" }, genesis));
+    expect(named.get("ISSUER_NAME")).toBe("node.example");
   });
 
   it("say when it is only a trial", () => {
@@ -99,6 +105,14 @@ describe("a real deployment", () => {
     const path = join(folder, "open.json");
     writeFileSync(path, JSON.stringify(DEVELOPMENT_GENESIS));
     await expect(deploy({ genesis: path }, printNothing)).rejects.toThrow("admits any key");
+  });
+
+  it("never quotes a file that is no document: it may be a key's", async () => {
+    const path = join(folder, "node.key");
+    writeFileSync(path, `ab12${"cd".repeat(30)}\n`);
+    await expect(deploy({ genesis: path }, printNothing)).rejects.toMatchObject({
+      message: `no genesis document in ${path}: it is not JSON`,
+    });
   });
 
   it("is refused with a document that is not one", async () => {

@@ -20,6 +20,10 @@ export interface DeployOptions {
   readonly admission?: string;
   /** "off", or JSON; absent: as deployed. */
   readonly rateLimits?: string;
+  /** Whether a wallet's publish needs a proof of its identity key; absent: as deployed. */
+  readonly requireIdentityProof?: boolean;
+  /** The host that names the node in its issuer keys' challenges; absent: as deployed. */
+  readonly issuerName?: string;
 }
 
 /** Cloudflare's limit for a variable. */
@@ -60,10 +64,23 @@ function variable(name: string, value: string): string[] {
   return ["--var", `${name}:${value}`];
 }
 
+/** The Worker variables that the operator's options set, beside the genesis document. */
+function variablesOf(options: DeployOptions): [name: string, value: string][] {
+  const { peers, admission, rateLimits, requireIdentityProof, issuerName } = options;
+  const values = {
+    PEERS: peers,
+    ADMISSION: admission,
+    RATE_LIMITS: rateLimits,
+    REQUIRE_IDENTITY_PROOF: requireIdentityProof?.toString(),
+    ISSUER_NAME: issuerName,
+  };
+  return Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined);
+}
+
 /** The words after `wrangler` for the deployment itself. */
 export function deployArguments(
   configPath: string,
-  options: Pick<DeployOptions, "dryRun" | "peers" | "admission" | "rateLimits">,
+  options: Omit<DeployOptions, "genesis">,
   genesis: Genesis | undefined,
 ): string[] {
   return [
@@ -71,9 +88,7 @@ export function deployArguments(
     ...(options.dryRun ? ["--dry-run"] : []),
     ...["--config", configPath, "--keep-vars"],
     ...(genesis ? variable("GENESIS", JSON.stringify(genesis)) : []),
-    ...(options.peers === undefined ? [] : variable("PEERS", options.peers)),
-    ...(options.admission === undefined ? [] : variable("ADMISSION", options.admission)),
-    ...(options.rateLimits === undefined ? [] : variable("RATE_LIMITS", options.rateLimits)),
+    ...variablesOf(options).flatMap(([name, value]) => variable(name, value)),
   ];
 }
 
@@ -127,6 +142,8 @@ export async function deploy(options: DeployOptions, print: (line: string) => vo
     runWrangler(words, OFFLINE, "npm run typecheck");
     const names = readMigrations(join(ROOT, folder)).map(({ name }) => name);
     print(`Then the migrations of D1 "${binding}" that it lacks, of: ${names.join(", ") || "none"}`);
+    // Wrangler hides the values of what is given by --var.
+    for (const [name, value] of variablesOf(options)) print(`${name} would be: ${value || "empty"}`);
     if (!genesis) print("A real deployment also needs a genesis document: npx pennypost keygen");
     print("Nothing was deployed.");
     return;

@@ -92,6 +92,10 @@ describe("keygen", () => {
     expect(stderr).toContain("ask a member for an invitation");
     expect(stderr).toContain(`--admin-secret ${other}.admin-secret`);
     expect(stderr).toContain(`cp ${other} DATA/node.key`);
+    expect(stderr).toContain("npx pennypost peer rotate --old-key");
+    expect(run({ out: other, genesis: false }).error).toMatchObject({
+      mend: "npx pennypost keygen --no-genesis --out ANOTHER_FILE",
+    });
     expect(run().error).toMatchObject({ mend: expect.stringContaining("keygen --no-genesis;") });
   });
 

@@ -91,6 +91,8 @@ function lastSteps({ genesis, out }: KeygenOptions): string[] {
     "  4. curl THERE/v1/genesis > genesis.json, unless you have the network's document already; npm run deploy",
     "  5. ask a member for an invitation (THERE: npx pennypost peer invite), then:",
     `     npx pennypost peer join THERE INVITATION --node https://YOUR-NODE --admin-secret ${secret}`,
+    "",
+    "To change the key of a node that has joined, only 1 and 3; then: npx pennypost peer rotate --old-key OLD_KEY_FILE",
   ];
 }
 
@@ -132,7 +134,11 @@ export function keygen(options: KeygenOptions, output: Output, nowMs: number): v
   }
   if (options.out !== undefined) {
     for (const path of [options.out, adminSecretFile(options.out)])
-      refuseExisting(path, "a key", "npx pennypost keygen --out ANOTHER_FILE");
+      refuseExisting(
+        path,
+        "a key",
+        `npx pennypost keygen ${options.genesis === false ? "--no-genesis " : ""}--out ANOTHER_FILE`,
+      );
     if (options.genesis !== false && resolve(options.out) === resolve(options.genesis)) {
       throw new CommandError(
         "--out and --genesis name the same file; no key was made",

@@ -196,6 +196,7 @@ const outsideGenesis = ({ port }: NodeOptions, { keyFile, adminSecretFile }: Dat
   "its key is not in the genesis document. If it joined before, that is fine.",
   `To join: ask a member for an invitation, then npx pennypost peer join URL INVITATION --node http://${HOST}:${port} --admin-secret ${adminSecretFile}`,
   `Founder of the network: put the key from keygen into ${keyFile}, and start again.`,
+  `A new key of a node that joined: npx pennypost peer rotate --old-key OLD_KEY_FILE --node http://${HOST}:${port} --admin-secret ${adminSecretFile}`,
 ];
 
 /** `npm run node`: one node in the foreground, until a signal comes. */

@@ -4,6 +4,7 @@ import { parseRateLimits } from "../durable-objects/limiter/limits.ts";
 import { parseRpcUrl } from "../durable-objects/rpc-url.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { PennypostError } from "../protocol/errors.ts";
+import { parseIssuerName } from "../protocol/issuer-name.ts";
 import { MAX_SHARDS } from "../protocol/limits.ts";
 import { type PeerAddressRules, parsePeerAddresses } from "../protocol/peer-address.ts";
 import { isShardCount } from "../protocol/topic.ts";
@@ -60,6 +61,16 @@ export const parseDays = (text: string): number => parseWholeNumber(text, 1, MAX
 export function parseLocalRpcUrl(text: string): string {
   try {
     return parseRpcUrl(text, true);
+  } catch (error) {
+    if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
+  }
+}
+
+/** The public host that names a deployed node as an issuer of stamps. */
+export function parseDeployedIssuerName(text: string): string {
+  try {
+    return parseIssuerName(text, { isLocal: false });
   } catch (error) {
     if (error instanceof PennypostError) throw new InvalidArgumentError(`${error.message}.`);
     throw error;

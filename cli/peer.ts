@@ -1,5 +1,7 @@
+import { fromHex } from "../protocol/bytes.ts";
+import { toDidKey } from "../protocol/did-key.ts";
 import { parseInvitation } from "../protocol/invitation.ts";
-import { askNode, type NodeOptions, nodeUrl, queryOf, type Refusal, tell } from "./admin-client.ts";
+import { askNode, type NodeOptions, nodeUrl, queryOf, type Refusal, readInfo, tell } from "./admin-client.ts";
 import { CommandError, reading } from "./command-error.ts";
 import type { Output } from "./keygen.ts";
 import { listLines, type PeerListing } from "./peer-list.ts";
@@ -74,7 +76,11 @@ interface Joined {
 const KEPT = "the invitation stays good";
 
 /** What to do of a refused join. */
-function joinMend({ code, reason, message }: Refusal, url: string, options: JoinOptions): string | undefined {
+async function joinMend(
+  { code, reason, message }: Refusal,
+  url: string,
+  options: JoinOptions,
+): Promise<string | undefined> {
   const what = code === "join_refused" ? reason : code;
   switch (what) {
     case "join_mismatch":
@@ -87,11 +93,14 @@ function joinMend({ code, reason, message }: Refusal, url: string, options: Join
     case "invitation_unknown":
       return "ask its operator for another: npx pennypost peer invite";
     case "member_removed":
-      return "ask the holder of a record key to admit your node again: npx pennypost peer admit KEY";
+      return `ask the holder of a record key to admit your node again: npx pennypost peer admit ${await ownDid(options)}`;
     default:
       return isPassing(code) || isPassing(reason) ? `try again later; ${KEPT}` : undefined;
   }
 }
+
+const ownDid = async (options: NodeOptions): Promise<string> =>
+  toDidKey(fromHex((await readInfo(options)).key));
 
 const PASSING = /^(peer_(unreachable|refused|answer_\w+)|too_many_\w+|records_full|audit_unavailable)$/;
 const isPassing = (code: string | null | undefined): boolean => PASSING.test(code ?? "");

@@ -66,6 +66,9 @@ describe("command lines", () => {
     ["deploy --dry-run --genesis g", ["deploy", { dryRun: true, genesis: "g" }]],
     ["deploy --peers=", ["deploy", { peers: "" }]],
     ["deploy --admission wallet --rate-limits off", ["deploy", { admission: "wallet", rateLimits: "off" }]],
+    ["deploy --require-identity-proof", ["deploy", { requireIdentityProof: true }]],
+    ["deploy --no-require-identity-proof", ["deploy", { requireIdentityProof: false }]],
+    ["deploy --issuer-name Node.Example", ["deploy", { issuerName: "node.example" }]],
     ["peer invite", ["invite", { days: 7 }]],
     [
       "peer invite --days 1 --url https://a.example --node http://b:1 --admin-secret f --json",
@@ -110,6 +113,8 @@ describe("command lines", () => {
     ["node --rpc-url ftp://a.example", "an http or https URL is needed"],
     ["keygen --name  ", "1 to 64 characters"],
     ["deploy --peers http://a.example", "no base URL"],
+    ["deploy --issuer-name 127.0.0.1", "it is no public one"],
+    ["start now", "with npm they come behind a --"],
     ["stop", "unknown command 'stop'"],
   ])("%s is refused and calls nothing", async (line, message) => {
     const { calls, errors, exitCode } = await run(line);

@@ -7,6 +7,7 @@ import {
   DEFAULT_PORT,
   MAX_PORT,
   parseAdmission,
+  parseDeployedIssuerName,
   parseDeployedPeers,
   parseLimits,
   parseLocalPeers,
@@ -131,13 +132,20 @@ function addDeploy(program: Command, actions: Actions): void {
     )
     .option(...admissionOption(AS_DEPLOYED))
     .option(...rateLimitsOption(AS_DEPLOYED))
+    .option(REQUIRE_IDENTITY_PROOF[0], `${REQUIRE_IDENTITY_PROOF[1]} (default: ${AS_DEPLOYED})`)
+    .option("--no-require-identity-proof", "a wallet's token does")
+    .option(
+      "--issuer-name <host>",
+      `the host that names the node in its stamps' keys (default: ${AS_DEPLOYED}, or as it is first asked)`,
+      parseDeployedIssuerName,
+    )
     .action((options: DeployOptions) => actions.deploy(options));
 }
 
 export function makeProgram(actions: Actions): Command {
   const program = new Command("pennypost")
     .description("Run and deploy Pennypost nodes.")
-    .showHelpAfterError("(--help shows the options)");
+    .showHelpAfterError("(--help shows the options; with npm they come behind a --: npm start -- --nodes 5)");
   addKeygen(program, actions);
   addStart(program, actions);
   addNode(program, actions);

@@ -62,3 +62,35 @@ describe("an event that does not hold", () => {
     expect(asked).toEqual([null, "2"]);
   });
 });
+
+test("a caller that gives up while an event is judged waits no longer", async () => {
+  const http = { json: async () => ({ events: [1], cursor: null }) };
+  const verifier = { read: () => new Promise(() => {}) };
+  const parts = { http, verifier, suite: portableSuite() } as unknown as EventReaderParts;
+  const aborting = new AbortController();
+  const { signal } = aborting;
+  const listed = new EventReader(parts).byCause(TOPIC, { signal }).next();
+  const cid = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
+  const single = new EventReader(parts).byCid(cid, signal);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const reason = new Error("no patience");
+  aborting.abort(reason);
+  expect(await Promise.allSettled([listed, single])).toEqual(
+    [1, 2].map(() => ({ status: "rejected", reason })),
+  );
+});
+
+test.each([
+  ["that is no number", Number.NaN, ["1"]],
+  ["between two numbers", 2.5, ["2"]],
+  ["beyond what nodes answer", 1e9, ["1000"]],
+])("a page's size %s asks for one that nodes know", async (_, pageSize, expected) => {
+  const asked: (string | null)[] = [];
+  const json = async ({ path }: { path: string }) => {
+    asked.push(new URL(path, "https://node.test").searchParams.get("limit"));
+    return { events: [], cursor: null };
+  };
+  const parts = { http: { json }, verifier: {}, suite: portableSuite() } as unknown as EventReaderParts;
+  await new EventReader(parts).byCause(TOPIC, { pageSize }).next();
+  expect(asked).toEqual(expected);
+});

@@ -6,6 +6,7 @@ import { EVENT_ID_BYTES, eventCid, parseEventCid } from "../protocol/event-id.ts
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS, MAX_UINT64 } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
 import { isTransient, malformed, type NodeHttp } from "./node-http.ts";
+import { abortable } from "./platform.ts";
 import { badEvent, cidOfId, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
 
 /** A message of 1 MB in base64, with its block and their JSON. */
@@ -113,11 +114,11 @@ export class EventReader {
 
   async *#walk(walk: Walk, options: Paged): AsyncGenerator<ReceivedEvent, void> {
     const { limit = Number.POSITIVE_INFINITY, pageSize = DEFAULT_PAGE_ROWS, signal } = options;
-    const rows = Math.min(Math.max(1, Math.floor(pageSize)), MAX_PAGE_ROWS);
+    const rows = Math.min(Math.max(1, Math.floor(pageSize) || 1), MAX_PAGE_ROWS);
     let last = walk.after;
     let told = 0;
     for (let left = limit; left > 0; ) {
-      const asked = Math.min(rows, left);
+      const asked = Math.min(rows, Math.ceil(left));
       const { events, hasMore } = await this.#page(walk, last, asked, signal);
       const before = last;
       // A page begins behind the last event that held: those behind it that did not come again.
@@ -137,9 +138,14 @@ export class EventReader {
     }
   }
 
-  async #read(json: unknown, { passOver }: Paged, isTold: boolean): Promise<ReceivedEvent | undefined> {
+  async #read(
+    json: unknown,
+    { passOver, signal }: Paged,
+    isTold: boolean,
+  ): Promise<ReceivedEvent | undefined> {
     try {
-      return await this.#parts.verifier.read(json);
+      // Judging may ask a node, which may take its time.
+      return await abortable(this.#parts.verifier.read(json), signal);
     } catch (error) {
       if (!passOver || !(error instanceof PennypostError) || isTransient(error)) throw error;
       if (!isTold) passOver(error);
@@ -179,7 +185,7 @@ export class EventReader {
     const headers = () => ({ accept: "application/json" });
     const path = `/v1/events/${name}`;
     const json = await this.#parts.http.json({ path, headers, maxBytes: MAX_EVENT_BYTES, signal });
-    const event = await this.#parts.verifier.read(json);
+    const event = await abortable(this.#parts.verifier.read(json), signal);
     if (event.cid !== name) throw badEvent("event_not_asked_for", "it has another CID", { cid: event.cid });
     return event;
   }

@@ -1,4 +1,5 @@
 import { secp256k1 } from "@noble/curves/secp256k1.js";
+import { privateKeyToAccount } from "viem/accounts";
 import { describe, expect, test } from "vitest";
 import { fromHex, toHex, utf8 } from "../protocol/bytes.ts";
 import { portableSuite } from "../protocol/crypto.ts";
@@ -39,6 +40,25 @@ describe("an identity", () => {
     expect(signingWallet(token)).toBe(identity.wallet);
     expect(toHex(token.identityKey)).toBe(toHex(identity.publicKey));
     expect(wallet.asked).toBe(1);
+  });
+
+  test("is made of a local account of viem as it is", async () => {
+    const account = privateKeyToAccount(`0x${"5".repeat(64)}`);
+    const identity = await Identity.create(account, NOW_MS);
+    expect(identity.wallet).toBe(account.address);
+    expect(signingWallet(tokenOf(identity.authorization(NOW_MS)))).toBe(account.address);
+  });
+
+  test.each<[string, unknown]>([
+    ["nothing", undefined],
+    ["an address", `0x${"1".repeat(40)}`],
+    ["what signs nothing", { address: `0x${"1".repeat(40)}` }],
+    ["what has no address, as a client of viem", { signMessage: async () => "0x" }],
+    ["a name for an address", { address: "vitalik.eth", signMessage: async () => "0x" }],
+  ])("is not made of %s, and says of what it is", async (_, wallet) => {
+    const made = Identity.create(wallet as Wallet);
+    const message = expect.stringContaining("{ address, signMessage(text) }");
+    await expect(made).rejects.toMatchObject({ name: "PennypostError", code: "wallet_unfit", message });
   });
 
   test("makes a new token before the old one is an hour old, or when the clock went back", async () => {
@@ -82,6 +102,8 @@ describe("an identity", () => {
     const wallet = new CountingWallet();
     const other = { address: `0x${"1".repeat(40)}`, signMessage: (text: string) => wallet.signMessage(text) };
     await expect(Identity.create(other)).rejects.toMatchObject({ code: "identity_invalid" });
+    const odd = { address: wallet.address, signMessage: async () => undefined as unknown as string };
+    await expect(Identity.create(odd)).rejects.toMatchObject({ code: "identity_invalid" });
     const mute = { address: wallet.address, signMessage: async () => "0x" };
     await expect(Identity.create(mute)).rejects.toMatchObject({ code: "identity_invalid" });
     const careless = { address: wallet.address, signMessage: () => wallet.signMessage("another text") };

@@ -18,13 +18,23 @@ import { type VouchedKey, writeAuthorization } from "../protocol/wallet-token-wr
 /** Nodes take a token for an hour; a new one is made well before. */
 const TOKEN_RENEWED_MS = 50 * 60_000;
 
-/** Any wallet with a key of its own that can sign a text (EIP-191, `personal_sign`). */
+/** Any wallet with a key of its own that can sign a text (EIP-191, `personal_sign`), such as one of ethers. */
 export interface Wallet {
   /** `0x` and 40 hex digits. */
   readonly address: string;
   /** Answers the signature as `0x` and 130 hex digits: r, s and v. */
   signMessage(text: string): Promise<string>;
 }
+
+/** A local account of viem, such as `privateKeyToAccount` makes: it takes the text under a name. */
+export interface LocalAccount {
+  readonly address: string;
+  readonly type: "local";
+  signMessage(parameters: { readonly message: string }): Promise<string>;
+}
+
+const EXPECTED =
+  "Identity.create takes { address, signMessage(text) }, as a wallet of ethers is, or a local account of viem";
 
 const SIGNATURE = /^0x([0-9a-fA-F]{128})([0-9a-fA-F]{2})$/;
 
@@ -39,11 +49,27 @@ const serializedSchema = z.strictObject({
 });
 
 function readSignature(text: string): RecoverableSignature {
-  const [, compact, v] = SIGNATURE.exec(text) ?? [];
+  const [, compact, v] = (typeof text === "string" && SIGNATURE.exec(text)) || [];
   if (!compact || !v) throw invalid("the wallet's signature is not 0x and 130 hex digits");
   const last = Number.parseInt(v, 16);
   return { compact: fromHex(compact.toLowerCase()), recovery: last >= 27 ? last - 27 : last };
 }
+
+/** Checks what was handed in: not every application is checked by types. */
+function addressOf(wallet: Wallet | LocalAccount): EvmAddress {
+  const { address, signMessage } = (wallet ?? {}) as Partial<Wallet>;
+  if (typeof signMessage !== "function" || typeof address !== "string")
+    throw invalidArgument("wallet_unfit", `this is no wallet: ${EXPECTED}`);
+  const written = checksummed(address);
+  if (!written)
+    throw invalidArgument("wallet_unfit", `the wallet's address is not 0x and 40 hex digits: ${EXPECTED}`);
+  return written;
+}
+
+const signed = (wallet: Wallet | LocalAccount, text: string): Promise<string> =>
+  "type" in wallet && wallet.type === "local"
+    ? wallet.signMessage({ message: text })
+    : (wallet as Wallet).signMessage(text);
 
 const writeSignature = ({ compact, recovery }: RecoverableSignature): string =>
   `0x${toHex(compact)}${(27 + recovery).toString(16)}`;
@@ -68,15 +94,15 @@ export class Identity {
 
   /**
    * Makes a new identity key and asks the wallet, once, to vouch for it.
-   * @throws PennypostError `identity_invalid` when the wallet signed with another key, or signed something else.
+   * @throws PennypostError `wallet_unfit` for what is no such wallet, `identity_invalid` when it signed with another key, or signed
+   * something else; and what the wallet itself throws, such as that its owner does not want to sign.
    */
-  static async create(wallet: Wallet, nowMs = Date.now()): Promise<Identity> {
-    const address = checksummed(wallet.address);
-    if (!address) throw invalid("the wallet's address is not 0x and 40 hex digits");
+  static async create(wallet: Wallet | LocalAccount, nowMs = Date.now()): Promise<Identity> {
+    const address = addressOf(wallet);
     const secret = new Uint8Array(secp256k1.utils.randomSecretKey());
     const publicKey = secp256k1.getPublicKey(secret, false);
     const timestampMs = BigInt(Math.floor(nowMs));
-    const walletSignature = readSignature(await wallet.signMessage(identityText(timestampMs, publicKey)));
+    const walletSignature = readSignature(await signed(wallet, identityText(timestampMs, publicKey)));
     return new Identity({ wallet: address, publicKey, timestampMs, walletSignature }, secret);
   }
 

@@ -53,3 +53,13 @@ describe("the key to buy with", () => {
     expect(chosen(directory.toReversed(), ...witnessed.toReversed())).toBe(expected);
   });
 });
+
+describe("a node whose only key is new", () => {
+  test.each([
+    ["a minute", 60_000, 60],
+    ["what is left till all must know it, where that is less", HOUR_MS - 20_500, 21],
+  ])("is asked again after %s", (_, ageMs, retryAfterS) => {
+    const told = expect.objectContaining({ code: "issuer_key_too_new", data: { retryAfterS } });
+    expect(() => chooseKey([key("a", ageMs)], [[]], NOW_MS)).toThrow(told);
+  });
+});

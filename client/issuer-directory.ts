@@ -16,6 +16,8 @@ const MAX_DIRECTORY_KEYS = 16;
 const MAX_LIVE_KEYS = 2;
 /** Records reach other nodes within minutes: a key that is older than this is known everywhere, or is none. */
 const NEW_KEY_MS = 3_600_000;
+/** Nodes tell each other their records every minute: who asks again after that finds a new key witnessed. */
+const ASKED_AGAIN_MS = 60_000;
 /**
  * A key that is about to end is of no use any more: its node stops taking its stamps five minutes before, and has its next key by then.
  */
@@ -98,7 +100,7 @@ export const isLive = ({ from, to }: Pick<IssuerKey, "from" | "to">, nowMs: numb
  * The newest key that a node shows to everybody: it stands in the directory, and every witness has its record.
  * @param witnessed what each witness has of this node; none where the application does without.
  * @throws PennypostError `issuer_key_unwitnessed`, `issuer_key_hidden`, `issuer_keys_too_many` (403): the node may be telling its buyers
- * apart; `issuer_key_too_new` (503): come again in an hour; `issuer_key_missing` (503).
+ * apart; `issuer_key_too_new` (503): come again after `retryAfterS`, a minute at most; `issuer_key_missing` (503).
  */
 export function chooseKey(
   directory: readonly IssuerKeyRecord[],
@@ -133,7 +135,9 @@ export function chooseKey(
   const good = offered.filter(isWitnessed).sort((a, b) => (a.key.from < b.key.from ? 1 : -1));
   const [newest] = good;
   if (newest) return newest.key;
+  // Later than this, the same is `issuer_key_unwitnessed`.
+  const knownBy = Math.min(...offered.map(({ key }) => timeOfSeq(key.from) + NEW_KEY_MS));
   throw unavailable("issuer_key_too_new", "the node's only key has not reached other nodes yet: come again", {
-    retryAfterS: NEW_KEY_MS / 1_000,
+    retryAfterS: Math.max(1, Math.ceil(Math.min(knownBy - nowMs, ASKED_AGAIN_MS) / 1_000)),
   });
 }

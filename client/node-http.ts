@@ -2,7 +2,7 @@ import type { Bytes } from "../protocol/bytes.ts";
 import { fromUtf8, joinBytes, utf8 } from "../protocol/bytes.ts";
 import { ERROR_CODE_HEADER, GRPC, type GrpcCode, PennypostError, unavailable } from "../protocol/errors.ts";
 import { checkJsonShape } from "../protocol/json-shape.ts";
-import { type Fetch, pause, privateInit, random } from "./platform.ts";
+import { deadlineTimer, type Fetch, pause, privateInit, random } from "./platform.ts";
 
 const REQUEST_TIMEOUT_MS = 30_000;
 /** How often a request is sent in all. */
@@ -56,6 +56,7 @@ export class NodeHttp {
     const most = Math.min(10, Math.max(1, this.#options.maxTries ?? MAX_TRIES));
     for (let tried = 1; ; tried++) {
       try {
+        request.signal?.throwIfAborted();
         return await this.#once(request);
       } catch (error) {
         request.signal?.throwIfAborted();
@@ -87,7 +88,8 @@ export class NodeHttp {
       deadline.abort(reason);
       cut.reject(reason);
     };
-    const timer = setTimeout(() => end(unreachable(this.url, `no answer within ${timeoutMs} ms`)), timeoutMs);
+    const late = () => end(unreachable(this.url, `no answer within ${timeoutMs} ms`));
+    const timer = deadlineTimer(late, timeoutMs);
     const abort = () => end(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     if (signal?.aborted) abort();
@@ -112,9 +114,16 @@ export class NodeHttp {
       throw errorOf(response, await readBody(response, MAX_ERROR_BYTES));
     } catch (error) {
       if (error instanceof PennypostError) throw error;
-      throw unreachable(this.url, error instanceof Error ? error.message : String(error));
+      throw unreachable(this.url, reasonOf(error));
     }
   }
+}
+
+/** Node's `fetch` says "fetch failed" of everything, and why in the cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message, cause } = error;
+  return cause instanceof Error && cause.message !== "" ? `${message}: ${cause.message.trim()}` : message;
 }
 
 const unreachable = (url: string, why: string) =>
@@ -127,9 +136,9 @@ function nodeUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isPlain = url && url.search === "" && url.hash === "" && url.username === "" && url.password === "";
   if (isPlain && /^https?:$/.test(url.protocol)) return url.href.replace(/\/+$/, "");
-  throw new PennypostError("url_invalid", GRPC.invalidArgument, "a node's URL is https://HOST", {
-    url: text,
-  });
+  const why =
+    "a node's URL is https://HOST, or http://127.0.0.1:PORT of a local one, without a query or a password";
+  throw new PennypostError("url_invalid", GRPC.invalidArgument, why, { url: text });
 }
 
 async function readBody(response: Response, maxBytes: number): Promise<Bytes> {
@@ -156,7 +165,7 @@ const CODE = /^[a-z][a-z0-9_]{0,63}$/;
 
 /** What a node says of a refusal: its machine-readable code is in a header, the rest in the body. */
 function errorOf(response: Response, body: Bytes): PennypostError {
-  let said: { readonly code?: unknown; readonly message?: unknown } = {};
+  let said: { readonly code?: unknown; readonly message?: unknown; readonly details?: unknown } = {};
   try {
     said = (JSON.parse(new TextDecoder().decode(body)) as typeof said) ?? {};
   } catch {
@@ -168,8 +177,18 @@ function errorOf(response: Response, body: Bytes): PennypostError {
   const message = typeof said.message === "string" ? said.message.slice(0, 500) : "the node refused";
   return new PennypostError(code, isGrpc(said.code) ? said.code : grpcOf(response.status), message, {
     status: response.status,
+    ...wouldGrantOf(said.details),
     ...(/^\d{1,9}$/.test(retryAfter) ? { retryAfterS: Number(retryAfter) } : {}),
   });
+}
+
+/** The policies that could have granted what was refused. */
+function wouldGrantOf(details: unknown): { readonly wouldGrant?: string } {
+  const [detail] = Array.isArray(details)
+    ? (details as ({ metadata?: { wouldGrant?: unknown } } | null)[])
+    : [];
+  const names = detail?.metadata?.wouldGrant;
+  return typeof names === "string" ? { wouldGrant: names.slice(0, 100) } : {};
 }
 
 const grpcOf = (status: number): GrpcCode =>

@@ -4,10 +4,12 @@ import type { Genesis } from "../protocol/genesis.ts";
 import { type CausalQueryOptions, EventReader, type Head, type TimeQueryOptions } from "./event-reader.ts";
 import type { Identity } from "./identity.ts";
 import { Membership } from "./membership.ts";
+import type { AdmissionWay, NewEnvelope } from "./new-envelope.ts";
 import { NodeFacts, type NodeInfo } from "./node-facts.ts";
 import { NodeHttp } from "./node-http.ts";
-import { type Fetch, type Now, platformFetch, type SocketConstructor } from "./platform.ts";
-import { type AdmissionWay, type NewEnvelope, type PreparedPublish, Publisher } from "./publisher.ts";
+import { abortable, type Fetch, type Now, platformFetch, type SocketConstructor } from "./platform.ts";
+import type { PreparedPublish } from "./prepared-publish.ts";
+import { Publisher, purseMissing } from "./publisher.ts";
 import { DEFAULT_AHEAD, DEFAULT_DELAY_MS, Purse } from "./purse.ts";
 import { EventVerifier, type ReceivedEvent } from "./received-event.ts";
 import { StampShop } from "./stamp-shop.ts";
@@ -103,7 +105,11 @@ export class PennypostClient {
       url: `${http.url.replace(/^http/, "ws")}/v1/subscribe`,
     };
     this.#subscribe = (topics, subscribeOptions) =>
-      Subscription.open({ ...parts, WebSocket: options.WebSocket ?? WebSocket }, topics, subscribeOptions);
+      Subscription.open(
+        { ...parts, WebSocket: options.WebSocket ?? globalThis.WebSocket },
+        topics,
+        subscribeOptions,
+      );
   }
 
   /** Who the node is, asked once. */
@@ -114,7 +120,8 @@ export class PennypostClient {
   /**
    * Publishes envelopes; resolves when the node has stored all of them durably. In one publish they belong together for who sees it.
    * `by`: with stamps where the client has them, else by the wallet, else with nothing.
-   * @throws PublishError when the node did not acknowledge them: its `prepared` can be sent again.
+   * @throws PublishError when the node did not acknowledge them, or there was no stamp: its `prepared` can be sent again. Other errors are
+   * of what no node would take, or of a node that cannot be asked who it is: nothing was sent.
    */
   async publish(
     envelopes: readonly NewEnvelope[],
@@ -169,10 +176,13 @@ export class PennypostClient {
     return (await this.#purse?.count()) ?? 0;
   }
 
-  /** Buys a batch of 100 stamps now: best long before the first publish, and never because one was refused. */
-  async buyStamps(): Promise<void> {
-    if (!this.#purse) throw unauthenticated("purse_missing", "this client has no stamps");
-    await this.#purse.buy();
+  /**
+   * Buys a batch of 100 stamps now: best long before the first publish, and never because one was refused. `signal` ends the wait, not the
+   * purchase.
+   */
+  async buyStamps({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (!this.#purse) throw purseMissing();
+    await abortable(this.#purse.buy(), signal);
   }
 
   /** Buys nothing ahead any more. Subscriptions are ended by themselves. */
@@ -195,7 +205,11 @@ function purseOf(
   { httpTo, facts, witnesses, suite, now }: PurseSetting,
 ): Purse {
   const { url, identity } = options;
-  if (!identity) throw unauthenticated("identity_missing", "buying stamps needs an identity");
+  if (!identity)
+    throw unauthenticated(
+      "identity_missing",
+      "buying stamps needs an identity: new PennypostClient({ url, identity, stamps })",
+    );
   const http = httpTo(url, stamps.fetch);
   // What is asked for a purchase is asked over its connection alone.
   const shopFacts = stamps.fetch ? new NodeFacts(http, options, suite) : facts;

@@ -20,7 +20,8 @@ const FOREIGN = [
 /** What an application downloads, minified; told in docs/client.md. */
 const MAX_KILOBYTES = 320;
 
-const isSource = (file: string) => file.endsWith(".ts") && !file.endsWith(".test.ts");
+const isSource = (file: string) =>
+  file.endsWith(".ts") && !file.endsWith(".test.ts") && !file.startsWith("testing");
 const files = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter(isSource);
 const codeOf = (file: string): string =>
   readFileSync(join(FOLDER, file), "utf8").replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");

@@ -19,6 +19,10 @@ export type Now = () => number;
 /** The platform's `fetch` as a function: a method of `globalThis` must be called on it. */
 export const platformFetch: Fetch = (url, init) => fetch(url, init);
 
+/** Timers know 31 bits of milliseconds, and are over at once for more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const timerMs = (timeMs: number): number => Math.min(timeMs, MAX_TIMER_MS);
+
 /** A number from 0 up to 1 that nobody can foresee. */
 export function random(): number {
   const [value = 0] = crypto.getRandomValues(new Uint32Array(1));
@@ -39,7 +43,7 @@ export function pause(timeMs: number, signal?: AbortSignal): Promise<void> {
   const timer = setTimeout(() => {
     signal?.removeEventListener("abort", stop);
     resolve();
-  }, timeMs);
+  }, timerMs(timeMs));
   signal?.addEventListener("abort", stop, { once: true });
   return promise;
 }
@@ -63,11 +67,15 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
 
 /** A timer that keeps no process alive, where the platform knows such a thing. */
 export function lightTimer(work: () => void, timeMs: number): ReturnType<typeof setTimeout> {
-  const timer: unknown = setTimeout(work, timeMs);
+  const timer: unknown = setTimeout(work, timerMs(timeMs));
   if (typeof timer === "object" && timer !== null && "unref" in timer && typeof timer.unref === "function")
     timer.unref();
   return timer as ReturnType<typeof setTimeout>;
 }
+
+/** One that keeps the process alive, since somebody waits for it: to be cleared. */
+export const deadlineTimer = (work: () => void, timeMs: number): ReturnType<typeof setTimeout> =>
+  setTimeout(work, timerMs(timeMs));
 
 const knows = (name: string): boolean => typeof Request === "function" && name in Request.prototype;
 

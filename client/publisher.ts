@@ -1,67 +1,24 @@
-import { toBase64 } from "../protocol/base64.ts";
-import { toHex } from "../protocol/bytes.ts";
+import { fromBase64, toBase64 } from "../protocol/base64.ts";
+import { toHex, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
-import { denied, exhausted, invalidArgument, PennypostError, unauthenticated } from "../protocol/errors.ts";
+import { denied, invalidArgument, PennypostError, unauthenticated } from "../protocol/errors.ts";
 import { PROOF_HEADER, PUBLISH_PATH } from "../protocol/identity-proof.ts";
-import {
-  MAX_ENVELOPES_PER_PUBLISH,
-  MAX_MESSAGE_BYTES,
-  MAX_PUBLISH_BYTES,
-  MAX_UINT64,
-} from "../protocol/limits.ts";
-import { restrictedTo } from "../protocol/restricted-topics.ts";
 import { encodeStamp } from "../protocol/stamp.ts";
-import { checkTopic } from "../protocol/topic.ts";
 import { stampEnvelope } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
+import { ADMISSION_WAYS, type AdmissionWay, checkEnvelopes, type NewEnvelope } from "./new-envelope.ts";
 import type { NodeFacts, NodeInfo } from "./node-facts.ts";
 import { jsonBody, type NodeHttp } from "./node-http.ts";
-import type { Now } from "./platform.ts";
+import { abortable, type Now } from "./platform.ts";
+import {
+  type PreparedEnvelope,
+  type PreparedPublish,
+  PublishError,
+  publishFailure,
+} from "./prepared-publish.ts";
 import type { Purse, TakenStamp } from "./purse.ts";
 
 const MAX_ANSWER_BYTES = 64 * 1024;
-
-/** What an application publishes. */
-export interface NewEnvelope {
-  /** 1 to 300 bytes of UTF-8. */
-  readonly topic: string;
-  /** At most 1,048,214 bytes, encrypted end to end by whoever knows how. */
-  readonly message: Uint8Array;
-  /** Any unsigned 64-bit integer; now by default. */
-  readonly timestampNs?: bigint;
-}
-
-/** What a publish brings for its admission. */
-export type AdmissionWay = "stamps" | "wallet" | "open";
-
-/** A publish that is ready to be sent, and can be sent any number of times: it is JSON, so that an application can keep it. */
-export interface PreparedPublish {
-  readonly by: AdmissionWay;
-  /** The key of the node that it is for, hex: stamps are good there alone. */
-  readonly node: string;
-  /** Until when the node has to take its stamps, by its own records, in ms since 1970; absent without stamps. */
-  readonly stampsUntilMs?: number;
-  readonly envelopes: readonly {
-    readonly contentTopic: string;
-    /** Decimal. */
-    readonly timestampNs: string;
-    /** Base64. */
-    readonly message: string;
-    /** Base64. */
-    readonly stamp?: string;
-  }[];
-}
-
-/** That a publish was not acknowledged. Whether the node has it is not known: sending `prepared` again is safe, and the way to find out. */
-export class PublishError extends PennypostError {
-  readonly prepared: PreparedPublish;
-
-  constructor({ code, grpc, message, data }: PennypostError, prepared: PreparedPublish) {
-    super(code, grpc, message, data);
-    this.name = "PublishError";
-    this.prepared = prepared;
-  }
-}
 
 export interface PublisherParts {
   readonly http: NodeHttp;
@@ -70,10 +27,6 @@ export interface PublisherParts {
   readonly now: Now;
   readonly identity: Identity | undefined;
   readonly purse: Purse | undefined;
-}
-
-interface CheckedEnvelope extends Required<NewEnvelope> {
-  readonly topicBytes: Uint8Array<ArrayBuffer>;
 }
 
 /** Publishes to one node: with stamps, by a wallet, or with nothing to an open node. */
@@ -86,28 +39,29 @@ export class Publisher {
 
   /**
    * Makes a publish that can be sent, kept, and sent again. Stamps leave the purse for good here.
-   * @throws PennypostError for what no node would take, and what keeps stamps from being bought.
+   * @throws PublishError for what keeps stamps from being had: sending its `prepared` takes them then; PennypostError for what no node would
+   * take, and while nobody knows who the node is.
    */
   async prepare(
     envelopes: readonly NewEnvelope[],
     by: AdmissionWay = this.#ordinaryWay,
     signal?: AbortSignal,
   ): Promise<PreparedPublish> {
-    const checked = this.#check(envelopes, by);
-    const info = await this.#parts.facts.info();
-    const blanks = by === "stamps" ? await this.#blanksFor(checked, signal) : [];
-    const stamps = blanks.map((blank, i) => this.#stamp(blank, checked[i] as CheckedEnvelope, info));
-    return {
-      by,
-      node: toHex(info.key),
-      ...(blanks.length === 0 ? {} : { stampsUntilMs: Math.min(...blanks.map(({ untilMs }) => untilMs)) }),
-      envelopes: checked.map(({ topic, message, timestampNs }, i) => ({
-        contentTopic: topic,
-        timestampNs: String(timestampNs),
-        message: toBase64(message),
-        ...(stamps[i] === undefined ? {} : { stamp: stamps[i] }),
-      })),
-    };
+    const { identity, purse, now, facts } = this.#parts;
+    if (!ADMISSION_WAYS.includes(by))
+      throw invalidArgument("admission_way_invalid", `"by" is one of ${ADMISSION_WAYS.join(", ")}`);
+    if (by === "wallet" && !identity) throw identityMissing();
+    if (by === "stamps" && !purse) throw purseMissing();
+    const checked = checkEnvelopes(envelopes, { by, wallet: identity?.wallet, nowMs: now() });
+    const prepared = checked.map(({ topic, message, timestampNs }) => ({
+      contentTopic: topic,
+      timestampNs: String(timestampNs),
+      message: toBase64(message),
+    }));
+    const info = await abortable(facts.info(), signal).catch((error) => {
+      throw publishFailure(error, signal);
+    });
+    return this.#withStamps({ by, node: toHex(info.key), envelopes: prepared }, info, signal);
   }
 
   get #ordinaryWay(): AdmissionWay {
@@ -115,84 +69,72 @@ export class Publisher {
     return purse ? "stamps" : identity ? "wallet" : "open";
   }
 
-  #check(envelopes: readonly NewEnvelope[], by: AdmissionWay): CheckedEnvelope[] {
-    const { identity, purse, now } = this.#parts;
-    if (by === "wallet" && !identity)
-      throw unauthenticated("identity_missing", "publishing by a wallet needs an identity");
-    if (by === "stamps" && !purse) throw unauthenticated("purse_missing", "this client has no stamps");
-    if (envelopes.length > MAX_ENVELOPES_PER_PUBLISH)
-      throw invalidArgument(
-        "too_many_envelopes",
-        `more than ${MAX_ENVELOPES_PER_PUBLISH} envelopes in a publish`,
-      );
-    let bytes = 0;
-    const checked = envelopes.map(
-      ({ topic, message, timestampNs = BigInt(Math.floor(now())) * 1_000_000n }) => {
-        const topicBytes = checkTopic(topic);
-        const limit = MAX_MESSAGE_BYTES;
-        if (message.length > limit)
-          throw invalidArgument("message_too_big", "message too big", { bytes: message.length, limit });
-        if (timestampNs < 0n || timestampNs > MAX_UINT64)
-          throw invalidArgument("time_invalid", "timestampNs is an unsigned 64-bit integer");
-        const owner = restrictedTo(topic);
-        // Whose topic it is would not be hidden by a stamp, and no node takes one there.
-        if (owner !== undefined && (by === "stamps" || (by === "wallet" && owner !== identity?.wallet)))
-          throw denied("topic_restricted", `only the wallet ${owner} publishes there, by the wallet`, {
-            topic,
-          });
-        bytes += Math.ceil((message.length * 4) / 3) + topicBytes.length + 1_024;
-        return { topic, topicBytes, message, timestampNs };
-      },
-    );
-    if (bytes > MAX_PUBLISH_BYTES)
-      throw exhausted(
-        "request_too_large",
-        `a publish has at most ${MAX_PUBLISH_BYTES} bytes: send less at a time`,
-      );
-    return checked;
+  /** Puts stamps on a publish that asks for them and has none. @throws PublishError. */
+  async #withStamps(
+    prepared: PreparedPublish,
+    info: NodeInfo,
+    signal: AbortSignal | undefined,
+  ): Promise<PreparedPublish> {
+    const { by, node, envelopes } = prepared;
+    if (by !== "stamps" || envelopes.every(({ stamp }) => stamp !== undefined)) return prepared;
+    try {
+      const { purse } = this.#parts;
+      if (!purse) throw purseMissing();
+      const blanks = await purse.take(envelopes.length, signal);
+      const stamped = envelopes.map((envelope, i) => ({
+        ...envelope,
+        stamp: this.#stamp(blanks[i] as TakenStamp, envelope, info),
+      }));
+      return {
+        by,
+        node,
+        stampsUntilMs: Math.min(...blanks.map(({ untilMs }) => untilMs)),
+        envelopes: stamped,
+      };
+    } catch (error) {
+      throw new PublishError(publishFailure(error, signal), prepared, error);
+    }
   }
 
-  async #blanksFor(envelopes: readonly CheckedEnvelope[], signal: AbortSignal | undefined) {
-    const blanks = (await this.#parts.purse?.take(envelopes.length, signal)) ?? [];
-    if (blanks.length !== envelopes.length)
-      throw new Error("a purse answers as many stamps as it was asked for");
-    return blanks;
-  }
-
-  #stamp(blank: TakenStamp, { topicBytes, message, timestampNs }: CheckedEnvelope, info: NodeInfo): string {
-    const bound = { net: info.networkId, origin: info.key, topic: topicBytes, ts: timestampNs };
+  #stamp(blank: TakenStamp, envelope: PreparedEnvelope, { networkId: net, key: origin }: NodeInfo): string {
+    const message = fromBase64(envelope.message);
+    if (!message) throw invalidArgument("message_invalid", "a message of a prepared publish is base64");
+    const [topic, ts] = [utf8(envelope.contentTopic), BigInt(envelope.timestampNs)];
     const msg = this.#parts.suite.sha256(message);
-    return toBase64(encodeStamp(stampEnvelope(blank, { ...bound, msg })));
+    return toBase64(encodeStamp(stampEnvelope(blank, { net, origin, topic, ts, msg })));
   }
 
   /**
    * Sends a publish until the node acknowledges it or refuses. The same envelopes make one event each, however often they are sent, and
    * use their stamps once.
-   * @throws PublishError with the node's code, `node_unreachable`, or `stamp_key_denied`.
+   * @throws PublishError with the node's code, `node_unreachable`, `stamp_key_denied`, `publish_aborted`, or what keeps stamps from being had.
    */
   async send(prepared: PreparedPublish, signal?: AbortSignal): Promise<void> {
-    const { http, facts, purse } = this.#parts;
-    const info = await facts.info();
-    if (prepared.node !== toHex(info.key))
-      throw new PublishError(
-        denied("node_unexpected", "the publish was prepared for another node"),
-        prepared,
-      );
+    let latest = prepared;
+    try {
+      const info = await abortable(this.#parts.facts.info(), signal);
+      if (prepared.node !== toHex(info.key))
+        throw denied("node_unexpected", "the publish was prepared for another node");
+      latest = await this.#withStamps(prepared, info, signal);
+      signal?.throwIfAborted();
+      await this.#post(latest, info, signal);
+    } catch (error) {
+      if (error instanceof PublishError) throw error;
+      throw new PublishError(publishFailure(error, signal), latest, error);
+    }
+  }
+
+  async #post(prepared: PreparedPublish, info: NodeInfo, signal: AbortSignal | undefined): Promise<void> {
+    const { http, purse } = this.#parts;
     const body = jsonBody({ envelopes: prepared.envelopes });
     const headers = () => (prepared.by === "wallet" ? this.#walletHeaders(info, body) : {});
+    const maxBytes = MAX_ANSWER_BYTES;
     try {
-      await http.bytes({
-        path: PUBLISH_PATH,
-        method: "POST",
-        body,
-        headers,
-        maxBytes: MAX_ANSWER_BYTES,
-        signal,
-      });
+      await http.bytes({ path: PUBLISH_PATH, method: "POST", body, headers, maxBytes, signal });
     } catch (error) {
+      // One that was aborted, too: a node that does not answer decides when an application loses patience.
       if (prepared.by === "stamps") purse?.noteRefusal();
-      if (!(error instanceof PennypostError)) throw error;
-      throw new PublishError(this.#judge(error, prepared), prepared);
+      throw error instanceof PennypostError ? this.#judge(error, prepared) : error;
     }
   }
 
@@ -214,7 +156,7 @@ export class Publisher {
 
   #walletHeaders({ key }: NodeInfo, body: Uint8Array): Record<string, string> {
     const { identity, now, suite } = this.#parts;
-    if (!identity) throw unauthenticated("identity_missing", "publishing by a wallet needs an identity");
+    if (!identity) throw identityMissing();
     const request = { node: key, method: "POST", path: PUBLISH_PATH, body };
     return {
       Authorization: identity.authorization(now()),
@@ -222,3 +164,15 @@ export class Publisher {
     };
   }
 }
+
+const identityMissing = () =>
+  unauthenticated(
+    "identity_missing",
+    "publishing by a wallet needs an identity: new PennypostClient({ url, identity })",
+  );
+
+export const purseMissing = () =>
+  unauthenticated(
+    "purse_missing",
+    "this client has no stamps: new PennypostClient({ url, identity, stamps: { witnesses } })",
+  );

@@ -51,6 +51,8 @@ export class Purse {
   readonly #parts: PurseParts;
   /** Stamps that may still be in the store, those of the newest key last; another process may have taken some. */
   #known: KeptStamp[] | undefined;
+  /** Stamps that are out of the store, and that it did not take: kept here while the program runs. */
+  readonly #loose: KeptStamp[] = [];
   /** Takes follow one another. */
   #turn: Promise<unknown> = Promise.resolve();
   #buying: Promise<void> | undefined;
@@ -74,25 +76,29 @@ export class Purse {
   /** How many stamps there are for this node now. */
   async count(): Promise<number> {
     this.#known = await this.#load();
-    return this.#known.length;
+    return this.#known.length + this.#loose.filter((stamp) => this.#isGood(stamp)).length;
   }
 
   /**
    * Takes stamps out for good: they are out of the store before this resolves.
-   * @throws PennypostError `stamps_missing` when there are too few and none are bought now, with `retryAfterS` where they are later, or what
-   * keeps them from being bought.
+   * @param signal ends the wait at once, whatever it is for; what is taken later goes back.
+   * @throws PennypostError `stamps_missing` when there are too few and none are bought now, with `retryAfterS` where they are later,
+   * `stamp_store_failed`, or what keeps them from being bought; the signal's reason.
    */
-  take(count: number, signal?: AbortSignal): Promise<TakenStamp[]> {
-    const taken = this.#turn.then(() => this.#take(count, signal));
-    this.#turn = taken.catch(() => {});
-    return taken;
+  async take(count: number, signal?: AbortSignal): Promise<TakenStamp[]> {
+    const taking = this.#turn.then(() => this.#take(count, signal));
+    const given = abortable(taking, signal);
+    // What nobody waits for any more was never sent: the next turn finds it in its place.
+    this.#turn = given.catch(async () => this.#keep(await taking)).catch(() => {});
+    return (await given).map(takenOf);
   }
 
-  async #take(count: number, signal: AbortSignal | undefined): Promise<TakenStamp[]> {
+  async #take(count: number, signal: AbortSignal | undefined): Promise<KeptStamp[]> {
     this.#checkHeld();
     const taken: KeptStamp[] = [];
     try {
       for (let bought = 0; taken.length < count; ) {
+        signal?.throwIfAborted();
         const stamp = await this.#takeOne();
         if (stamp) taken.push(stamp);
         else if (!this.#parts.buysWhenEmpty || bought++ >= MAX_BATCHES)
@@ -101,12 +107,12 @@ export class Purse {
         else await abortable(this.buy(), signal);
       }
     } catch (error) {
-      // These were never sent.
-      await this.#keep(taken);
+      // These were never sent. Where the store does not take them back, they are kept here.
+      await this.#keep(taken).catch(() => {});
       throw error;
     }
     this.#stockUp();
-    return taken.map(takenOf);
+    return taken;
   }
 
   /** A publish that waited for a purchase is not sent right after it: that would tell whose it is. */
@@ -134,13 +140,22 @@ export class Purse {
   }
 
   async #takeOne(): Promise<KeptStamp | undefined> {
+    this.#own ??= await this.#parts.facts.info();
+    const at = this.#loose.findIndex((stamp) => this.#isGood(stamp));
+    if (at >= 0) return this.#loose.splice(at, 1)[0];
     if (!this.#known?.length) this.#known = await this.#load();
     // A purchase or a key that ended may put another list in its place meanwhile.
     const known = this.#known;
     for (;;) {
       const stamp = known.pop();
       if (!stamp) return undefined;
-      if (isUsable(stamp, this.#parts.now()) && (await this.#parts.store.remove(stamp.id))) return stamp;
+      if (!isUsable(stamp, this.#parts.now())) continue;
+      // Where it is not known whether the stamp is out, it is looked for again.
+      const isOut = await ofStore(() => this.#parts.store.remove(stamp.id)).catch((error) => {
+        this.#known = undefined;
+        throw error;
+      });
+      if (isOut) return stamp;
     }
   }
 
@@ -148,20 +163,34 @@ export class Purse {
   async #load(): Promise<KeptStamp[]> {
     const { store, facts, now } = this.#parts;
     this.#own = await facts.info();
-    const { key, networkId } = this.#own;
-    const [node, network] = [toHex(key), toHex(networkId)];
-    const own = (await store.list()).filter((each) => each.node === node && each.network === network);
+    const own = (await ofStore(() => store.list())).filter((each) => this.#isOwn(each) && isStamp(each));
     // Not at once: this clock may be wrong for a while.
     const ended = own.filter(({ to }) => timeOfSeq(BigInt(to)) < now() - KEPT_BEHIND_MS);
-    for (const { id } of ended) await store.remove(id);
+    // They are of no use, and in nobody's way.
+    for (const { id } of ended) await ofStore(() => store.remove(id)).catch(() => {});
     const usable = own.filter((stamp) => isUsable(stamp, now()));
     return usable.sort((a, b) => (BigInt(a.from) < BigInt(b.from) ? -1 : 1));
   }
 
+  #isOwn({ node, network }: KeptStamp): boolean {
+    return this.#own !== undefined && node === toHex(this.#own.key) && network === toHex(this.#own.networkId);
+  }
+
+  #isGood(stamp: KeptStamp): boolean {
+    return this.#isOwn(stamp) && isUsable(stamp, this.#parts.now());
+  }
+
+  /** Puts stamps into the store, with those that it did not take before. @throws PennypostError `stamp_store_failed`. */
   async #keep(stamps: readonly KeptStamp[]): Promise<void> {
-    if (stamps.length === 0) return;
-    await this.#parts.store.add(stamps);
-    this.#known = undefined;
+    const all = [...this.#loose.splice(0), ...stamps];
+    if (all.length === 0) return;
+    try {
+      await ofStore(() => this.#parts.store.add(all));
+      this.#known = undefined;
+    } catch (error) {
+      this.#loose.push(...all);
+      throw error;
+    }
   }
 
   /** Buys a batch now. One purchase is under way at a time. @throws PennypostError as the shop does. */
@@ -174,15 +203,17 @@ export class Purse {
 
   async #buyBatch(): Promise<void> {
     const refusals = this.#refusals;
-    await this.#keep(await this.#parts.shop.buy(this.#own));
+    const stamps = await this.#parts.shop.buy(this.#own);
     this.#pastRefusals = refusals;
     if (this.#isStarved) this.#heldUntilMs = this.#parts.now() + this.#delayMs;
     this.#isStarved = false;
+    await this.#keep(stamps);
   }
 
   #stockUp(): void {
     const { ahead, now } = this.#parts;
-    if ((this.#known?.length ?? 0) < ahead && now() >= this.#notBeforeMs) this.#buyLater();
+    if ((this.#known?.length ?? 0) + this.#loose.length < ahead && now() >= this.#notBeforeMs)
+      this.#buyLater();
   }
 
   #buyLater(): void {
@@ -200,7 +231,15 @@ export class Purse {
       const asked = error instanceof PennypostError ? Number(error.data.retryAfterS ?? 0) * 1_000 : 0;
       this.#notBeforeMs = this.#parts.now() + Math.max(FAILED_PAUSE_MS, asked);
       this.#refusals++;
+      this.#tell(error);
+    }
+  }
+
+  #tell(error: unknown): void {
+    try {
       this.#parts.failed(error);
+    } catch {
+      // Nobody waits for a purchase ahead: what the application throws here would end its process.
     }
   }
 
@@ -225,9 +264,31 @@ const missingFor = (timeMs: number) =>
     },
   );
 
+/** What a store does. @throws PennypostError `stamp_store_failed` for what it throws. */
+async function ofStore<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const failed = unavailable("stamp_store_failed", `the stamp store failed: ${why.slice(0, 200)}`);
+    failed.cause = error;
+    throw failed;
+  }
+}
+
+const SEQ = /^\d{1,19}$/;
+
+/** Whether what a store holds is a stamp: one text that is none keeps nobody from using the others. */
+function isStamp(stamp: KeptStamp): boolean {
+  try {
+    return SEQ.test(stamp.from) && SEQ.test(stamp.to) && takenOf(stamp).seed.length === 32;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws Error for what is no stamp. */
 function takenOf({ seed, token, to }: KeptStamp): TakenStamp {
-  const bytes = fromBase64(token);
-  if (!bytes) throw unavailable("stamps_missing", "the store holds what is no stamp");
   const untilMs = timeOfSeq(BigInt(to)) - ENDS_EARLY_MS;
-  return { seed: fromHex(seed), token: decodeToken(bytes), untilMs };
+  return { seed: fromHex(seed), token: decodeToken(fromBase64(token) ?? new Uint8Array()), untilMs };
 }

@@ -4,6 +4,7 @@ import { type Bytes, equalBytes, toHex } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import type { Network } from "../protocol/genesis.ts";
 import { timeOfSeq } from "../protocol/hybrid-clock.ts";
+import { ISSUER_SPAN_MS, MAX_ISSUER_KEYS_PER_SPAN, spanOf } from "../protocol/issuer-records.ts";
 import {
   MAX_ISSUER_KEY_AHEAD_MS,
   MAX_ISSUER_KEY_MS,
@@ -11,13 +12,7 @@ import {
   readClaim,
   readRecord,
 } from "../protocol/record.ts";
-import {
-  ISSUER_SPAN_MS,
-  MAX_ISSUER_KEYS_PER_SPAN,
-  MAX_RECORDS_OF_KIND,
-  type RecordSet,
-  spanOf,
-} from "../protocol/record-set.ts";
+import { MAX_RECORDS_OF_KIND, type RecordSet } from "../protocol/record-set.ts";
 import { malformed, type NodeHttp } from "./node-http.ts";
 import { pause } from "./platform.ts";
 

@@ -1,5 +1,7 @@
 import * as z from "zod";
+import { utf8 } from "../protocol/bytes.ts";
 import { GRPC, PennypostError, unavailable } from "../protocol/errors.ts";
+import { checkJsonShape } from "../protocol/json-shape.ts";
 import { lightTimer, type Now, type Socket, type SocketConstructor } from "./platform.ts";
 
 /** From the connection's opening to the node's first word. */
@@ -7,10 +9,17 @@ const READY_WITHIN_MS = 30_000;
 const PING_EVERY_MS = 20_000;
 /** Characters of one message: 4 MB of events in base64, with room to spare. */
 const MAX_MESSAGE_CHARACTERS = 48 * 1024 * 1024;
+/** Values of its JSON: those of events take some 50 characters each. `[],[],…` would become a gigabyte. */
+const MAX_MESSAGE_VALUES = 1_000_000;
 
+/** As nodes make them, and as the library's own tokens hold them. */
+const token = z
+  .string()
+  .max(65_536)
+  .regex(/^[\w-]*$/);
 const messageSchema = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("ready"), token: z.string().max(65_536) }),
-  z.object({ type: z.literal("events"), events: z.array(z.unknown()), token: z.string().max(65_536) }),
+  z.object({ type: z.literal("ready"), token }),
+  z.object({ type: z.literal("events"), events: z.array(z.unknown()), token }),
   z.object({ type: z.literal("restart") }),
   z.object({ type: z.literal("error"), code: z.string().max(64), message: z.string().max(1_024) }),
 ]);
@@ -44,7 +53,6 @@ export class SocketSession {
   readonly #waiting: { readonly message: SocketMessage; readonly characters: number }[] = [];
   #characters = 0;
   #isEnded = false;
-  #wasFull = false;
   #failure: PennypostError | undefined;
   #wake: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -55,17 +63,12 @@ export class SocketSession {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#heardMs = options.now();
-    this.#socket = new options.WebSocket(options.url);
+    this.#socket = socketTo(options);
     this.#timer = lightTimer(() => this.#fail("it said nothing"), READY_WITHIN_MS);
     this.#socket.addEventListener("open", () => this.#send(options.request));
     this.#socket.addEventListener("message", ({ data }) => this.#take(data));
     this.#socket.addEventListener("error", () => this.#fail("the connection failed"));
     this.#socket.addEventListener("close", () => this.#fail("the connection was closed"));
-  }
-
-  /** Whether it ended because too much waited for its reader. */
-  get wasFull(): boolean {
-    return this.#wasFull;
   }
 
   /** When something came last, in ms since 1970. */
@@ -105,10 +108,7 @@ export class SocketSession {
       this.#timer = lightTimer(() => this.#ping(), this.#pingEveryMs);
     }
     const { limits } = this.#options;
-    if (this.#waiting.length >= limits.messages || this.#characters >= limits.characters) {
-      this.#wasFull = true;
-      this.close();
-    }
+    if (this.#waiting.length >= limits.messages || this.#characters >= limits.characters) this.close();
     this.#wake?.();
   }
 
@@ -163,9 +163,20 @@ export class SocketSession {
   }
 }
 
+/** @throws PennypostError `subscription_broken`: a page of https may not open what is not encrypted, for one. */
+function socketTo({ url, WebSocket }: SessionOptions): Socket {
+  try {
+    return new WebSocket(url);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw unavailable("subscription_broken", `no connection to ${url}: ${why.slice(0, 200)}`);
+  }
+}
+
 function readMessage(data: unknown): SocketMessage | undefined {
   if (typeof data !== "string" || data.length > MAX_MESSAGE_CHARACTERS) return undefined;
   try {
+    checkJsonShape(utf8(data), MAX_MESSAGE_VALUES);
     const parsed = messageSchema.safeParse(JSON.parse(data));
     return parsed.success ? parsed.data : undefined;
   } catch {

@@ -13,7 +13,7 @@ import { blindBatch } from "./blind-batch.ts";
 import type { Identity } from "./identity.ts";
 import { chooseKey, type IssuerKeyRecord, issuerKeysOf, readDirectory } from "./issuer-directory.ts";
 import { NodeFacts, type NodeInfo } from "./node-facts.ts";
-import type { NodeHttp } from "./node-http.ts";
+import { isTransient, type NodeHttp } from "./node-http.ts";
 import type { Now } from "./platform.ts";
 import { readRecords } from "./records.ts";
 import type { KeptStamp } from "./stamp-store.ts";
@@ -93,30 +93,37 @@ export class StampShop {
     return chooseKey(directory, witnessed, now());
   }
 
-  /** What each witness has of the node; those that do not answer are passed over, but for the last. */
+  /** What each witness has of the node. Those that cannot be reached are passed over, but for the last. */
   async #witnessed(node: Uint8Array<ArrayBuffer>, network: Network): Promise<IssuerKeyRecord[][]> {
-    const { witnesses, suite, now } = this.#parts;
-    const answers = await Promise.allSettled(
-      witnesses.map(async (witness) => {
-        const { key } = await new NodeFacts(witness, { networkId: toHex(network.id) }, suite).info();
-        if (equalBytes(key, node)) throw denied("witness_unfit", "a node is no witness of its own keys");
-        const records = new RecordSet(network, suite);
-        const nowMs = now();
-        const atSeq = firstSeqOf(Math.floor(nowMs));
-        const query = { kind: "issuer", by: node, firstAt: atSeq, lastAt: atSeq, nowMs } as const;
-        await readRecords(witness, query, { network, suite, records });
-        return issuerKeysOf(records.list(), node);
-      }),
-    );
+    const { witnesses } = this.#parts;
+    const answers = await Promise.allSettled(witnesses.map((each) => this.#ask(each, node, network)));
     const failed = answers.flatMap((each) => (each.status === "rejected" ? [each.reason as unknown] : []));
-    const unfit = failed.find((error) => error instanceof PennypostError && error.code === "witness_unfit");
-    if (unfit) throw unfit;
+    for (const error of failed) if (!isTransient(error)) throw error;
     const good = answers.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
     if (good.length > 0 || witnesses.length === 0) return good;
-    const [why] = failed;
-    throw unavailable(
-      "witness_unavailable",
-      `no witness answers: ${why instanceof Error ? why.message : why}`,
-    );
+    const [why] = failed as PennypostError[];
+    throw unavailable("witness_unavailable", `no witness answers: ${why?.message}`);
+  }
+
+  /** @throws PennypostError `witness_unfit` for an answer that no other node of the network gives; or why it does not answer. */
+  async #ask(witness: NodeHttp, node: Uint8Array<ArrayBuffer>, network: Network): Promise<IssuerKeyRecord[]> {
+    const { suite, now } = this.#parts;
+    try {
+      const { key } = await new NodeFacts(witness, { networkId: toHex(network.id) }, suite).info();
+      if (equalBytes(key, node)) throw denied("witness_unfit", "it is the node itself");
+      const records = new RecordSet(network, suite);
+      const nowMs = now();
+      const atSeq = firstSeqOf(Math.floor(nowMs));
+      const query = { kind: "issuer", by: node, firstAt: atSeq, lastAt: atSeq, nowMs } as const;
+      await readRecords(witness, query, { network, suite, records });
+      return issuerKeysOf(records.list(), node);
+    } catch (error) {
+      const isAway: boolean = isTransient(error);
+      if (!(error instanceof PennypostError) || isAway) throw error;
+      throw denied("witness_unfit", `${witness.url} is no witness: ${error.message}`, {
+        url: witness.url,
+        cause: error.code,
+      });
+    }
   }
 }

@@ -19,7 +19,7 @@ export interface KeptStamp {
 
 /**
  * Where blank stamps are kept. A stamp that is spent twice is refused, so one that left the store must not come back from an older state
- * of it: each method resolves once its change is durable.
+ * of it: each method resolves once its change is durable, and one that rejects has changed nothing.
  */
 export interface StampStore {
   /** All stamps, of all nodes, in any order. */

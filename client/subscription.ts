@@ -1,30 +1,20 @@
 import type { CryptoSuite } from "../protocol/crypto.ts";
-import { invalidArgument, PennypostError, unavailable } from "../protocol/errors.ts";
-import { firstSeqOf } from "../protocol/hybrid-clock.ts";
+import { invalidArgument, type PennypostError, unavailable } from "../protocol/errors.ts";
 import { MAX_TOPICS_PER_SUBSCRIPTION } from "../protocol/limits.ts";
 import { checkTopic } from "../protocol/topic.ts";
 import { ConnectionFailures } from "./connection-failures.ts";
-import { type EventReader, idAtSeq } from "./event-reader.ts";
+import type { EventReader } from "./event-reader.ts";
 import { isTransient } from "./node-http.ts";
 import { type Now, pause, type SocketConstructor } from "./platform.ts";
-import { badEvent, type EventVerifier, type ReceivedEvent, timeKeyOf } from "./received-event.ts";
-import { RecentEvents } from "./recent-events.ts";
+import type { EventVerifier } from "./received-event.ts";
 import { type BufferLimits, refusalOf, type SocketMessage, SocketSession } from "./socket-session.ts";
+import { type SubscriptionItem, SubscriptionItems } from "./subscription-items.ts";
 import { type Place, readPlace, writePlace } from "./subscription-token.ts";
 
-/** Where a token leads nowhere, what nodes accepted so long before the break is read again: clocks differ, and events take their time. */
-const OVERLAP_MS = 600_000;
 /** What waits for a slow consumer: then the connection is closed, and resumed once all of it was taken. */
 const BUFFER: BufferLimits = { messages: 1_000, characters: 16 * 1024 * 1024 };
-/** Bad events in a row, after which a node is given up. */
-const MAX_FAULTS = 100;
 /** Refusals that another try does not change. */
 const FINAL = /^(subscribe_|topic_|topics_|too_many_topics|already_|json_)/;
-
-/** What a subscription brings: an event, or what was wrong with something that the node sent in place of one. */
-export type SubscriptionItem =
-  | { readonly kind: "event"; readonly event: ReceivedEvent }
-  | { readonly kind: "fault"; readonly error: PennypostError };
 
 export interface SubscribeOptions {
   /** From `Subscription.token`, of this run or an earlier one: begins with what came after it. */
@@ -58,15 +48,14 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
   readonly #topics: ReadonlySet<string> | "all";
   readonly #options: SubscribeOptions;
   readonly #closing = new AbortController();
-  readonly #recent = new RecentEvents();
-  readonly #items: AsyncGenerator<SubscriptionItem, void>;
+  readonly #items: SubscriptionItems;
+  readonly #shown: AsyncGenerator<SubscriptionItem, void>;
   #session: SocketSession | undefined;
   #readyMs = 0;
   #place: Place | undefined;
   /** Since when events may be missing that no token brings, in ms since 1970. */
   #missedSinceMs: number | undefined;
   readonly #failures: ConnectionFailures;
-  #faults = 0;
   /** Whether the connection brought an event. */
   #hasBrought = false;
   /** Whether the consumer has not taken all of a message yet. */
@@ -84,7 +73,10 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     const place = options.token === undefined ? undefined : readPlace(options.token);
     if (place?.nodeToken === "") this.#missedSinceMs = place.coveredMs;
     else this.#place = place;
-    this.#items = this.#run();
+    const { verifier, reader, suite } = parts;
+    const signals = { topics: this.#topics, signal: this.#closing.signal };
+    this.#items = new SubscriptionItems({ verifier, reader, suite, ...signals });
+    this.#shown = this.#run();
     const { signal } = options;
     if (signal?.aborted) this.close();
     signal?.addEventListener("abort", () => this.close(), { signal: this.#closing.signal });
@@ -97,14 +89,21 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
     if (topics !== "all") {
-      for (const topic of topics) checkTopic(topic);
-      if (topics.length === 0) throw invalidArgument("topics_required", "content topics required");
+      // A text is a list of characters to those whom no types check.
+      if (!Array.isArray(topics) || topics.length === 0)
+        throw invalidArgument("topics_required", "content topics required");
       if (topics.length > MAX_TOPICS_PER_SUBSCRIPTION)
         throw invalidArgument("too_many_topics", `more than ${MAX_TOPICS_PER_SUBSCRIPTION} topics`);
+      for (const topic of topics) checkTopic(topic);
     }
     const subscription = new Subscription(parts, topics, options);
-    await subscription.#connect();
-    return subscription;
+    try {
+      await subscription.#connect();
+      return subscription;
+    } catch (error) {
+      subscription.close();
+      throw error;
+    }
   }
 
   /** Where the consumer is: a later subscription to the same topics at this node goes on behind the last item that was taken. */
@@ -129,7 +128,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<SubscriptionItem, void> {
-    return this.#items;
+    return this.#shown;
   }
 
   get #isClosed(): boolean {
@@ -205,7 +204,7 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     const since = this.#place ? this.#coveredMs : this.#parts.now();
     this.#missedSinceMs = Math.min(this.#missedSinceMs ?? since, since);
     this.#place = undefined;
-    this.#recent.forgetOrder();
+    this.#items.forgetOrder();
     if (this.#failures.setBack() > allowed)
       throw unavailable("subscription_broken", "the node begins anew: the token leads nowhere");
   }
@@ -248,88 +247,25 @@ export class Subscription implements AsyncIterable<SubscriptionItem> {
     if (message.type !== "events") return;
     const cameMs = this.#parts.now();
     this.#isShowing = true;
-    for (const json of message.events) yield* this.#showEvent(json);
+    for (const json of message.events)
+      for await (const item of this.#items.ofLive(json)) {
+        this.#hasBrought ||= item.kind === "event";
+        yield item;
+      }
     // Only now has the consumer taken all of it.
     this.#isShowing = false;
     if (this.#hasBrought) this.#failures.succeed();
     this.#place = { coveredMs: cameMs, nodeToken: message.token };
   }
 
-  async *#showEvent(json: unknown): AsyncGenerator<SubscriptionItem, void> {
-    const read = await this.#read(json);
-    if (read instanceof PennypostError) {
-      yield this.#fault(read);
-      return;
-    }
-    if (!this.#recent.isInOrder(read))
-      yield this.#fault(
-        badEvent("event_order", "it comes behind its child, which was not marked", { id: read.id }),
-      );
-    if (!this.#recent.isFirst(this.#nameOf(read))) return;
-    this.#hasBrought = true;
-    yield this.#good(read);
-  }
-
-  /** An event, or what is wrong with it. @throws PennypostError 503 when it cannot be judged now. */
-  async #read(json: unknown): Promise<ReceivedEvent | PennypostError> {
-    try {
-      const event = await this.#parts.verifier.read(json);
-      const isAsked =
-        this.#topics === "all" ? event.topic.startsWith("/xmtp/0/") : this.#topics.has(event.topic);
-      return isAsked
-        ? event
-        : badEvent("event_not_asked_for", "it is of another topic", { topic: event.topic });
-    } catch (error) {
-      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
-      return error;
-    }
-  }
-
-  #nameOf(event: ReceivedEvent): string {
-    return `${event.topic} ${timeKeyOf(event, this.#parts.suite)}`;
-  }
-
-  #good(event: ReceivedEvent): SubscriptionItem {
-    this.#faults = 0;
-    return { kind: "event", event };
-  }
-
-  /** @throws PennypostError `node_untrustworthy` when it is one too many. */
-  #fault(error: PennypostError): SubscriptionItem {
-    if (++this.#faults > MAX_FAULTS)
-      throw badEvent("node_untrustworthy", `${MAX_FAULTS} in a row; the last: ${error.message}`);
-    return { kind: "fault", error };
-  }
-
-  /** Reads what came while no token held, topic by topic; what was shown is not shown again. */
+  /** Reads what came while no token held. */
   async *#catchUp(): AsyncGenerator<SubscriptionItem, void> {
-    if (this.#missedSinceMs === undefined || this.#isClosed) return;
-    if (this.#topics === "all") {
-      this.#missedSinceMs = undefined;
-      yield this.#fault(
-        unavailable("events_missed", "the node cannot say what came in all topics while it was away"),
-      );
-      return;
-    }
-    const after = idAtSeq(firstSeqOf(Math.max(0, Math.floor(this.#missedSinceMs - OVERLAP_MS))));
-    for (const topic of this.#topics) yield* this.#catchUpTopic(topic, after);
+    const sinceMs = this.#missedSinceMs;
+    if (sinceMs === undefined || this.#isClosed) return;
+    // Nothing brings that back: it is said once.
+    if (this.#topics === "all") this.#missedSinceMs = undefined;
+    yield* this.#items.ofMissed(sinceMs);
     this.#missedSinceMs = undefined;
-  }
-
-  async *#catchUpTopic(topic: string, after: string): AsyncGenerator<SubscriptionItem, void> {
-    const faults: PennypostError[] = [];
-    const passOver = (error: PennypostError) => void faults.push(error);
-    const events = this.#parts.reader.byCause(topic, { after, signal: this.#closing.signal, passOver });
-    try {
-      for await (const event of events) {
-        for (const error of faults.splice(0)) yield this.#fault(error);
-        if (this.#recent.isFirst(this.#nameOf(event))) yield this.#good(event);
-      }
-    } catch (error) {
-      if (!(error instanceof PennypostError) || isTransient(error)) throw error;
-      faults.push(error, unavailable("events_missed", `the rest of ${topic} could not be read`));
-    }
-    for (const error of faults) yield this.#fault(error);
   }
 }
 

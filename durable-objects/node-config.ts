@@ -9,6 +9,7 @@ import { type PolicyName, parsePolicyNames } from "./admission-names.ts";
 import type { Env } from "./env.ts";
 import { parseRateLimits, type RateLimits } from "./limiter/limits.ts";
 import type { NodeIdentity } from "./node-identity.ts";
+import { perEnv } from "./per-env.ts";
 import { platformSigner, suite } from "./platform-suite.ts";
 import { parseRpcUrl } from "./rpc-url.ts";
 
@@ -140,13 +141,5 @@ function read(env: Env): NodeConfig {
   };
 }
 
-const known = new WeakMap<Env, NodeConfig>();
-
 /** The node's configuration, read once per isolate. @throws PennypostError `misconfigured` (503) naming the setting. */
-export function nodeConfig(env: Env): NodeConfig {
-  const config = known.get(env);
-  if (config) return config;
-  const fresh = read(env);
-  known.set(env, fresh);
-  return fresh;
-}
+export const nodeConfig: (env: Env) => NodeConfig = perEnv(read);

@@ -13,6 +13,7 @@ import { outcomeOf } from "./outcome.ts";
 import type { LinkApi } from "./peer-link/link-api.ts";
 import { PeerBook } from "./peers/peer-book.ts";
 import type { PeerListApi } from "./peers/peer-list-api.ts";
+import { perEnv } from "./per-env.ts";
 import { suite } from "./platform-suite.ts";
 import type { RecordApi } from "./records/record-api.ts";
 import { RememberedRecords } from "./records/remembered-records.ts";
@@ -119,6 +120,7 @@ export function nodeStateOf(env: Env): ConductApi & EvidenceApi & RecordApi & Is
     resume: (peer) => outcomeOf("node state", stub().resume(peer)),
     keepProofs: (proofs) => outcomeOf("node state", stub().keepProofs(proofs)),
     stampKeys: (host) => outcomeOf("node state", stub().stampKeys(host)),
+    prepareStampKey: (host) => outcomeOf("node state", stub().prepareStampKey(host)),
     batchSold: (keyId, wallet) => outcomeOf("node state", stub().batchSold(keyId, wallet)),
     sales: () => outcomeOf("node state", stub().sales()),
     recordsUnlike: (digest) => outcomeOf("node state", stub().recordsUnlike(digest)),
@@ -166,37 +168,17 @@ export function recordListenersOf(env: Env): RecordListener[] {
   return [{ name: "sync", tell: (_, digest) => syncOf(env).recordsChanged(digest) }, ...shards];
 }
 
-const remembered = new WeakMap<Env, RememberedRecords>();
-
-/** One for each isolate: the network's records, a few seconds old at most. @throws PennypostError `misconfigured`. */
-export function recordsOf(env: Env): RememberedRecords {
-  const known = remembered.get(env);
-  if (known) return known;
+/** The network's records, a few seconds old at most. @throws PennypostError `misconfigured`. */
+export const recordsOf = perEnv((env) => {
   const { network } = nodeConfig(env);
-  const fresh = new RememberedRecords({ records: nodeStateOf(env), network, suite, clock: platformClock });
-  remembered.set(env, fresh);
-  return fresh;
-}
+  return new RememberedRecords({ records: nodeStateOf(env), network, suite, clock: platformClock });
+});
 
-const books = new WeakMap<Env, PeerBook>();
-
-/** One for each isolate, which remembers who the node's peers are. @throws PennypostError `misconfigured`. */
-export function peersOf(env: Env): PeerBook {
-  const known = books.get(env);
-  if (known) return known;
+/** Remembers who the node's peers are. @throws PennypostError `misconfigured`. */
+export const peersOf = perEnv((env) => {
   const { peers: configured } = nodeConfig(env);
-  const fresh = new PeerBook({ configured, list: nodeStateOf(env), clock: platformClock });
-  books.set(env, fresh);
-  return fresh;
-}
+  return new PeerBook({ configured, list: nodeStateOf(env), clock: platformClock });
+});
 
-const conducts = new WeakMap<Env, RememberedConduct>();
-
-/** One for each isolate, which remembers who is suspended. */
-export function conductOf(env: Env): RememberedConduct {
-  const known = conducts.get(env);
-  if (known) return known;
-  const fresh = new RememberedConduct(nodeStateOf(env), platformClock);
-  conducts.set(env, fresh);
-  return fresh;
-}
+/** Remembers who is suspended. */
+export const conductOf = perEnv((env) => new RememberedConduct(nodeStateOf(env), platformClock));

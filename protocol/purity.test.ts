@@ -9,6 +9,7 @@ const LIBRARIES = [
   "@noble/curves",
   "@noble/hashes",
   "@bufbuild/protobuf",
+  "@ipld/car",
   "@ipld/dag-cbor",
   "multiformats",
   "zod",

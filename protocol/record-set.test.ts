@@ -1,11 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compareBytes, toHex, uint64Bytes } from "./bytes.ts";
+import { compareBytes, toHex } from "./bytes.ts";
 import type { Signer } from "./crypto.ts";
 import { DEVELOPMENT_GENESIS, type Genesis, Network } from "./genesis.ts";
 import { firstSeqOf } from "./hybrid-clock.ts";
-import { createRecord, type RecordFact, type VerifiedRecord } from "./record.ts";
-import { MAX_ISSUER_KEYS_PER_SPAN, MAX_RECORDS, MAX_RECORDS_OF_KIND, RecordSet } from "./record-set.ts";
+import { MAX_ISSUER_KEYS_PER_SPAN } from "./issuer-records.ts";
+import { createRecord, type VerifiedRecord } from "./record.ts";
+import { RecordSet } from "./record-set.ts";
 import { shortKeyId } from "./stamp.ts";
 import { otherSigner, signer, suite } from "./testing/arbitraries.ts";
 import { TestIssuer } from "./testing/test-issuer.ts";
@@ -155,50 +156,17 @@ describe("the keys of an issuer", () => {
     expect(records.size).toBe(4);
   });
 
-  test("of one node leave no room to nobody else's", () => {
-    const mine = Array.from({ length: 6 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
-    const theirs = issuerRecord(signer, 0, START_MS);
-    expect(setOf([...mine, theirs]).has(theirs.id)).toBe(true);
-  });
-});
-
-describe("too many records", () => {
-  test("of issuers keep no member's record out, nor the other way round", () => {
-    const records = setOf([]);
-    const count = (kind: "member" | "issuer") =>
-      records.list().filter(({ fact }) => fact.kind === kind).length;
-    // As the one who fills a set would make them: a key for each, and nobody here looks at their signatures.
-    const { fact } = issuerRecord(otherSigner, 0, START_MS);
-    const madeUp = (i: number, of: RecordFact): VerifiedRecord => {
-      const by = suite.sha256(uint64Bytes(BigInt(i)));
-      return { block: by, signature: by, id: suite.sha256(by), by, atMs: 1, fact: of };
-    };
-    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++) {
-      const isFull = i >= MAX_RECORDS_OF_KIND;
-      if (records.wouldAdd(madeUp(i, fact)) === isFull) expect.fail(`${i} records`);
-      records.add(madeUp(i, fact));
-    }
-    expect(count("issuer")).toBe(MAX_RECORDS_OF_KIND);
-    expect(records.add(memberRecord(GENESIS_MEMBER, false, 150n))).toBeDefined();
-    expect(records.standingAt(GENESIS_MEMBER.publicKey, 150n)).toBe("removed");
-    for (let i = 0; i < MAX_RECORDS_OF_KIND + 10; i++)
-      records.add(
-        madeUp(1_000_000 + i, {
-          kind: "member",
-          member: suite.sha256(uint64Bytes(BigInt(i))),
-          admitted: true,
-          from: 0n,
-        }),
-      );
-    expect(count("member")).toBe(MAX_RECORDS_OF_KIND);
-    expect(records.size).toBe(MAX_RECORDS);
-  });
-
-  test("of issuers make room when they are displaced", () => {
+  test("make room when they are displaced", () => {
     const many = Array.from({ length: 9 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
     const records = setOf(many);
     expect(records.size).toBe(MAX_ISSUER_KEYS_PER_SPAN);
     expect(records.add(issuerRecord(signer, 0, START_MS))).toBeDefined();
+  });
+
+  test("of one node leave no room to nobody else's", () => {
+    const mine = Array.from({ length: 6 }, (_, i) => issuerRecord(otherSigner, 0, START_MS + i, 1 + i));
+    const theirs = issuerRecord(signer, 0, START_MS);
+    expect(setOf([...mine, theirs]).has(theirs.id)).toBe(true);
   });
 });
 

@@ -1,13 +1,10 @@
 import { type Bytes, compareBytes, joinBytes, toHex, utf8 } from "./bytes.ts";
 import type { CryptoSuite } from "./crypto.ts";
 import type { Network } from "./genesis.ts";
-import { timeOfSeq } from "./hybrid-clock.ts";
-import type { IssuerRecord, MemberRecord, RecordClaim, VerifiedRecord } from "./record.ts";
-import { type IssuerKey, shortKeyId } from "./stamp.ts";
+import { IssuerRecords, type VerifiedIssuerRecord } from "./issuer-records.ts";
+import type { MemberRecord, RecordClaim, VerifiedRecord } from "./record.ts";
+import type { IssuerKey } from "./stamp.ts";
 
-/** Issuer keys of one node that begin in one span of 15 days: two are needed, and what is more is given up by id. */
-export const MAX_ISSUER_KEYS_PER_SPAN = 4;
-export const ISSUER_SPAN_MS = 15 * 86_400_000;
 /** Records of members, and as many of issuers: each for itself, so that issuers' keys never keep a removal out. */
 export const MAX_RECORDS_OF_KIND = 8_192;
 export const MAX_RECORDS = 2 * MAX_RECORDS_OF_KIND;
@@ -18,49 +15,57 @@ export type Standing = "member" | "removed" | "unknown";
 /** What adding a record changed. */
 export interface RecordChange {
   readonly added: VerifiedRecord;
-  /** Issuer records that the added one displaced. */
+  /** Records of its kind that the added one displaced. */
   readonly displaced: readonly VerifiedRecord[];
 }
 
-const isMember = (record: VerifiedRecord): record is VerifiedRecord & { readonly fact: MemberRecord } =>
-  record.fact.kind === "member";
-type IssuerOf = VerifiedRecord & { readonly fact: IssuerRecord };
-const isIssuer = (record: VerifiedRecord): record is IssuerOf => record.fact.kind === "issuer";
+type VerifiedMemberRecord = VerifiedRecord & { readonly fact: MemberRecord };
+type MemberClaim = Pick<RecordClaim, "id" | "atMs"> & { readonly fact: MemberRecord };
+const isMember = (record: VerifiedRecord): record is VerifiedMemberRecord => record.fact.kind === "member";
+const isIssuer = (record: VerifiedRecord): record is VerifiedIssuerRecord => record.fact.kind === "issuer";
 
-interface KeptIssuer {
-  readonly record: IssuerOf;
-  readonly key: IssuerKey;
-  /** The beginning of the key's id, hex. */
-  readonly keyId: string;
-}
-
-/** In which span a key begins. */
-export const spanOf = ({ from }: Pick<IssuerRecord, "from">): number =>
-  Math.floor(timeOfSeq(from) / ISSUER_SPAN_MS);
+/** Which of too many records of members is given up first: the last. Removals stay, then what was signed first. */
+const byRank = (a: MemberClaim, b: MemberClaim): number =>
+  Number(a.fact.admitted) - Number(b.fact.admitted) || a.atMs - b.atMs || compareBytes(a.id, b.id);
 
 /**
- * The records that a node has, and what follows from them. The same records give the same answers, in whatever order they came: what
- * is kept of too many is decided by id, so that two nodes that have told each other all they have hold the same.
+ * The records that a node has, and what follows from them. The same records give the same answers, in whatever order they came: what is
+ * kept of too many is decided by the records alone, so that two nodes that have told each other all they have hold the same. Records of
+ * members are the network's own word; what one issuer signs displaces only what it signed itself: see `IssuerRecords`.
  */
 export class RecordSet {
   readonly #network: Network;
   readonly #suite: CryptoSuite;
+  readonly #limit: number;
   readonly #records = new Map<string, VerifiedRecord>();
-  readonly #counts = { member: 0, issuer: 0 };
+  #memberCount = 0;
+  #knownLast: VerifiedMemberRecord | undefined;
   /** By member: the latest beginning last, and of one beginning the removal. */
   readonly #members = new Map<string, MemberRecord[]>();
-  /** By origin. */
-  readonly #issuers = new Map<string, readonly KeptIssuer[]>();
+  readonly #issuers: IssuerRecords;
   #digest: Bytes | undefined;
 
-  constructor(network: Network, suite: CryptoSuite, records: Iterable<VerifiedRecord> = []) {
+  /** `limit`: records of each kind, where a test does not want as many as `MAX_RECORDS_OF_KIND`. */
+  constructor(
+    network: Network,
+    suite: CryptoSuite,
+    records: Iterable<VerifiedRecord> = [],
+    limit = MAX_RECORDS_OF_KIND,
+  ) {
     this.#network = network;
     this.#suite = suite;
+    this.#limit = limit;
+    this.#issuers = new IssuerRecords(limit, suite);
     for (const record of records) this.add(record);
   }
 
   get size(): number {
     return this.#records.size;
+  }
+
+  /** Whether so many more records of members displace none, and are not displaced by one another. */
+  hasRoomFor(members: number): boolean {
+    return this.#memberCount + members <= this.#limit;
   }
 
   has(id: Uint8Array): boolean {
@@ -81,54 +86,55 @@ export class RecordSet {
     return this.#digest;
   }
 
-  /** Whether a record would be added, should it hold: what is known, or given up by its id, need not be verified. */
-  wouldAdd({ id, by, fact }: RecordClaim): boolean {
-    if (this.has(id) || this.#counts[fact.kind] >= MAX_RECORDS_OF_KIND) return false;
-    if (fact.kind === "member") return true;
-    const before = (this.#issuers.get(toHex(by)) ?? []).filter(
-      ({ record }) => spanOf(record.fact) === spanOf(fact) && compareBytes(record.id, id) < 0,
-    );
-    return before.length < MAX_ISSUER_KEYS_PER_SPAN;
+  /** Whether a record would be added, should it hold: what is known, or would be given up, need not be verified. */
+  wouldAdd({ id, by, atMs, fact }: RecordClaim): boolean {
+    if (this.has(id)) return false;
+    if (fact.kind === "issuer") return this.#issuers.wouldAdd({ id, by, fact });
+    return this.#memberCount < this.#limit || byRank({ id, atMs, fact }, this.#lastMember) < 0;
   }
 
-  /** Adds a record; undefined when it changes nothing: it is known, given up, or one too many. */
+  /** Adds a record; undefined when it changes nothing: it is known, or given up. */
   add(record: VerifiedRecord): RecordChange | undefined {
-    if (this.has(record.id) || this.#counts[record.fact.kind] >= MAX_RECORDS_OF_KIND) return undefined;
-    const displaced = isIssuer(record) ? this.#addIssuer(record) : [];
-    if (displaced.includes(record)) return undefined;
-    if (isMember(record)) this.#addMember(record.fact);
-    this.#records.set(toHex(record.id), record);
-    this.#counts[record.fact.kind]++;
+    if (!this.wouldAdd(record)) return undefined;
+    const displaced = isIssuer(record) ? this.#issuers.add(record) : this.#makeRoom();
     for (const each of displaced) this.#records.delete(toHex(each.id));
-    this.#counts.issuer -= displaced.length;
+    if (isMember(record)) {
+      this.#addMember(record.fact);
+      this.#knownLast = undefined;
+    }
+    this.#records.set(toHex(record.id), record);
     this.#digest = undefined;
     return { added: record, displaced };
   }
 
-  /** Of a node's keys that begin in one span those with the least ids stay; answers the others. */
-  #addIssuer(record: IssuerOf): VerifiedRecord[] {
-    const name = toHex(record.by);
-    const span = spanOf(record.fact);
-    const { publicKey, challenge, from, to } = record.fact;
-    const key = { origin: record.by, publicKey, challenge, from, to };
-    const added = { record, key, keyId: toHex(shortKeyId(publicKey, this.#suite)) };
-    const all = [...(this.#issuers.get(name) ?? []), added];
-    const displaced = all
-      .filter((each) => spanOf(each.record.fact) === span)
-      .sort((a, b) => compareBytes(a.record.id, b.record.id))
-      .slice(MAX_ISSUER_KEYS_PER_SPAN);
-    const kept = all.filter((each) => !displaced.includes(each));
-    this.#issuers.set(name, kept);
-    return displaced.map((each) => each.record);
+  /** The record of a member that is given up first: found once, since anybody may ask about records that are not verified. */
+  get #lastMember(): VerifiedMemberRecord {
+    this.#knownLast ??= [...this.#records.values()]
+      .filter(isMember)
+      .reduce((last, each) => (byRank(each, last) > 0 ? each : last));
+    return this.#knownLast;
+  }
+
+  /** For one record of a member. */
+  #makeRoom(): VerifiedRecord[] {
+    if (this.#memberCount < this.#limit) return [];
+    const last = this.#lastMember;
+    const name = toHex(last.fact.member);
+    this.#members.set(
+      name,
+      this.factsOf(last.fact.member).filter((fact) => fact !== last.fact),
+    );
+    this.#memberCount--;
+    return [last];
   }
 
   #addMember(fact: MemberRecord): void {
-    const name = toHex(fact.member);
-    const facts = [...(this.#members.get(name) ?? []), fact];
+    const facts = [...this.factsOf(fact.member), fact];
     facts.sort((a, b) =>
       a.from === b.from ? Number(b.admitted) - Number(a.admitted) : a.from < b.from ? -1 : 1,
     );
-    this.#members.set(name, facts);
+    this.#members.set(toHex(fact.member), facts);
+    this.#memberCount++;
   }
 
   /** Whether the network has an origin as a member at a seq, as far as is known here. */
@@ -144,7 +150,7 @@ export class RecordSet {
     return this.#members.get(toHex(member)) ?? [];
   }
 
-  /** Whether a key is or was a member at any seq: once it is so it stays so, whatever records come. */
+  /** Whether a key is or was a member at any seq: once it is so it stays so, whatever records come, while there is room for all. */
   wasAdmitted(key: Uint8Array): boolean {
     const facts = this.#members.get(toHex(key)) ?? [];
     return facts.some(({ admitted }) => admitted) || this.#network.admitsFirst(key);
@@ -152,9 +158,7 @@ export class RecordSet {
 
   /** The keys of an origin whose ids begin so: one, but for an origin that searched for two. */
   issuerKeys(origin: Uint8Array, keyId: Uint8Array): readonly IssuerKey[] {
-    const name = toHex(keyId);
-    const kept = this.#issuers.get(toHex(origin)) ?? [];
-    return kept.flatMap((each) => (each.keyId === name ? [each.key] : []));
+    return this.#issuers.keysOf(origin, keyId);
   }
 }
 

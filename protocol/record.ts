@@ -174,7 +174,7 @@ function outerFieldsOf(block: Bytes): Fields | undefined {
 }
 
 /** What a record says of itself. */
-export type RecordClaim = Pick<VerifiedRecord, "id" | "by" | "fact">;
+export type RecordClaim = Pick<VerifiedRecord, "id" | "by" | "atMs" | "fact">;
 
 /**
  * What a record from outside says, of which nothing is checked yet: to pass over what is of no use without verifying its signature.
@@ -184,7 +184,9 @@ export type RecordClaim = Pick<VerifiedRecord, "id" | "by" | "fact">;
 export function readClaim(block: Bytes, suite: CryptoSuite): RecordClaim | undefined {
   const fields = outerFieldsOf(block);
   const fact = fields && factOf(fields);
-  return fact && { id: suite.sha256(block), by: bytesOf(fields, "by", PUBLIC_KEY_BYTES), fact };
+  if (!fact) return undefined;
+  const by = bytesOf(fields, "by", PUBLIC_KEY_BYTES);
+  return { id: suite.sha256(block), by, atMs: timeOf(fields, "at"), fact };
 }
 
 /**

@@ -166,11 +166,15 @@ describe("an Authorization header", () => {
     }
   };
 
-  test("is the scheme Bearer, one space, and standard base64 with or without its padding", () => {
+  test("is the scheme Bearer in any case, and standard base64 with or without its padding", () => {
     const bytes = changed({});
     const padded = bearer(bytes);
-    expect(compareBytes(readAuthorization(padded), bytes)).toBe(0);
-    expect(compareBytes(readAuthorization(padded.replace(/=+$/, "")), bytes)).toBe(0);
+    const forms = [
+      padded,
+      padded.replace(/=+$/, ""),
+      ...["bearer", "BEARER  "].map((each) => padded.replace("Bearer", each)),
+    ];
+    for (const each of forms) expect(compareBytes(readAuthorization(each), bytes)).toBe(0);
   });
 
   test.each([
@@ -179,7 +183,7 @@ describe("an Authorization header", () => {
     ["Bearer", "authorization_malformed: invalid authorization header"],
     ["Bearer ", "authorization_malformed: invalid authorization header"],
     ["Bearer a b", "authorization_malformed: invalid authorization header"],
-    ["bearer aaaa", "scheme_unknown: unrecognized authorization scheme bearer"],
+    ["bearers aaaa", "scheme_unknown: unrecognized authorization scheme bearers"],
     ["Basic aaaa", "scheme_unknown: unrecognized authorization scheme Basic"],
     ["Bearer a-_a", "wallet_token_invalid: validating token: it is not standard base64"],
     [`Bearer ${"A".repeat(8_192)}`, "wallet_token_invalid: validating token: it is too long"],

@@ -2,6 +2,7 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { base64 } from "multiformats/bases/base64";
+import { isOfScheme, readCredentials } from "./authorization.ts";
 import { type Bytes, concatBytes, fromUtf8, toHex } from "./bytes.ts";
 import { type ErrorData, PennypostError, unauthenticated } from "./errors.ts";
 import {
@@ -62,10 +63,11 @@ const invalid = (rule: string, why: string, data: ErrorData = {}) =>
 export function readAuthorization(header: string | undefined): Bytes {
   if (header === undefined || header === "")
     throw unauthenticated("wallet_token_missing", "authorization token is not provided");
-  const [scheme, text, ...rest] = header.split(" ");
-  if (!scheme || !text || rest.length > 0)
+  const credentials = readCredentials(header);
+  if (!credentials?.rest || credentials.rest.includes(" "))
     throw unauthenticated("authorization_malformed", "invalid authorization header");
-  if (scheme !== "Bearer")
+  const { scheme, rest: text } = credentials;
+  if (!isOfScheme(credentials, "Bearer"))
     throw unauthenticated("scheme_unknown", `unrecognized authorization scheme ${scheme.slice(0, 32)}`);
   if (text.length > MAX_TOKEN_CHARACTERS) throw invalid("size", "it is too long", { limit: MAX_TOKEN_BYTES });
   try {

@@ -8,11 +8,20 @@ import { MemoryShardStore } from "../durable-objects/testing/memory-shard-store.
 import { MemoryUntoldStore } from "../durable-objects/testing/memory-untold-store.ts";
 import { UndoLog } from "../durable-objects/testing/undo-log.ts";
 import type { HubNames } from "../durable-objects/topic-shard/hub-feed.ts";
+import type { LinkStore } from "../durable-objects/topic-shard/link-store.ts";
+import type { RemovedEvents } from "../durable-objects/topic-shard/removed-events.ts";
 import type { ShardStore } from "../durable-objects/topic-shard/shard-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { Disk } from "./disk.ts";
 import { GuardedStore, type StorageGuard } from "./guarded-store.ts";
-import { NAME_METHODS, RECORD_METHODS, SHARD_METHODS, TREE_METHODS } from "./store-methods.ts";
+import {
+  LINK_METHODS,
+  NAME_METHODS,
+  RECORD_METHODS,
+  REMOVED_METHODS,
+  SHARD_METHODS,
+  TREE_METHODS,
+} from "./store-methods.ts";
 
 /** What the objects of a node have on their disks. */
 
@@ -59,12 +68,14 @@ export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): Sh
   const guarded = new GuardedStore(disk, guard);
   const tree = guarded.view((state) => state.store.tree, TREE_METHODS);
   const records = guarded.view((state) => state.store.records, RECORD_METHODS);
+  const links = guarded.view<LinkStore>((state) => state.store.links, LINK_METHODS);
+  const removed = guarded.view<RemovedEvents>((state) => state.store.removed, REMOVED_METHODS);
   const alarm = guarded.view<Pick<ShardContents, "setAlarm">>((state) => state, {
     reads: [],
     writes: { setAlarm: () => "" },
   });
   return {
-    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree, records }),
+    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree, records, links, removed }),
     names: guarded.view<HubNames>((state) => state.names, NAME_METHODS),
     setAlarm: (timeMs) => alarm.setAlarm(timeMs),
   };

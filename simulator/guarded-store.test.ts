@@ -24,6 +24,8 @@ describe("the stores of a node", () => {
   const stores = [
     ["shard", new MemoryShardStore(), methods.SHARD_METHODS],
     ["tree", new MemoryShardStore().tree, methods.TREE_METHODS],
+    ["links", new MemoryShardStore().links, methods.LINK_METHODS],
+    ["removed", new MemoryShardStore().removed, methods.REMOVED_METHODS],
     ["records", new MemoryShardStore().records, methods.RECORD_METHODS],
     ["untold", new MemoryUntoldStore(), methods.UNTOLD_METHODS],
     ["names", new MemoryHubNames(), methods.NAME_METHODS],

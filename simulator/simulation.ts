@@ -1,4 +1,5 @@
 import { setLogSink } from "../durable-objects/log.ts";
+import type { RemovedEvents } from "../durable-objects/topic-shard/removed-events.ts";
 import { type Bytes, equalBytes, toHex, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
 import type { Network } from "../protocol/genesis.ts";
@@ -152,7 +153,7 @@ export class Simulation implements NodeWorld {
 
   #noteTakenOut(node: SimNode, writes: readonly Write[]): void {
     const names = writes.flatMap(({ method, args }) =>
-      method === "noteRemoved" ? [args[0] as EventName] : [],
+      method === ("noteRemoved" satisfies keyof RemovedEvents) ? [args[0] as EventName] : [],
     );
     if (names.length === 0) return;
     this.struck("events taken out");

@@ -22,7 +22,7 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     MAX_OFFERED_NAMES: 4,
     MAX_ASKED_SYMBOLS: 8,
   },
-  "durable-objects/sync/sync-roots.ts": { LARGE_BUCKET_COST: 8 },
+  "durable-objects/sync/differing-roots.ts": { LARGE_BUCKET_COST: 8 },
   "durable-objects/topic-shard/sync-tree/bucket-leaves.ts": { SMALL_BUCKET_EVENTS: 4, OPEN_GROUP_IDS: 3 },
   "durable-objects/topic-shard/sync-tree/listings.ts": { ROWS_PER_READ: 4, READS_PER_PAGE: 2 },
   "durable-objects/topic-shard/sync-tree/shard-tree.ts": { NAMES_PER_READ: 4 },

@@ -6,7 +6,6 @@ import type { StoreMethods } from "./guarded-store.ts";
 export const SHARD_METHODS: StoreMethods = {
   reads: [
     "positionOf",
-    "isRemoved",
     "idsWithSeq",
     "get",
     "outline",
@@ -15,12 +14,6 @@ export const SHARD_METHODS: StoreMethods = {
     "isEnvelopeDelivered",
     "firstDelivered",
     "greatest",
-    "extraHeads",
-    "linkableHeads",
-    "headsBelow",
-    "hasUnmet",
-    "unmetAfter",
-    "missingParents",
     "lastPosition",
     "lastPending",
     "pendingStoredUntil",
@@ -37,16 +30,19 @@ export const SHARD_METHODS: StoreMethods = {
     deliver: null,
     clearEcho: null,
     remove: null,
-    noteRemoved: null,
-    forgetRemoved: null,
-    addHead: null,
-    removeHead: null,
-    addUnmet: null,
-    takeUnmet: null,
-    removeUnmet: null,
     saveGeneration: null,
     saveCheckpoint: null,
   },
+};
+
+export const LINK_METHODS: StoreMethods = {
+  reads: ["extraHeads", "linkableHeads", "headsBelow", "hasUnmet", "unmetAfter", "missingParents"],
+  writes: { addHead: null, removeHead: null, addUnmet: null, takeUnmet: null, removeUnmet: null },
+};
+
+export const REMOVED_METHODS: StoreMethods = {
+  reads: ["isRemoved"],
+  writes: { noteRemoved: null, forgetRemoved: null },
 };
 
 export const TREE_METHODS: StoreMethods = {

@@ -2,7 +2,13 @@ import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { keptNodeKey } from "../cli/node-key.ts";
-import { Identity, MemoryStampStore, PennypostClient, type StampOptions } from "../client/index.ts";
+import {
+  Identity,
+  MemoryStampStore,
+  PennypostClient,
+  PublishError,
+  type StampOptions,
+} from "../client/index.ts";
 import { fromHex, utf8 } from "../protocol/bytes.ts";
 import { portableSigner, type Signer } from "../protocol/crypto.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
@@ -11,7 +17,7 @@ import { createRecord } from "../protocol/record.ts";
 import { stampChallenge } from "../protocol/stamp.ts";
 import { startNetwork, type TestNetwork, type TestNode } from "./support/network.ts";
 import { network as rules, suite } from "./support/peer.ts";
-import { LoopbackProxy } from "./support/proxy.ts";
+import { LoopbackProxy, ways } from "./support/proxy.ts";
 import { testWallet } from "./support/test-wallet.ts";
 import { untilWitnessed } from "./support/witnesses.ts";
 
@@ -84,7 +90,8 @@ function tell(change: (real: DirectoryKey[]) => unknown[]): void {
 }
 
 function buyer(options: StampOptions = { witnesses: [network.node(1).url] }): PennypostClient {
-  const client = new PennypostClient({ url: proxy.url, identity, stamps: { store, ahead: 0, ...options } });
+  const stamps = { store, ahead: 0, ...options };
+  const client = new PennypostClient({ url: proxy.url, identity, maxTries: 1, stamps });
   onTestFinished(() => client.close());
   return client;
 }
@@ -169,16 +176,61 @@ describe("witnesses", () => {
     await expectNoSale("witness_unfit", { witnesses: [network.node(1).url, hostile.url] });
   });
 
-  test("that do not answer are no witnesses; one that does is enough", async () => {
-    await expectNoSale("witness_unavailable", { witnesses: ["http://127.0.0.1:1"], fetch: hasty });
-    const client = buyer({ witnesses: ["http://127.0.0.1:1", network.node(2).url], fetch: hasty });
+  test("that cannot be reached are no witnesses; one that can is enough", async () => {
+    await expectNoSale("witness_unavailable", { witnesses: [NOBODY] });
+    const client = buyer({ witnesses: [NOBODY, network.node(2).url] });
     await client.buyStamps();
     expect(await client.stampsLeft()).toBe(100);
   });
+
+  const OTHER_NETWORK = "00".repeat(32);
+
+  test.each<[string, string, (said: string) => string, string]>([
+    [
+      "is of another network",
+      "/v1/info",
+      (said) => JSON.stringify({ ...JSON.parse(said), networkId: OTHER_NETWORK }),
+      "network_unexpected",
+    ],
+    ["is no node", "/v1/info", () => "<html>for sale</html>", "answer_malformed"],
+    ["tells no records", "/v1/records", () => '{"records":{}}', "answer_malformed"],
+  ])(
+    "of which one %s keep anything from being bought, and that one is named",
+    async (_, path, say, cause) => {
+      const witness = await LoopbackProxy.open(network.node(1).url);
+      onTestFinished(() => witness.close());
+      witness.way = async (request, forward) => {
+        const answer = await forward(request);
+        if (!request.path.startsWith(path)) return answer;
+        const { "content-length": _, ...headers } = answer.headers;
+        return { ...answer, headers, body: Buffer.from(say(answer.body.toString())) };
+      };
+      const client = buyer({ witnesses: [network.node(2).url, witness.url] });
+      const data = { url: witness.url, cause };
+      const message = expect.stringContaining(witness.url);
+      await expect(client.buyStamps()).rejects.toMatchObject({ code: "witness_unfit", message, data });
+      expect(proxy.exchanges.filter(({ path: asked }) => asked === "/v1/stamps")).toEqual([]);
+    },
+  );
 });
 
-/** Nobody listens there: one try says as much as five. */
-const hasty = (url: string, init: RequestInit): Promise<Response> =>
-  url.startsWith("http://127.0.0.1:1/")
-    ? Promise.resolve(new Response('{"code":12,"message":"nobody"}', { status: 501 }))
-    : fetch(url, init);
+test("the first buyer of a fresh node is asked to come again within a minute, and then is served", async () => {
+  const witness = await LoopbackProxy.open(network.node(1).url);
+  onTestFinished(() => witness.close());
+  const none = Buffer.from('{"records":[],"cursor":null}');
+  witness.way = async (request, forward) =>
+    request.path.startsWith("/v1/records") ? { status: 200, headers: {}, body: none } : forward(request);
+  const client = buyer({ witnesses: [witness.url] });
+  const topic = "/xmtp/0/m-first/proto";
+  const failed = await client.publish([{ topic, message: utf8("first") }]).catch((error: unknown) => error);
+  if (!(failed instanceof PublishError)) throw new Error("there was no stamp", { cause: failed });
+  expect(failed).toMatchObject({ code: "issuer_key_too_new", data: { retryAfterS: 60 } });
+  // The witness has heard of the key.
+  witness.way = ways.open;
+  await client.send(failed.prepared);
+  expect(await hostile.events(topic)).toHaveLength(1);
+  expect(await store.list()).toHaveLength(99);
+});
+
+/** Nobody listens there. */
+const NOBODY = "http://127.0.0.1:1";

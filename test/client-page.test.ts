@@ -23,7 +23,7 @@ let network: TestNetwork;
 let folder: string;
 
 beforeAll(async () => {
-  network = await startNetwork(2, { admission: "wallet,stamp,open", shards: 4 });
+  network = await startNetwork(2, { admission: "wallet,stamp", shards: 4 });
   folder = mkdtempSync(join(tmpdir(), "pennypost-client-page-"));
   await untilWitnessed(network);
 });

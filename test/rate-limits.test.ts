@@ -23,7 +23,7 @@ let network: TestNetwork;
 let node: TestNode;
 
 beforeAll(async () => {
-  network = await startNetwork(1, { admission: "wallet", rateLimits: JSON.stringify(LIMITS) });
+  network = await startNetwork(1, { admission: "wallet,stamp", rateLimits: JSON.stringify(LIMITS) });
   node = network.node(0);
 });
 afterAll(() => network.stop());

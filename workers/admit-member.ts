@@ -24,7 +24,8 @@ export interface AdmitPorts {
 /**
  * The records that make a key a member from some minutes ago on, and end the one that it follows: none where it is one already,
  * undefined where this node's key signs no records.
- * @throws PennypostError `member_removed` (403) for a key of which records say otherwise: only an operator changes that.
+ * @throws PennypostError `member_removed` (403) for a key of which records say otherwise: only an operator changes that; `records_full`
+ * (503), where nothing is changed.
  */
 export async function admitMember(
   ports: AdmitPorts,
@@ -46,10 +47,15 @@ export async function admitMember(
     const from = firstSeqOf(nowMs + SUCCEEDED_AFTER_MS);
     facts.push({ kind: "member", member: follows, admitted: false, from });
   }
+  // Of too many records admissions go before removals: the key would be lost, with the one that it follows, or another member.
+  if (!(await members.current()).hasRoomFor(facts.length)) throw recordsFull();
   const made = await signRecords(ports, facts);
   if (await members.isMember(member)) return made;
-  throw unavailable("records_full", "the node has as many records of members as it can keep");
+  throw recordsFull();
 }
+
+const recordsFull = () =>
+  unavailable("records_full", "the node has as many records of members as it can keep");
 
 /** Signs records with the node's key, and takes them. */
 export async function signRecords(

@@ -10,10 +10,11 @@ import { allowAnyOrigin, isForAnyOrigin, isPreflight, preflightResponse } from "
 import { asPennypostError, errorResponse } from "./error-response.ts";
 import { joinV1 } from "./peer-api/join-v1.ts";
 import { peerV1 } from "./peer-api/peer-v1.ts";
+import { prepareKeyBeside } from "./stamps/early-key.ts";
 import { stampsV1 } from "./stamps/stamps-v1.ts";
 
 /** All HTTP surfaces of a node, one folder each. */
-export function createApp(): Hono<{ Bindings: Env }> {
+function createApp(): Hono<{ Bindings: Env }> {
   const app = new Hono<{ Bindings: Env }>();
   messageV1(app);
   eventsV1(app);
@@ -36,6 +37,8 @@ export function createApp(): Hono<{ Bindings: Env }> {
 const app = createApp();
 
 export async function handleRequest(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
+  const preparing = prepareKeyBeside(env, request.url);
+  if (preparing) ctx.waitUntil(preparing);
   if (!isForAnyOrigin(request)) return app.fetch(request, env, ctx);
   if (isPreflight(request)) return preflightResponse();
   return allowAnyOrigin(await app.fetch(request, env, ctx));

@@ -2,12 +2,14 @@ import type { Env } from "../durable-objects/env.ts";
 import { logError } from "../durable-objects/log.ts";
 import { outcomeOf } from "../durable-objects/outcome.ts";
 import { linksOf, nodeStateStub, peersOf, syncOf } from "../durable-objects/stubs.ts";
+import { prepareKey } from "./stamps/early-key.ts";
 
 /** Each minute, at least once: runs may overlap, which every job here bears. */
 export async function runScheduled(env: Env): Promise<void> {
   const links = linksOf(env);
   // With or without peers: shards note what changes until they are asked.
   await attempt("roots_not_read", () => syncOf(env).state());
+  await attempt("issuer_key_not_made", () => prepareKey(env, null));
   await attempt("records_not_told", () => outcomeOf("node state", nodeStateStub(env).tellRecords()));
   // Side by side: what one peer makes of its round keeps nothing else from being done.
   const peers = await peersOf(env).current();

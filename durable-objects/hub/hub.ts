@@ -1,9 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
-import { z } from "zod";
-import { type Bytes, equalBytes, fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
-import { invalidArgument, PennypostError } from "../../protocol/errors.ts";
-import { checkJsonShape } from "../../protocol/json-shape.ts";
-import { MAX_TOPICS_PER_SUBSCRIPTION } from "../../protocol/limits.ts";
+import { type Bytes, equalBytes, fromHex, toHex } from "../../protocol/bytes.ts";
+import { ERROR_CODE_HEADER, invalidArgument } from "../../protocol/errors.ts";
 import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
 import type { Env } from "../env.ts";
 import type { FeedAnswer, FeedBatch } from "../feed.ts";
@@ -15,31 +12,16 @@ import type { Connection } from "./connection.ts";
 import { decodeResumeToken, encodeResumeToken, type ShardPlace } from "./resume-token.ts";
 import { endSocket, refuseSocket, type SocketAttachment, SocketConnection } from "./socket-connection.ts";
 import { StreamConnection } from "./stream-connection.ts";
+import { readSubscribeMessage, type SubscribeMessage } from "./subscribe-message.ts";
 import { isOfXmtp, Subscriptions } from "./subscriptions.ts";
 import { TopicLists } from "./topic-lists.ts";
 
-/** Marks an answer of a hub that is an error record instead of a stream. */
-export const ERROR_HEADER = "pennypost-error";
 const KEEP_ALIVE_MS = 20_000;
-/** The first message of a socket: 10,000 topics of up to 300 bytes, with their JSON around them. */
-const MAX_SUBSCRIBE_CHARS = 4 * 1024 * 1024;
 /** Sockets of a hub, whether they have subscribed or not. */
 const MAX_SOCKETS = 2_048;
 const SUBSCRIBE_WITHIN_MS = 30_000;
 /** The places of sockets are saved this long after an event, well before a hub can hibernate (10 s). */
 const SAVE_PLACES_MS = 1_000;
-
-/** What a client sends once over its socket. */
-const subscribeSchema = z.object({
-  topics: z.union([
-    z
-      .array(z.string())
-      .min(1, "name at least one topic")
-      .max(MAX_TOPICS_PER_SUBSCRIPTION, `more than ${MAX_TOPICS_PER_SUBSCRIPTION} topics`),
-    z.literal("all"),
-  ]),
-  token: z.string().optional(),
-});
 
 /**
  * Where subscriptions end. Shards feed a hub all that they deliver while it has a subscriber in them; the hub knows who
@@ -77,7 +59,10 @@ export class Hub extends DurableObject<Env> {
       return this.#openStream(topics && keysOf(topics));
     });
     if (outcome.ok) return new Response(outcome.value, { headers: { "content-type": "application/json" } });
-    return Response.json(outcome.error, { status: 500, headers: { [ERROR_HEADER]: outcome.error.code } });
+    return Response.json(outcome.error, {
+      status: 500,
+      headers: { [ERROR_CODE_HEADER]: outcome.error.code },
+    });
   }
 
   async #openStream(topicKeys: ReadonlySet<string> | null): Promise<ReadableStream> {
@@ -180,7 +165,7 @@ export class Hub extends DurableObject<Env> {
     try {
       if (this.#sockets.has(socket))
         throw invalidArgument("already_subscribed", "a socket carries one subscription");
-      await this.#subscribe(socket, readSubscribe(message));
+      await this.#subscribe(socket, readSubscribeMessage(message));
     } catch (error) {
       if (error instanceof RestartNeeded) this.#sockets.get(socket)?.restart();
       else refuseSocket(socket, error);
@@ -188,7 +173,7 @@ export class Hub extends DurableObject<Env> {
     }
   }
 
-  async #subscribe(socket: WebSocket, { topics, token }: z.infer<typeof subscribeSchema>): Promise<void> {
+  async #subscribe(socket: WebSocket, { topics, token }: SubscribeMessage): Promise<void> {
     const topicKeys = topics === "all" ? null : keysOf(topics);
     const places = token === undefined ? [] : decodeResumeToken(this.#nodeKey, token);
     const connection = this.#connect(this.#topicLists.add(topicKeys), socket, topicKeys);
@@ -300,27 +285,6 @@ export class Hub extends DurableObject<Env> {
 
 /** The subscriber's token leads nowhere here: it has to query, and to subscribe without one. */
 class RestartNeeded extends Error {}
-
-function readSubscribe(message: string | ArrayBuffer): z.infer<typeof subscribeSchema> {
-  if (typeof message !== "string" || message.length > MAX_SUBSCRIBE_CHARS) {
-    throw invalidArgument("subscribe_invalid", "expected a JSON text with the topics");
-  }
-  let json: unknown;
-  try {
-    checkJsonShape(utf8(message));
-    json = JSON.parse(message);
-  } catch (error) {
-    if (error instanceof PennypostError) throw error;
-    throw invalidArgument("subscribe_invalid", "the message is not JSON");
-  }
-  const parsed = subscribeSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw invalidArgument(
-    "subscribe_invalid",
-    `${issue?.path.join(".") || "the message"}: ${issue?.message ?? "invalid"}`,
-  );
-}
 
 const keysOf = (topics: readonly string[]): ReadonlySet<string> =>
   new Set(topics.map((topic) => toHex(topicKey(checkTopic(topic), suite))));

@@ -31,8 +31,10 @@ export interface KeySales {
 
 /** What other parts of a node ask for, to sign stamps. @throws PennypostError when the object does not answer. */
 export interface IssuerApi {
-  /** The keys in force, the newest last. `host` is the name under which the node was asked. */
+  /** The keys in force and the one to come, the newest last. `host` is the name under which the node was asked. */
   stampKeys(host: string): Promise<SealedKey[]>;
+  /** Makes a key when it is due. `host` is null where nobody asked. Answers whether one is in force. */
+  prepareStampKey(host: string | null): Promise<boolean>;
   /** Counts a batch that was signed with a key in force; of the wallet nothing is kept but a mark. */
   batchSold(keyId: Bytes, wallet: string): Promise<null>;
   /** Of the keys in force, the newest last. */

@@ -9,7 +9,7 @@ import { DAY_MS, factOf, HOST, IssuerScene, idOf, other, START_MS } from "../tes
 import { development } from "../testing/shard-world.ts";
 import { freePlaces, MARKS_BYTES } from "./buyer-count.ts";
 import type { SealedKey } from "./issuer-key-store.ts";
-import { KEY_MS, NEXT_KEY_MS } from "./issuer-keys.ts";
+import { KEY_MS, NEXT_KEY_MS, PREPARED_MS } from "./issuer-keys.ts";
 
 /** A node's own issuer keys over months. */
 
@@ -31,43 +31,114 @@ describe("a node's keys", () => {
     expect(scene.told).toEqual(answers[0]?.map(({ record }) => record));
   });
 
-  test("are two at most at any time, made fifteen days apart, over half a year of hours", async () => {
+  test("are two at most in force at any time, over half a year of hours, each told an hour before it begins", async () => {
     const madeAtMs: number[] = [];
     const seen = new Map<string, IssuerRecord>();
     for (let hour = 0; hour < 24 * 180; hour++) {
       const before = scene.made;
       const facts = await scene.facts();
       if (scene.made > before) madeAtMs.push(scene.clock.nowMs());
-      expect(facts.length).toBeGreaterThanOrEqual(1);
-      expect(facts.length).toBeLessThanOrEqual(2);
-      const now = firstSeqOf(scene.clock.nowMs());
+      const nowMs = scene.clock.nowMs();
+      const now = firstSeqOf(nowMs);
+      const inForce = facts.filter((fact) => fact.from <= now && now < fact.to);
+      expect(inForce.length).toBeGreaterThanOrEqual(1);
+      expect(inForce.length).toBeLessThanOrEqual(2);
       for (const fact of facts) {
-        expect(fact.from <= now && now < fact.to).toBe(true);
         seen.set(toHex(idOf(fact)), fact);
+        expect(timeOfSeq(fact.from)).toBeLessThanOrEqual(nowMs + PREPARED_MS);
       }
-      // The private keys of those that have ended are gone with the next one.
-      expect(scene.store.all().length).toBeLessThanOrEqual(3);
+      // The private keys of those that have ended are gone.
+      expect(scene.store.all()).toHaveLength(facts.length);
       scene.wait(3_600_000);
     }
-    expect(madeAtMs).toHaveLength(12);
-    for (const [i, atMs] of madeAtMs.entries())
-      if (i > 0) expect(atMs - (madeAtMs[i - 1] as number)).toBe(NEXT_KEY_MS);
-    // By their records, too, no moment has three.
+    expect(madeAtMs).toHaveLength(13);
+    // By their records, too, no moment has three, and each is known long before its predecessor ends.
     const all = [...seen.values()].sort((a, b) => (a.from < b.from ? -1 : 1));
-    for (const [i, { to }] of all.entries())
+    expect(scene.told).toHaveLength(all.length);
+    for (const [i, { from, to }] of all.entries()) {
+      const next = all[i + 1];
+      if (next) expect(timeOfSeq(next.from) - timeOfSeq(from)).toBe(NEXT_KEY_MS);
+      if (next) expect(madeAtMs[i + 1]).toBeLessThan(timeOfSeq(next.from) - PREPARED_MS / 2);
       if (all[i + 2]) expect(all[i + 2]?.from).toBeGreaterThanOrEqual(to);
+    }
+  });
+
+  test("are one while the clock is behind the genesis, however often it is asked for, and it is in force from then on", async () => {
+    const { createdMs } = development.genesis;
+    scene.clock.step(createdMs - PREPARED_MS / 2);
+    for (let i = 0; i < 5; i++) {
+      expect(await scene.keys.prepare(HOST)).toBe(false);
+      scene.wait(60_000);
+    }
+    expect(scene.made).toBe(1);
+    scene.clock.step(createdMs);
+    expect(await scene.keys.prepare(HOST)).toBe(true);
+    expect(scene.made).toBe(1);
+    expect(scene.told).toHaveLength(1);
   });
 
   test("follow one another to the millisecond: the third begins when the first has ended", async () => {
-    await scene.facts();
+    const [first] = await scene.facts();
+    let dueMs = timeOfSeq((first as IssuerRecord).from) + NEXT_KEY_MS - PREPARED_MS;
     for (const made of [1, 2]) {
-      scene.wait(NEXT_KEY_MS - 1);
+      scene.clock.step(dueMs - 1);
       await scene.facts();
       expect(scene.made).toBe(made);
-      scene.wait(1);
-      expect(await scene.facts()).toHaveLength(2);
+      scene.clock.step(dueMs);
+      const next = (await scene.facts()).at(-1) as IssuerRecord;
       expect(scene.made).toBe(made + 1);
+      expect(timeOfSeq(next.from)).toBe(dueMs + PREPARED_MS);
+      if (made === 2) expect(next.from).toBe(first?.to);
+      dueMs += NEXT_KEY_MS;
     }
+  });
+
+  test("are one or two in force, also after a clock that was far ahead made the first", async () => {
+    scene.wait(10 * DAY_MS);
+    const [ahead] = await scene.facts();
+    scene.clock.step(START_MS);
+    for (let day = 0; day < 90; day++) {
+      const now = firstSeqOf(scene.clock.nowMs());
+      const inForce = (await scene.facts()).filter((fact) => fact.from <= now && now < fact.to);
+      expect([day, inForce.length === 1 || inForce.length === 2]).toEqual([day, true]);
+      if (day === 15) expect(inForce).toContainEqual(ahead);
+      scene.wait(DAY_MS);
+    }
+  });
+
+  test("are made by the minute's round as soon as a name is known, and by many rounds at once one", async () => {
+    expect(await scene.keys.prepare(null)).toBe(false);
+    expect(scene.made).toBe(0);
+    const prepared = await Promise.all([
+      ...Array.from({ length: 9 }, () => scene.keys.prepare(HOST)),
+      scene.keys.prepare(null),
+    ]);
+    expect(prepared.slice(0, 9)).toEqual(Array(9).fill(true));
+    expect([scene.made, scene.told.length]).toEqual([1, 1]);
+    scene.wait(NEXT_KEY_MS);
+    await Promise.all(Array.from({ length: 9 }, () => scene.keys.prepare(null)));
+    expect([scene.made, scene.told.length]).toEqual([2, 2]);
+  });
+
+  test("are made by the minute's round of its own where the operator named the node", async () => {
+    scene.names = { isLocal: false, issuerName: "own.example" };
+    expect(await scene.life().prepare(null)).toBe(true);
+    expect((await scene.facts()).map(({ challenge }) => challenge)).toEqual([
+      stampChallenge("own.example", development.id, suite),
+    ]);
+  });
+
+  test("are none while the node is no member: nobody would take the record", async () => {
+    scene.isMember = false;
+    expect(await scene.keys.keys(HOST)).toEqual([]);
+    expect(await scene.keys.prepare(HOST)).toBe(false);
+    expect(scene.made).toBe(0);
+    scene.isMember = true;
+    expect(await scene.keys.prepare(HOST)).toBe(true);
+    const [fact] = await scene.facts();
+    scene.isMember = false;
+    // A key that is there stays: it is in its record.
+    expect(await scene.facts()).toEqual([fact]);
   });
 
   test("begin again where nobody asked for long", async () => {

@@ -25,9 +25,11 @@ const DAY_MS = 86_400_000;
 export const KEY_MS = 30 * DAY_MS;
 /** It begins before it was made, so that it is in force at once for all parts of the node, whose clocks differ a little. */
 const BEGINS_EARLY_MS = 300_000;
-/** A new one is made after so long: two are in force at a time, so that stamps that were bought last 15 days at least. */
+/** The next one begins after so long: two are in force at a time, so that stamps that were bought last 15 days at least. */
 export const NEXT_KEY_MS = 15 * DAY_MS;
-/** Who buys names a key by its id's last byte: a new key's is to be another than that of one in force. */
+/** It is made so much earlier: when it begins, every other node has its record, and every part of this one has the key. */
+export const PREPARED_MS = 3_600_000;
+/** Who buys names a key by its id's last byte: a new key's is to be another than those of the others. */
 const MAX_TRIES = 8;
 const SALT_BYTES = 32;
 
@@ -41,6 +43,8 @@ export interface IssuerKeysParts {
   readonly isLocal: boolean;
   /** The name for new keys; without it that of the last one, and of the first one the host under which the node was asked. */
   readonly issuerName?: string;
+  /** Whether the network has this node as a member now: nobody takes the record of another's key. */
+  isMember(): boolean;
   make(): Promise<MadeKey>;
   random(bytes: number): Bytes;
 }
@@ -51,8 +55,8 @@ interface OwnKey extends SealedKey {
 }
 
 /**
- * The keys with which a node signs stamps: the same for everybody who buys, two at most at a time, each named by a record that never
- * changes.
+ * The keys with which a node signs stamps: the same for everybody who buys, two at most in force at a time, each named by a record that
+ * never changes.
  */
 export class IssuerKeys {
   readonly #parts: IssuerKeysParts;
@@ -65,19 +69,35 @@ export class IssuerKeys {
   }
 
   /**
-   * The keys that are in force, the newest last; makes one when it is due. `host` is the name under which the node was asked: that of its
-   * first key's challenge, unless it has a name of its own.
+   * The keys in force and the one to come, the newest last; makes one when it is due. `host` is the name under which the node was asked:
+   * that of its first key's challenge, unless it has a name of its own.
    * @throws PennypostError `issuer_name_invalid` (400): such a host names no key.
    */
   async keys(host: string): Promise<SealedKey[]> {
-    if (this.#isDue()) {
-      const challenge = this.#challengeFor(host);
-      this.#making ??= this.#make(challenge).finally(() => {
-        this.#making = undefined;
-      });
-      await this.#making;
-    }
-    return this.#inForce().map(({ record, sealed }) => ({ record, sealed }));
+    await this.#makeDue(host);
+    return this.#current().map(({ record, sealed }) => ({ record, sealed }));
+  }
+
+  /**
+   * Makes a key when it is due, before anybody wants to buy with it. `host` as in `keys`; null where nobody asked: then none is made
+   * while no name is known. Answers whether one is in force.
+   * @throws PennypostError `issuer_name_invalid` (400).
+   */
+  async prepare(host: string | null): Promise<boolean> {
+    await this.#makeDue(host);
+    return this.#inForce().length > 0;
+  }
+
+  /** However many ask at once, one is made. */
+  async #makeDue(host: string | null): Promise<void> {
+    this.#forgetOld();
+    if (!this.#isDue()) return;
+    const challenge = this.#challengeFor(host);
+    if (!challenge) return;
+    this.#making ??= this.#make(challenge).finally(() => {
+      this.#making = undefined;
+    });
+    await this.#making;
   }
 
   /** Not those of a node whose secret was another: they are not this one's to sign with, and cannot be opened. */
@@ -126,30 +146,47 @@ export class IssuerKeys {
     return firstSeqOf(this.#parts.clock.nowMs());
   }
 
+  /** Those in force, and the one to come. */
+  #current(): OwnKey[] {
+    const now = this.#now;
+    return this.#own().filter(({ fact }) => now < fact.to);
+  }
+
   #inForce(): OwnKey[] {
     const now = this.#now;
-    return this.#own().filter(({ fact }) => fact.from <= now && now < fact.to);
+    return this.#current().filter(({ fact }) => fact.from <= now);
   }
 
   #isDue(): boolean {
-    const newest = this.#inForce().at(-1);
-    const nowMs = this.#parts.clock.nowMs();
-    return !newest || timeOfSeq(newest.fact.from) + BEGINS_EARLY_MS + NEXT_KEY_MS <= nowMs;
+    const { isMember, clock } = this.#parts;
+    return this.#nextFromMs() - PREPARED_MS <= clock.nowMs() && isMember();
   }
 
-  /** @throws PennypostError `issuer_name_invalid` (400), before a key is made for it. */
-  #challengeFor(host: string): Bytes {
+  /** When the next key begins, in ms since 1970: when the last but one has ended, so that no moment has three. */
+  #nextFromMs(): number {
+    const { clock, network } = this.#parts;
+    const atOnceMs = Math.max(clock.nowMs() - BEGINS_EARLY_MS, network.genesis.createdMs);
+    const [newest, before] = this.#current().toReversed();
+    // One that begins with the genesis, which may be ahead of this clock, is as good as any that were made now.
+    const first = firstSeqOf(Math.max(clock.nowMs(), network.genesis.createdMs));
+    if (!newest || this.#current().every(({ fact }) => fact.from > first)) return atOnceMs;
+    const beforeEndsMs = before ? timeOfSeq(before.fact.to) : atOnceMs;
+    return Math.max(atOnceMs, beforeEndsMs, timeOfSeq(newest.fact.from) + NEXT_KEY_MS);
+  }
+
+  /** Undefined where no name is known. @throws PennypostError `issuer_name_invalid` (400), before a key is made for it. */
+  #challengeFor(host: string | null): Bytes | undefined {
     const { issuerName, isLocal, network, suite } = this.#parts;
     const challengeOf = (name: string) => stampChallenge(name, network.id, suite);
     if (issuerName !== undefined) return challengeOf(issuerName);
-    return this.#own().at(-1)?.fact.challenge ?? challengeOf(parseIssuerName(host, { isLocal }));
+    const last = this.#own().at(-1)?.fact.challenge;
+    return last ?? (host === null ? undefined : challengeOf(parseIssuerName(host, { isLocal })));
   }
 
   async #make(challenge: Bytes): Promise<void> {
     const { clock, network, signer, suite, store } = this.#parts;
     const { publicKey, sealed } = await this.#makeDistinct();
-    const nowMs = clock.nowMs();
-    const fromMs = Math.max(nowMs - BEGINS_EARLY_MS, network.genesis.createdMs);
+    const fromMs = this.#nextFromMs();
     const fact: IssuerRecord = {
       kind: "issuer",
       publicKey,
@@ -157,11 +194,10 @@ export class IssuerKeys {
       from: firstSeqOf(fromMs),
       to: firstSeqOf(fromMs + KEY_MS),
     };
-    const { block, signature } = createRecord(fact, nowMs, network, signer, suite);
+    const { block, signature } = createRecord(fact, clock.nowMs(), network, signer, suite);
     const record = { block, signature };
     if (!this.#holds(record)) return;
     store.save({ record, sealed });
-    this.#forgetOld();
     await this.#handOver(record);
   }
 
@@ -179,7 +215,7 @@ export class IssuerKeys {
     for (let tries = 1; ; tries++) {
       const made = await make();
       const lastByte = keyIdOf(made.publicKey, suite).at(-1);
-      if (tries === MAX_TRIES || this.#inForce().every(({ keyId }) => keyId.at(-1) !== lastByte)) return made;
+      if (tries === MAX_TRIES || this.#current().every(({ keyId }) => keyId.at(-1) !== lastByte)) return made;
     }
   }
 

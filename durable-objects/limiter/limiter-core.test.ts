@@ -1,83 +1,11 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Bytes, concatBytes, toHex } from "../../protocol/bytes.ts";
-import { suite } from "../platform-suite.ts";
-import { ManualClock } from "../testing/manual-clock.ts";
-import { MemoryBudgetStore } from "../testing/memory-budget-store.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { LIMITS, LimiterScene, START_MS } from "../testing/limiter-scene.ts";
 import type { Subject, WalletStanding } from "./limiter-api.ts";
-import { DAY_MS, LimiterCore } from "./limiter-core.ts";
-import type { RateLimits } from "./limits.ts";
-import type { Bucket } from "./token-bucket.ts";
+import { DAY_MS } from "./limiter-core.ts";
 
-const START_MS = Date.UTC(2026, 10, 23, 12);
 const START_DAY = Math.floor(START_MS / DAY_MS);
-const LIMITS: RateLimits = {
-  wallet: { burst: 100, perMinute: 60 },
-  address: { burst: 200, perMinute: 120 },
-  stamps: { burst: 100, perMinute: 2 },
-  listedFactor: 2.5,
-};
-
-/** Knows what was saved last. */
-class NotedStore extends MemoryBudgetStore {
-  lastSaved: { readonly day: number; readonly key: Bytes; readonly bucket: Bucket } | undefined;
-
-  override saveBucket(day: number, key: Bytes, bucket: Bucket): void {
-    this.lastSaved = { day, key, bucket };
-    super.saveBucket(day, key, bucket);
-  }
-}
-
-class Scene {
-  readonly clock = new ManualClock(START_MS);
-  readonly store = new NotedStore();
-  readonly maxBudgets: number;
-  secrets = 0;
-  core: LimiterCore;
-
-  constructor(maxBudgets = 1_000) {
-    this.maxBudgets = maxBudgets;
-    this.core = this.life();
-  }
-
-  /** A life of the object, which knows what is stored. */
-  life(): LimiterCore {
-    return new LimiterCore({
-      store: this.store,
-      clock: this.clock,
-      limits: LIMITS,
-      maxBudgets: this.maxBudgets,
-      listKey: new Uint8Array(32),
-      random: (bytes) => new Uint8Array(bytes).fill(++this.secrets),
-      hmac: (key, data) => suite.sha256(concatBytes(key, data)),
-    });
-  }
-
-  wait(ms: number): void {
-    this.clock.step(this.clock.nowMs() + ms);
-  }
-
-  /** Takes so much, and gives back what was leased beside it. */
-  async take(subject: Subject, units: number): Promise<boolean> {
-    const { granted } = await this.core.lease(subject, units, 0);
-    this.#giveBack(subject, granted >= units ? granted - units : granted);
-    return granted >= units;
-  }
-
-  async units(subject: Subject): Promise<number> {
-    const { granted, remaining } = await this.core.lease(subject, 0, 0);
-    this.#giveBack(subject, granted);
-    return granted + remaining;
-  }
-
-  /** In the storage itself, since each lease grants some. */
-  #giveBack(subject: Subject, units: number): void {
-    const save = this.store.lastSaved;
-    if (!save) throw new Error(`${subject.id} has no budget`);
-    this.store.saveBucket(save.day, save.key, { ...save.bucket, units: save.bucket.units + units });
-  }
-}
-
 const wallet = (id: string): Subject => ({ kind: "wallet", id });
 const alice = wallet("0xA");
 
@@ -134,7 +62,7 @@ describe("a budget", () => {
   test("is what its definition says, through waits, midnights, restarts, new standings and a clock that steps back", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { size: "max", maxLength: 40 }), async (steps) => {
-        const scene = new Scene();
+        const scene = new LimiterScene();
         const model = new Model();
         for (const each of steps) {
           const nowMs = scene.clock.nowMs();
@@ -168,7 +96,7 @@ describe("a budget", () => {
   });
 
   test("gives to a listed wallet at once what it has more, and takes it back at once", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     expect(await scene.units(alice)).toBe(100);
     await scene.core.setStanding(alice.id, "listed");
     scene.wait(60_000);
@@ -180,7 +108,7 @@ describe("a budget", () => {
   });
 
   test("of a wallet's stamps has its standing, that of an address or a nonce none", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     await scene.core.setStanding("0xA", "denied");
     const standingOf = async (kind: Subject["kind"]) =>
       (await scene.core.lease({ kind, id: "0xA" }, 1, 0)).standing;
@@ -191,7 +119,7 @@ describe("a budget", () => {
   });
 
   test("takes back what was not spent, up to its burst, and what is owed, down to as much", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     await scene.core.lease(alice, 50, 0);
     expect((await scene.core.lease(alice, 100, 30)).remaining).toBe(80);
     expect(await scene.core.lease(alice, 100, 1_000_000)).toMatchObject({ granted: 100, remaining: 0 });
@@ -202,7 +130,7 @@ describe("a budget", () => {
   });
 
   test("gives all that fits to who wants more than ever fits", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     await scene.take(alice, 1);
     expect(await scene.core.lease(alice, 3_000, 0)).toMatchObject({ granted: 0, waitMs: 1_000 });
     scene.wait(1_000);
@@ -211,7 +139,7 @@ describe("a budget", () => {
   });
 
   test("of a nonce is one for an hour, also over midnight", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     scene.clock.step((START_DAY + 1) * DAY_MS - 60_000);
     const nonce: Subject = { kind: "nonce", id: "0xA 11" };
     const take = async () => (await scene.core.lease(nonce, 1, 0)).granted;
@@ -228,12 +156,12 @@ describe("a budget", () => {
 });
 
 describe("the days of a limiter", () => {
-  const spendAll = async (scene: Scene) => {
+  const spendAll = async (scene: LimiterScene) => {
     while (await scene.take(alice, 1));
   };
 
   test("begin at midnight UTC with a new secret, under which no row of the day before is found", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     await scene.take(alice, 1);
     scene.clock.step((START_DAY + 1) * DAY_MS - 1);
     await scene.take(alice, 1);
@@ -247,7 +175,7 @@ describe("the days of a limiter", () => {
   });
 
   test("both count: what was spent before midnight is not there after", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     scene.clock.step((START_DAY + 1) * DAY_MS - 1_000);
     await spendAll(scene);
     scene.wait(2_000);
@@ -257,7 +185,7 @@ describe("the days of a limiter", () => {
 
   test("leave nothing after 48 h, whenever in a day a row was written and whether anybody asks or not", async () => {
     for (const hour of [0, 1, 11.99, 12, 23, 23.999]) {
-      const scene = new Scene();
+      const scene = new LimiterScene();
       const writtenMs = START_DAY * DAY_MS + hour * 3_600_000;
       scene.clock.step(writtenMs);
       await scene.take(alice, 1);
@@ -274,7 +202,7 @@ describe("the days of a limiter", () => {
   });
 
   test("go on as they are when the clock steps back over midnight, and nothing is given twice", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     scene.clock.step((START_DAY + 1) * DAY_MS + 5);
     await spendAll(scene);
     scene.wait(-10);
@@ -286,7 +214,7 @@ describe("the days of a limiter", () => {
   });
 
   test("of a clock that was far ahead are forgotten, also when nobody asks", async () => {
-    const scene = new Scene();
+    const scene = new LimiterScene();
     scene.wait(30 * DAY_MS);
     await scene.take(alice, 1);
     scene.clock.step(START_MS);
@@ -300,7 +228,7 @@ describe("very many budgets", () => {
   const address = (i: number): Subject => ({ kind: "address", id: `2001:db8:0:${i.toString(16)}::/64` });
 
   test("have an end: then who is new is refused, and who is known is not", async () => {
-    const scene = new Scene(10);
+    const scene = new LimiterScene(10);
     for (let i = 0; i < 10; i++) expect(await scene.take(address(i), 1)).toBe(true);
     const refused = { code: "too_many_budgets", httpStatus: 429, data: { retryAfterS: 60 } };
     await expect(scene.core.lease(address(10), 1, 0)).rejects.toMatchObject(refused);
@@ -311,7 +239,7 @@ describe("very many budgets", () => {
   });
 
   test("make room when they have filled again, each kind in its own time, and nothing that counts is forgotten", async () => {
-    const scene = new Scene(10);
+    const scene = new LimiterScene(10);
     const nonce: Subject = { kind: "nonce", id: "0xA 1" };
     await scene.take(nonce, 1);
     await scene.take({ kind: "stamps", id: "0xA" }, 100);
@@ -328,7 +256,7 @@ describe("very many budgets", () => {
   });
 
   test("are looked through once a minute at most", async () => {
-    const scene = new Scene(3);
+    const scene = new LimiterScene(3);
     let sweeps = 0;
     const { dropBuckets } = scene.store;
     scene.store.dropBuckets = (...args) => {
@@ -343,7 +271,7 @@ describe("very many budgets", () => {
   });
 
   test("begin anew each day", async () => {
-    const scene = new Scene(3);
+    const scene = new LimiterScene(3);
     for (let i = 0; i < 3; i++) await scene.take(address(i), 1);
     scene.wait(DAY_MS);
     for (let i = 3; i < 6; i++) expect(await scene.take(address(i), 1)).toBe(true);

@@ -1,8 +1,8 @@
 import type { Bytes } from "../../protocol/bytes.ts";
-import type { Standing } from "./standing.ts";
+import type { Penalty } from "./penalty.ts";
 
 /** What is written down of one peer. */
-export interface StoredConduct extends Standing {
+export interface StoredConduct extends Penalty {
   readonly peer: Bytes;
   readonly lastBreachMs: number;
   readonly breaches: Readonly<Record<string, number>>;

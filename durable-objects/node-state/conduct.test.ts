@@ -8,8 +8,8 @@ import { onStorage, START_MS } from "../testing/shard-world.ts";
 import { Conduct, MAX_KEPT_PEERS, MAX_KEPT_RULES, OTHER_RULES, WRITE_AFTER_MS } from "./conduct.ts";
 import { type ConductRecord, UNTIL_LIFTED } from "./conduct-api.ts";
 import type { ConductStore } from "./conduct-store.ts";
+import { FIRST_SUSPENSION_MS, MAX_SUSPENSION_MS } from "./penalty.ts";
 import { SqlConductStore } from "./sql-conduct-store.ts";
-import { FIRST_SUSPENSION_MS, MAX_SUSPENSION_MS } from "./standing.ts";
 
 beforeEach(() => setLogSink(() => {}));
 afterEach(() => setLogSink());

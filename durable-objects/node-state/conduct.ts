@@ -3,7 +3,7 @@ import type { Clock, Timer } from "../clock.ts";
 import { logError, logWarning } from "../log.ts";
 import { type ConductApi, type ConductRecord, UNTIL_LIFTED } from "./conduct-api.ts";
 import type { ConductStore, StoredConduct } from "./conduct-store.ts";
-import { afterStrike, GOOD_STANDING, type Standing, strikesNow, suspendedUntil } from "./standing.ts";
+import { afterStrike, NO_PENALTY, type Penalty, strikesNow, suspendedUntil } from "./penalty.ts";
 
 /** Counts are written down this long after the first that is not: a flood of bad events is no flood of rows. */
 export const WRITE_AFTER_MS = 10_000;
@@ -14,7 +14,7 @@ export const MAX_KEPT_RULES = 64;
 export const OTHER_RULES = "other";
 
 interface Entry {
-  standing: Standing;
+  penalty: Penalty;
   lastBreachMs: number;
   readonly breaches: Map<string, number>;
 }
@@ -41,7 +41,7 @@ export class Conduct implements ConductApi {
     const stored = parts.store.all().sort((a, b) => a.lastBreachMs - b.lastBreachMs);
     for (const { peer, lastBreachMs, breaches, strikes, lastStrikeMs, suspendedUntilMs } of stored) {
       this.#entries.set(toHex(peer), {
-        standing: { strikes, lastStrikeMs, suspendedUntilMs },
+        penalty: { strikes, lastStrikeMs, suspendedUntilMs },
         lastBreachMs,
         breaches: new Map(Object.entries(breaches)),
       });
@@ -55,8 +55,8 @@ export class Conduct implements ConductApi {
   async suspend(peer: Bytes): Promise<boolean> {
     const name = toHex(peer);
     const entry = this.#entryOf(name);
-    const wasSuspended = suspendedUntil(entry.standing, this.#nowMs) > 0;
-    entry.standing = { ...entry.standing, suspendedUntilMs: UNTIL_LIFTED };
+    const wasSuspended = suspendedUntil(entry.penalty, this.#nowMs) > 0;
+    entry.penalty = { ...entry.penalty, suspendedUntilMs: UNTIL_LIFTED };
     this.#keep(name, entry);
     logWarning("peer_suspended", { peer: name, by: "operator" });
     this.#save([name]);
@@ -70,11 +70,11 @@ export class Conduct implements ConductApi {
     const name = toHex(to);
     const entry = this.#entryOf(name);
     if (
-      entry.standing.strikes >= old.standing.strikes &&
-      entry.standing.suspendedUntilMs >= old.standing.suspendedUntilMs
+      entry.penalty.strikes >= old.penalty.strikes &&
+      entry.penalty.suspendedUntilMs >= old.penalty.suspendedUntilMs
     )
       return;
-    entry.standing = old.standing;
+    entry.penalty = old.penalty;
     entry.lastBreachMs = Math.max(entry.lastBreachMs, old.lastBreachMs);
     for (const [rule, times] of old.breaches)
       entry.breaches.set(rule, Math.max(times, entry.breaches.get(rule) ?? 0));
@@ -86,16 +86,16 @@ export class Conduct implements ConductApi {
     const name = toHex(peer);
     const nowMs = this.#nowMs;
     const entry = this.#entryOf(name);
-    const before = suspendedUntil(entry.standing, nowMs);
+    const before = suspendedUntil(entry.penalty, nowMs);
     entry.lastBreachMs = nowMs;
-    entry.standing = afterStrike(entry.standing, nowMs);
+    entry.penalty = afterStrike(entry.penalty, nowMs);
     for (const rule of rules) count(entry.breaches, rule);
     this.#keep(name, entry);
-    const untilMs = suspendedUntil(entry.standing, nowMs);
+    const untilMs = suspendedUntil(entry.penalty, nowMs);
     if (untilMs === before) {
       this.#saveLater();
     } else {
-      const { strikes } = entry.standing;
+      const { strikes } = entry.penalty;
       logWarning("peer_suspended", {
         peer: name,
         strikes,
@@ -107,7 +107,7 @@ export class Conduct implements ConductApi {
   }
 
   #entryOf(name: string): Entry {
-    const none = { standing: GOOD_STANDING, lastBreachMs: 0, breaches: new Map() };
+    const none = { penalty: NO_PENALTY, lastBreachMs: 0, breaches: new Map() };
     return this.#entries.get(name) ?? none;
   }
 
@@ -124,9 +124,9 @@ export class Conduct implements ConductApi {
   #makeRoom(): void {
     if (this.#entries.size < MAX_KEPT_PEERS) return;
     const nowMs = this.#nowMs;
-    const untils = [...this.#entries].map(([name, { standing }]) => ({
+    const untils = [...this.#entries].map(([name, { penalty }]) => ({
       name,
-      untilMs: suspendedUntil(standing, nowMs),
+      untilMs: suspendedUntil(penalty, nowMs),
     }));
     const oldest =
       untils.find(({ untilMs }) => untilMs === 0) ??
@@ -140,16 +140,16 @@ export class Conduct implements ConductApi {
 
   async suspendedUntil(peer: Bytes): Promise<number> {
     const entry = this.#entries.get(toHex(peer));
-    return entry ? suspendedUntil(entry.standing, this.#nowMs) : 0;
+    return entry ? suspendedUntil(entry.penalty, this.#nowMs) : 0;
   }
 
   async conductRecords(): Promise<ConductRecord[]> {
     const nowMs = this.#nowMs;
-    const records = [...this.#entries].map(([name, { standing, lastBreachMs, breaches }]) => ({
+    const records = [...this.#entries].map(([name, { penalty, lastBreachMs, breaches }]) => ({
       peer: fromHex(name),
-      strikes: strikesNow(standing, nowMs),
+      strikes: strikesNow(penalty, nowMs),
       lastBreachMs,
-      suspendedUntilMs: suspendedUntil(standing, nowMs),
+      suspendedUntilMs: suspendedUntil(penalty, nowMs),
       breaches: new Map(breaches),
     }));
     return records.reverse();
@@ -159,8 +159,8 @@ export class Conduct implements ConductApi {
     const name = toHex(peer);
     const entry = this.#entries.get(name);
     if (!entry) return null;
-    const wasSuspended = suspendedUntil(entry.standing, this.#nowMs) > 0;
-    entry.standing = GOOD_STANDING;
+    const wasSuspended = suspendedUntil(entry.penalty, this.#nowMs) > 0;
+    entry.penalty = NO_PENALTY;
     this.#unsaved.add(name);
     this.#save([name]);
     return wasSuspended;
@@ -191,8 +191,8 @@ export class Conduct implements ConductApi {
   #recordOf(name: string): StoredConduct | undefined {
     const entry = this.#entries.get(name);
     if (!entry) return undefined;
-    const { standing, lastBreachMs, breaches } = entry;
-    return { peer: fromHex(name), ...standing, lastBreachMs, breaches: Object.fromEntries(breaches) };
+    const { penalty, lastBreachMs, breaches } = entry;
+    return { peer: fromHex(name), ...penalty, lastBreachMs, breaches: Object.fromEntries(breaches) };
   }
 }
 

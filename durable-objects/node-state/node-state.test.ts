@@ -6,7 +6,7 @@ import { nodeStateOf } from "../stubs.ts";
 import { START_MS } from "../testing/shard-world.ts";
 import { UNTIL_LIFTED } from "./conduct-api.ts";
 import { NodeState } from "./node-state.ts";
-import { FIRST_SUSPENSION_MS } from "./standing.ts";
+import { FIRST_SUSPENSION_MS } from "./penalty.ts";
 
 const PEER = new Uint8Array(32).fill(0x61);
 

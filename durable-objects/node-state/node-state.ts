@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import type { Bytes } from "../../protocol/bytes.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import type { WireRecord } from "../../protocol/record.ts";
 import type { RecordsAnswer, RecordsQuestion } from "../../protocol/record-messages.ts";
 import { platformClock } from "../clock.ts";
@@ -123,6 +124,7 @@ export class NodeState
       signer,
       suite,
       records: known,
+      isMember: () => known.set.standingAt(signer.publicKey, firstSeqOf(platformClock.nowMs())) === "member",
       isLocal,
       ...(issuerName === undefined ? {} : { issuerName }),
       make: () => makeIssuerKey(secret),
@@ -133,6 +135,10 @@ export class NodeState
 
   async stampKeys(host: string): Promise<Outcome<SealedKey[]>> {
     return attempt(() => this.#started.issuer.keys(host));
+  }
+
+  async prepareStampKey(host: string | null): Promise<Outcome<boolean>> {
+    return attempt(() => this.#started.issuer.prepare(host));
   }
 
   async batchSold(keyId: Bytes, wallet: string): Promise<Outcome<null>> {

@@ -5,8 +5,8 @@ import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryConductStore } from "../testing/memory-conduct-store.ts";
 import { START_MS } from "../testing/shard-world.ts";
 import { Conduct } from "./conduct.ts";
+import { FIRST_SUSPENSION_MS } from "./penalty.ts";
 import { REMEMBERED_MS, RememberedConduct } from "./remembered-conduct.ts";
-import { FIRST_SUSPENSION_MS } from "./standing.ts";
 
 const A = new Uint8Array(32).fill(1);
 

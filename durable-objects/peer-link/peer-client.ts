@@ -10,7 +10,7 @@ export const PEER_TIMEOUT_MS = 5_000;
 const MAX_INFO_BYTES = 64 * 1024;
 
 /** Reads a body up to a limit. @throws PennypostError `peer_answer_too_large`. */
-export async function readLimited(body: ReadableStream<Uint8Array> | null, limit: number): Promise<Bytes> {
+async function readLimited(body: ReadableStream<Uint8Array> | null, limit: number): Promise<Bytes> {
   if (!body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let length = 0;

@@ -15,6 +15,7 @@ const joined = (url: string, n: number, isConfigured = false): JoinedPeer => ({
   key: key(n),
   joinedMs: START_MS,
   succeededMs: null,
+  followed: null,
   isConfigured,
 });
 

@@ -8,6 +8,8 @@ export interface JoinedPeer {
   readonly joinedMs: number;
   /** When its key followed another one; null when it never did. */
   readonly succeededMs: number | null;
+  /** The key that it followed; null when it never did, or that was not kept. */
+  readonly followed: Bytes | null;
   /** It stands for the configured peer with this URL, and goes with that. */
   readonly isConfigured: boolean;
 }
@@ -27,7 +29,7 @@ export interface PeerListApi {
   /** Replaces what had this URL or this key. @throws PennypostError `too_many_peers` (429). */
   addPeer(url: string, key: Bytes): Promise<JoinedPeer>;
   /**
-   * Puts a key in the place of a peer's; does nothing where it stands there already.
+   * Puts a key in the place of a peer's; does nothing where it stands there already in this one's place.
    * @throws PennypostError `peer_unknown` (404), or `succession_too_soon` (429).
    */
   succeedPeer(old: Bytes, next: Bytes): Promise<null>;

@@ -33,6 +33,7 @@ const joined = (url: string, key: Bytes, changes: Partial<JoinedPeer> = {}): Joi
   key,
   joinedMs: START_MS,
   succeededMs: null,
+  followed: null,
   isConfigured: false,
   ...changes,
 });
@@ -108,11 +109,16 @@ describe("a peer's key", () => {
     const { list, clock } = make();
     await list.addPeer("https://a", A);
     for (let i = 0; i < 2; i++) await list.succeedPeer(A, B);
-    expect(await list.joinedPeers()).toEqual([joined("https://a", B, { succeededMs: START_MS })]);
+    expect(await list.joinedPeers()).toEqual([
+      joined("https://a", B, { succeededMs: START_MS, followed: A }),
+    ]);
+    expect(await codeOf(list.succeedPeer(bytes(5), B))).toBe("peer_unknown");
     expect(await codeOf(list.succeedPeer(B, bytes(3)))).toBe("succession_too_soon");
     moveTo(clock, START_MS + SUCCESSION_PAUSE_MS);
     expect(await codeOf(list.succeedPeer(B, bytes(3)))).toBe("done");
     expect(await codeOf(list.succeedPeer(A, bytes(5)))).toBe("peer_unknown");
+    expect(await codeOf(list.succeedPeer(A, bytes(3)))).toBe("peer_unknown");
+    expect(await codeOf(list.succeedPeer(B, bytes(3)))).toBe("done");
   });
 
   test("of the configuration is followed as long as the configuration names its URL", async () => {
@@ -120,7 +126,8 @@ describe("a peer's key", () => {
     configured.push({ url: "https://c", key: A });
     await list.succeedPeer(A, B);
     const peers = await list.joinedPeers();
-    expect(peers).toEqual([joined("https://c", B, { succeededMs: START_MS, isConfigured: true })]);
+    const followed = { succeededMs: START_MS, followed: A, isConfigured: true };
+    expect(peers).toEqual([joined("https://c", B, followed)]);
     expect(mergePeers(configured, peers)).toEqual([{ url: "https://c", key: B }]);
     expect(mergePeers([], peers)).toEqual([]);
     expect(await list.forgetPeer(B)).toBe(false);
@@ -161,6 +168,7 @@ test("any steps leave the same in SQLite as in the model, also for a list that b
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         storage.sql.exec("DROP TABLE IF EXISTS joined_peers");
+        storage.sql.exec("DROP TABLE IF EXISTS followed_keys");
         storage.sql.exec("DROP TABLE IF EXISTS invitations");
         const { clock, store, list: model, configured } = make();
         configured.push({ url: "https://c", key: bytes(4) });

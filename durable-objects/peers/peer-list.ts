@@ -20,6 +20,9 @@ export interface PeerListParts {
   transaction<T>(work: () => T): T;
 }
 
+const unknownPeer = () =>
+  new PennypostError("peer_unknown", GRPC.notFound, "the old key is none of this node's peers");
+
 /** Who joined, and who may: `PeerListApi` over a store. */
 export class PeerList implements PeerListApi {
   readonly #parts: PeerListParts;
@@ -34,7 +37,14 @@ export class PeerList implements PeerListApi {
 
   async addPeer(url: string, key: Bytes): Promise<JoinedPeer> {
     const { store, clock, transaction } = this.#parts;
-    const peer = { url, key, joinedMs: clock.nowMs(), succeededMs: null, isConfigured: false };
+    const peer = {
+      url,
+      key,
+      joinedMs: clock.nowMs(),
+      succeededMs: null,
+      followed: null,
+      isConfigured: false,
+    };
     const others = store.peers().filter((each) => each.url !== url && !equalBytes(each.key, key));
     if (mergePeers(this.#parts.configured(), [...others, peer]).length > MAX_PEERS)
       throw exhausted("too_many_peers", `a node has at most ${MAX_PEERS} peers`, { limit: MAX_PEERS });
@@ -54,17 +64,22 @@ export class PeerList implements PeerListApi {
     const nowMs = clock.nowMs();
     transaction(() => {
       const joined = store.peers();
-      if (mergePeers(configured(), joined).some(({ key }) => key && equalBytes(key, next))) return;
+      if (mergePeers(configured(), joined).some(({ key }) => key && equalBytes(key, next))) {
+        const { followed } = joined.find(({ key }) => equalBytes(key, next)) ?? {};
+        // Else who names the wrong key hears that all is well, and the right one stays a member.
+        if (followed && !equalBytes(followed, old)) throw unknownPeer();
+        return;
+      }
       const known = joined.find(({ key }) => equalBytes(key, old));
       const address = known ?? configured().find(({ key }) => key && equalBytes(key, old));
-      if (!address)
-        throw new PennypostError("peer_unknown", GRPC.notFound, "the old key is none of this node's peers");
+      if (!address) throw unknownPeer();
       const lastMs = known?.succeededMs ?? Number.NEGATIVE_INFINITY;
       if (Math.abs(nowMs - lastMs) < SUCCESSION_PAUSE_MS)
         throw exhausted("succession_too_soon", "a peer's key changes at most once a day here: join again");
       const isConfigured = known?.isConfigured ?? true;
       const joinedMs = known?.joinedMs ?? nowMs;
-      this.#replace({ url: address.url, key: next, joinedMs, succeededMs: nowMs, isConfigured });
+      const { url } = address;
+      this.#replace({ url, key: next, joinedMs, succeededMs: nowMs, followed: old, isConfigured });
     });
     return null;
   }

@@ -8,6 +8,7 @@ interface PeerRow extends Record<string, SqlStorageValue> {
   joined_ms: number;
   succeeded_ms: number | null;
   is_configured: number;
+  followed: ArrayBuffer | null;
 }
 
 interface InvitationRow extends Record<string, SqlStorageValue> {
@@ -25,6 +26,10 @@ export class SqlPeerListStore implements PeerListStore {
     sql.exec(
       "CREATE TABLE IF NOT EXISTS joined_peers (url TEXT PRIMARY KEY, key BLOB NOT NULL, joined_ms INTEGER NOT NULL, succeeded_ms INTEGER, is_configured INTEGER NOT NULL) WITHOUT ROWID",
     );
+    // Beside the other, which nodes may have from before this was kept.
+    sql.exec(
+      "CREATE TABLE IF NOT EXISTS followed_keys (url TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID",
+    );
     sql.exec(
       "CREATE TABLE IF NOT EXISTS invitations (digest BLOB PRIMARY KEY, expires_ms INTEGER NOT NULL, used_by BLOB) WITHOUT ROWID",
     );
@@ -32,25 +37,30 @@ export class SqlPeerListStore implements PeerListStore {
 
   peers(): JoinedPeer[] {
     const rows = this.#sql.exec<PeerRow>(
-      "SELECT url, key, joined_ms, succeeded_ms, is_configured FROM joined_peers ORDER BY url",
+      `SELECT p.url, p.key, joined_ms, succeeded_ms, is_configured, f.key AS followed
+       FROM joined_peers p LEFT JOIN followed_keys f ON f.url = p.url ORDER BY p.url`,
     );
-    return rows.toArray().map(({ url, key, joined_ms, succeeded_ms, is_configured }) => ({
+    return rows.toArray().map(({ url, key, joined_ms, succeeded_ms, is_configured, followed }) => ({
       url,
       key: new Uint8Array(key),
       joinedMs: joined_ms,
       succeededMs: succeeded_ms,
       isConfigured: is_configured === 1,
+      followed: followed && new Uint8Array(followed),
     }));
   }
 
-  savePeer({ url, key, joinedMs, succeededMs, isConfigured }: JoinedPeer): void {
+  savePeer({ url, key, joinedMs, succeededMs, followed, isConfigured }: JoinedPeer): void {
     const statement =
       "INSERT OR REPLACE INTO joined_peers (url, key, joined_ms, succeeded_ms, is_configured) VALUES (?, ?, ?, ?, ?)";
     this.#sql.exec(statement, url, key, joinedMs, succeededMs, Number(isConfigured));
+    this.#sql.exec("DELETE FROM followed_keys WHERE url = ?", url);
+    if (followed) this.#sql.exec("INSERT INTO followed_keys (url, key) VALUES (?, ?)", url, followed);
   }
 
   dropPeer(url: string): void {
     this.#sql.exec("DELETE FROM joined_peers WHERE url = ?", url);
+    this.#sql.exec("DELETE FROM followed_keys WHERE url = ?", url);
   }
 
   invitations(): Invitation[] {

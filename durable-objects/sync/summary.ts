@@ -2,12 +2,14 @@ import { type Bytes, concatBytes } from "../../protocol/bytes.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/cbor.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { Sketch } from "../../protocol/sketch.ts";
+import { GROUP_TAG_BYTES } from "../../protocol/sync-messages.ts";
 import {
   BUCKET_GROUPS,
   type BucketRoot,
   bucketGroupHash,
   bucketGroupOf,
   byBucketAndClass,
+  HASH_BYTES,
   nodeRoot,
 } from "../../protocol/sync-tree.ts";
 import { unpackRecords } from "./root-records.ts";
@@ -119,4 +121,14 @@ export function decodeSummary(bytes: Bytes): Summary {
     RangeTuple,
   ];
   return { asOf, newest: rangeOf(newest), previous: rangeOf(previous) };
+}
+
+/** The first bytes of each bucket group's hash, joined. */
+export function groupTags(groups: Bytes): Bytes {
+  const tags = new Uint8Array(BUCKET_GROUPS * GROUP_TAG_BYTES);
+  for (let group = 0; group < BUCKET_GROUPS; group++) {
+    const at = group * HASH_BYTES;
+    tags.set(groups.subarray(at, at + GROUP_TAG_BYTES), group * GROUP_TAG_BYTES);
+  }
+  return tags;
 }

@@ -6,8 +6,8 @@ import type {
   RootsQuestion,
 } from "../../protocol/sync-messages.ts";
 import type { ScrubReport } from "../topic-shard/scrub/shard-scrub.ts";
+import type { DifferingRoots } from "./differing-roots.ts";
 import type { CountedRoot, RangeSummary } from "./summary.ts";
-import type { DifferingRoots } from "./sync-roots.ts";
 
 /** What this node compares with its peers, now and as of the slot before. */
 export interface ComparedState {

@@ -10,8 +10,9 @@ import { LooseClock, onSyncStorage, SyncWorld } from "../testing/sync-world.ts";
 import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
 import { packRecords } from "./root-records.ts";
 import { SqlSyncStore } from "./sql-sync-store.ts";
+import { groupTags } from "./summary.ts";
 import type { ComparedState } from "./sync-api.ts";
-import { groupTags, SyncRoots } from "./sync-roots.ts";
+import { SyncRoots } from "./sync-roots.ts";
 import type { SyncStore } from "./sync-store.ts";
 
 const EMPTY_SKETCH = new Sketch().prefix();

@@ -12,10 +12,11 @@ import { nodeConfig } from "../node-config.ts";
 import { attempt, type Outcome, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
 import { shardsOf } from "../stubs.ts";
+import type { DifferingRoots } from "./differing-roots.ts";
 import { SqlSyncStore } from "./sql-sync-store.ts";
 import type { CountedRoot, RangeSummary } from "./summary.ts";
 import type { ComparedState, ShardScrubbed, SyncApi } from "./sync-api.ts";
-import { type DifferingRoots, SyncRoots } from "./sync-roots.ts";
+import { SyncRoots } from "./sync-roots.ts";
 
 /** `SyncRoots` in the node's one sync object. */
 export class Sync extends DurableObject<Env> implements RemoteApi<SyncApi> {

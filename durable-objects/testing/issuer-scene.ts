@@ -22,6 +22,7 @@ export class IssuerScene {
   readonly told: WireRecord[] = [];
   made = 0;
   isTelling = true;
+  isMember = true;
   /** Rules by which the next records are refused. */
   readonly refusals: string[] = [];
   names: Pick<IssuerKeysParts, "isLocal" | "issuerName"> = { isLocal: false };
@@ -44,6 +45,7 @@ export class IssuerScene {
           return { added: records.length, refused };
         },
       },
+      isMember: () => this.isMember,
       make: async () => {
         await this.making;
         return this.keyAt(this.made++);
@@ -62,6 +64,7 @@ export class IssuerScene {
     this.clock.step(this.clock.nowMs() + ms);
   }
 
+  /** Of the keys in force, and the one to come. */
   async facts(): Promise<IssuerRecord[]> {
     return (await this.keys.keys(HOST)).map(factOf);
   }

@@ -157,7 +157,7 @@ export function dump(store: ShardStore) {
     delivered: delivered(store),
     pending: store.pendingStoredUntil(Number.MAX_SAFE_INTEGER, MANY).map(line),
     heads: TOPICS.map((topic) => headsOf(store, keyOf(topic)).map(toHex)),
-    missing: store.missingParents(MANY, null).map(({ topicKey, id }) => toHex(topicKey) + toHex(id)),
+    missing: store.links.missingParents(MANY, null).map(({ topicKey, id }) => toHex(topicKey) + toHex(id)),
     ends: [store.lastPosition(), store.lastPending(), store.firstPendingMs()],
     checkpoint: store.checkpoint(),
   };

@@ -94,8 +94,8 @@ const submit = (
 /** Memory is what is stored, and what is stored is whole. */
 function checkWhole({ node }: { node: Node }): void {
   const fresh = node.freshCore();
-  expect([node.core.position, node.core.lastOwn]).toEqual([fresh.position, fresh.lastOwn]);
-  expect(node.core.aheadMs(START_MS)).toBeGreaterThanOrEqual(fresh.aheadMs(START_MS));
+  expect([node.core.position, node.core.own.last]).toEqual([fresh.position, fresh.own.last]);
+  expect(node.core.own.aheadMs(START_MS)).toBeGreaterThanOrEqual(fresh.own.aheadMs(START_MS));
   for (const topic of TOPICS) expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
   const positions = node.store.namesAfter(0, 1_000).map(({ position }) => position);
   expect(positions).toEqual(positions.map((_, i) => i + 1));

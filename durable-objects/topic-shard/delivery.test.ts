@@ -41,7 +41,7 @@ describe("a parent that is not here", () => {
     node.ingest(child, START_MS);
     expect(placeOf(node, topic, child)).toEqual(expected);
     // What expired is not asked for.
-    expect(node.store.missingParents(9, null)).toHaveLength(expected === "waits" ? 1 : 0);
+    expect(node.store.links.missingParents(9, null)).toHaveLength(expected === "waits" ? 1 : 0);
   });
 
   test("of another topic is not here, though an event of that id is", () => {
@@ -123,13 +123,13 @@ describe("after 30 s", () => {
     const child = forgeEvent({ topic: PLAIN, ts: 2, timeMs: START_MS, links: [parent.id] });
     node.ingest(child, START_MS);
     overdue(node, START_MS + GAP_DELIVERY_MS);
-    expect(node.store.missingParents(9, null)).toHaveLength(1);
+    expect(node.store.links.missingParents(9, null)).toHaveLength(1);
     node.ingest(parent, START_MS + 40_000);
     expect([child, parent].map((event) => placeOf(node, PLAIN, event))).toEqual([
       [1, GAP],
       [2, 0],
     ]);
-    expect(node.store.missingParents(9, null)).toEqual([]);
+    expect(node.store.links.missingParents(9, null)).toEqual([]);
     expect(node.headsOf(PLAIN)).toEqual([toHex(child.id)]);
   });
 });

@@ -46,7 +46,7 @@ export class Delivery {
     return event.fields.links.filter((id) => {
       const position = this.#store.positionOf({ topicKey: event.topicKey, id });
       if (position !== undefined) return position >= PENDING_BASE;
-      return seqOfId(id) >= line && !this.#store.isRemoved({ topicKey: event.topicKey, id });
+      return seqOfId(id) >= line && !this.#store.removed.isRemoved({ topicKey: event.topicKey, id });
     });
   }
 
@@ -58,7 +58,7 @@ export class Delivery {
   deliverChildren(first: EventName, nowMs: number): void {
     const delivered = [first];
     for (let parent = delivered.pop(); parent; parent = delivered.pop()) {
-      for (const id of this.#store.takeUnmet(parent.topicKey, parent.id)) {
+      for (const id of this.#store.links.takeUnmet(parent.topicKey, parent.id)) {
         const child = this.#store.outline({ topicKey: parent.topicKey, id });
         if (!child || child.position < PENDING_BASE) continue;
         const fields = decodeBlock(child.block);

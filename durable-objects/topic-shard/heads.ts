@@ -13,16 +13,16 @@ export function recordHeads(store: ShardStore, topicKey: Bytes, id: Bytes, links
   const greatest = store.greatest(topicKey)?.id;
   if (!greatest) return;
   const isLinked = (head: Bytes) => links.some((link) => compareBytes(link, head) === 0);
-  for (const link of links) if (compareBytes(link, greatest) !== 0) store.removeHead(topicKey, link);
+  for (const link of links) if (compareBytes(link, greatest) !== 0) store.links.removeHead(topicKey, link);
   if (compareBytes(id, greatest) > 0) {
-    if (!isLinked(greatest)) store.addHead(topicKey, greatest);
-  } else if (!store.hasUnmet(topicKey, id)) {
-    store.addHead(topicKey, id);
+    if (!isLinked(greatest)) store.links.addHead(topicKey, greatest);
+  } else if (!store.links.hasUnmet(topicKey, id)) {
+    store.links.addHead(topicKey, id);
   }
 }
 
 /** The heads of a topic in id order: the newest `MAX_HEADS_READ`, since nothing bounds how many events are siblings. */
 export function headsOf(store: ShardStore, topicKey: Bytes): Bytes[] {
   const greatest = store.greatest(topicKey)?.id;
-  return greatest ? [...store.extraHeads(topicKey, MAX_HEADS_READ - 1), greatest] : [];
+  return greatest ? [...store.links.extraHeads(topicKey, MAX_HEADS_READ - 1), greatest] : [];
 }

@@ -78,7 +78,7 @@ export class ParentSeeker {
     // What is new may stand before the place at which the pass is.
     this.#pass.isToBeRepeated = true;
     if (this.#isRunning) this.#isCalledAgain = true;
-    else if (store.missingParents(1, null).length > 0) this.#wakeAt(clock.nowMs() + FIRST_PAUSE_MS);
+    else if (store.links.missingParents(1, null).length > 0) this.#wakeAt(clock.nowMs() + FIRST_PAUSE_MS);
   }
 
   #wakeAt(timeMs: number): void {
@@ -113,7 +113,7 @@ export class ParentSeeker {
     for (let looks = 0; looks < LOOKS_PER_ROUND; looks++) {
       const nowMs = clock.nowMs();
       if (this.#place === null) this.#pass = newPass();
-      const missing = store.missingParents(PARENTS_PER_LOOK, this.#place);
+      const missing = store.links.missingParents(PARENTS_PER_LOOK, this.#place);
       const isEnd = missing.length < PARENTS_PER_LOOK;
       this.#place = isEnd ? null : (missing.at(-1) ?? null);
       const due = missing.filter((name) => this.#dueMs(name) <= nowMs);

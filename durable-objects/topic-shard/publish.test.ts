@@ -94,7 +94,7 @@ describe("seq", () => {
         if (peerAheadMs !== null)
           node.ingest(forgeEvent({ topic: TOPIC, ts: i, timeMs: nowMs + peerAheadMs }), nowMs);
         if (restart) node.core = node.freshCore();
-        if (node.core.aheadMs(nowMs) > MAX_AHEAD_LINKED_MS) continue;
+        if (node.core.own.aheadMs(nowMs) > MAX_AHEAD_LINKED_MS) continue;
         const event = node.publish(TOPIC, i, "own", nowMs);
         const seq = seqOfId(event.id);
         const greatestLink = linksOf(event).at(-1);
@@ -134,8 +134,8 @@ describe("seq", () => {
     const node = fresh();
     const seq = firstSeqOf(START_MS + 30_000);
     node.ingest(forgeEvent({ topic: TOPIC, signer: SUBJECT, seq }), START_MS);
-    expect(node.get(TOPIC, node.core.lastOwn?.id as Bytes).flags & OWN).toBe(OWN);
-    expect(node.freshCore().lastOwn).toEqual(node.core.lastOwn);
+    expect(node.get(TOPIC, node.core.own.last?.id as Bytes).flags & OWN).toBe(OWN);
+    expect(node.freshCore().own.last).toEqual(node.core.own.last);
     expect(seqOfId(node.publish(PLAIN, 1, "other topic", START_MS).id)).toBeGreaterThan(seq);
   });
 });
@@ -250,7 +250,7 @@ describe("ephemeral envelopes", () => {
       expect(ephemeral && node.core.judge(ephemeral, START_MS).kind).toBe("ephemeral");
     }
     expect(equalBytes(made[0]?.id as Bytes, made[1]?.id as Bytes)).toBe(false);
-    expect([node.eventsOf(EPHEMERAL).length, node.core.position, node.core.lastOwn]).toEqual([0, 0, null]);
+    expect([node.eventsOf(EPHEMERAL).length, node.core.position, node.core.own.last]).toEqual([0, 0, null]);
   });
 
   test("from peers are handed on, not stored; other events are none", () => {
@@ -273,9 +273,9 @@ describe("the checkpoint", () => {
       const saved = node.store.checkpoint();
       const known = () => {
         const core = node.freshCore();
-        return [core.position, core.lastOwn, core.aheadMs(START_MS)];
+        return [core.position, core.own.last, core.own.aheadMs(START_MS)];
       };
-      const expected = [1_030, node.core.lastOwn, 1_029];
+      const expected = [1_030, node.core.own.last, 1_029];
       expect(saved.position).toBe(1_024);
       const { id } = node.store.namesAfter(1_023, 1)[0] ?? {};
       expect(saved.lastOwn?.id).toEqual(id);

@@ -43,7 +43,7 @@ function start(node = new Node(new MemoryShardStore())) {
     clock: platformClock,
     store: node.store,
   };
-  const feed = new PushFeed(parts, node.core.lastOwn);
+  const feed = new PushFeed(parts, node.core.own.last);
   let made = 0;
   const publish = (message = `m${++made}`) => {
     node.publish(TOPIC, made, message, Date.now());

@@ -1,13 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
-import type { Signer } from "../../protocol/crypto.ts";
 import { PennypostError } from "../../protocol/errors.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { SLOT_MS } from "../../protocol/retention.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
-import { MemoryShardStore } from "../testing/memory-shard-store.ts";
+import { FIRST, fresh, idsOf, rootsOf, SECOND, scrubbed, TOPIC } from "../testing/record-scene.ts";
 import { absentLinks, dump, type Step, tracesWithRecords, World } from "../testing/shard-traces.ts";
 import {
   envelopeOf,
@@ -20,40 +19,19 @@ import {
   onStorage,
   START_MS,
   SUBJECT,
-  signers,
   TOPICS,
   wipe,
 } from "../testing/shard-world.ts";
 import { ECHO, PENDING_BASE, type ShardStore } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
-const [, FIRST, SECOND] = signers as readonly [Signer, Signer, Signer, Signer];
-const [TOPIC] = TOPICS;
 type Forged = ReturnType<typeof forgeEvent>;
-const DAY_MS = 86_400_000;
-
-const fresh = () => new Node(new MemoryShardStore());
-const idsOf = (node: Node, topic: string) => node.eventsOf(topic).map(({ id }) => toHex(id));
-
-/** The roots as of some days later, when all slots have settled. */
-function rootsOf(node: Node) {
-  const { parts } = node.run((core) => core.handOver(newestAsOf(START_MS + DAY_MS)));
-  return parts
-    .map((part) => ({ ...part, records: toHex(part.records) }))
-    .filter(({ records }) => records !== "");
-}
 
 /** All that a store tells, but for the places of pending events: a core that begins anew gives that of one that was taken out again. */
 function dumpByOrder(store: ShardStore) {
   const { pending, ends, ...others } = dump(store);
   const inOrder = pending.map((line) => line.slice(line.indexOf(" ")));
   return { ...others, pending: inOrder, ends: [ends[0], ends[2]] };
-}
-
-function scrubbed(node: Node) {
-  const scrub = node.core.beginScrub();
-  while (node.run((core) => core.stepScrub(scrub, START_MS + DAY_MS)));
-  return scrub.report;
 }
 
 describe("records and events", () => {
@@ -112,7 +90,7 @@ describe("records and events", () => {
           expect(node.core.judge(known?.wire ?? event, world.nowMs).kind).toBe("valid");
           const isDelivered = event.position < PENDING_BASE;
           const waitsFor = absentLinks(node.store, event).filter(
-            (id) => !node.store.isRemoved({ topicKey: event.topicKey, id }),
+            (id) => !node.store.removed.isRemoved({ topicKey: event.topicKey, id }),
           );
           if (!isDelivered && waitsFor.length === 0) {
             const parents = node.core.judge(event, world.nowMs);
@@ -165,7 +143,7 @@ describe("a member that is removed", () => {
     expect(node.headsOf(TOPIC)).toEqual([toHex(good.id)]);
     expect(node.ingest(join, START_MS)).toEqual({ kind: "stored" });
     expect(node.get(TOPIC, join.id).position).toBeLessThan(PENDING_BASE);
-    expect(node.store.missingParents(9, null)).toEqual([]);
+    expect(node.store.links.missingParents(9, null)).toEqual([]);
     expect(node.ingest(bad, START_MS)).toEqual({ kind: "dropped", reason: "removed-origin" });
   });
 
@@ -234,7 +212,7 @@ describe("a member that is removed", () => {
       position: 1,
       flags: node.get(TOPIC, child.id).flags & ~2,
     });
-    expect(node.store.missingParents(9, null)).toEqual([]);
+    expect(node.store.links.missingParents(9, null)).toEqual([]);
   });
 
   test("and admitted again is taken from then on, and what was removed comes back where a record says so", () => {
@@ -245,7 +223,7 @@ describe("a member that is removed", () => {
     node.addRecords([memberRecord(FIRST, true, seqOfId(bad.id))], START_MS);
     expect(idsOf(node, TOPIC)).toEqual([toHex(root.id)]);
     expect(node.ingest(bad, START_MS)).toEqual({ kind: "stored" });
-    expect(node.store.isRemoved({ topicKey: keyOf(TOPIC), id: bad.id })).toBe(false);
+    expect(node.store.removed.isRemoved({ topicKey: keyOf(TOPIC), id: bad.id })).toBe(false);
     expect(node.headsOf(TOPIC)).toEqual([toHex(bad.id)]);
   });
 
@@ -270,112 +248,6 @@ describe("a member that is removed", () => {
     node.addRecords([removal(0n)], START_MS);
     node.core = node.freshCore();
     expect(node.publish(TOPIC, 9, "", START_MS).position).toBe(position + 1);
-  });
-});
-
-describe("a pass that judges again", () => {
-  /** More topics and events than one step looks at, of two origins in turn. */
-  function filled(): Node {
-    const node = new Node(new MemoryShardStore(), SUBJECT, {
-      rowsPerStep: 20,
-      eventsPerRead: 8,
-      headsPerRead: 8,
-    });
-    for (let i = 0; i < 300; i++) {
-      const signer = i % 2 === 0 ? FIRST : SECOND;
-      node.ingest(
-        forgeEvent({ topic: `topic ${i % 7}`, ts: i, timeMs: START_MS - 1_000 + i, signer }),
-        START_MS,
-      );
-    }
-    return node;
-  }
-  const topics = Array.from({ length: 7 }, (_, i) => `topic ${i}`);
-
-  test("goes on after a restart at any step, and leaves the same", () => {
-    const whole = filled();
-    whole.addRecords([memberRecord(FIRST, false, 0n)], START_MS);
-    const node = filled();
-    node.run((core) => core.records.add([memberRecord(FIRST, false, 0n)]));
-    let steps = 0;
-    do {
-      // A life that is too short for one topic would begin it again and again.
-      if (steps++ % 12 === 11) node.core = node.freshCore();
-      expect(node.core.records.isCheckDue).toBe(true);
-      expect(steps).toBeLessThan(1_000);
-    } while (node.run((core) => core.stepRecordCheck(START_MS)));
-    expect(steps).toBeGreaterThan(5);
-    for (const topic of topics) {
-      expect(idsOf(node, topic)).toEqual(idsOf(whole, topic));
-      expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
-    }
-    expect(node.freshCore().records.isCheckDue).toBe(false);
-    expect(scrubbed(node)).toMatchObject({ roots: 0, heads: 0, wants: 0 });
-  });
-
-  test("mends a topic that has lost all its events, also in the next life", () => {
-    const limits = { rowsPerStep: 1, eventsPerRead: 1, headsPerRead: 1 };
-    for (const steps of [1, 2, 3, 4]) {
-      const node = new Node(new MemoryShardStore(), SUBJECT, limits);
-      const links = [madeUpId(START_MS - 9_000)];
-      node.ingest(
-        forgeEvent({ topic: TOPIC, ts: 1, timeMs: START_MS - 1_000, signer: FIRST, links }),
-        START_MS,
-      );
-      expect(node.store.missingParents(9, null)).toHaveLength(1);
-      node.run((core) => core.records.add([memberRecord(FIRST, false, 0n)]));
-      for (let i = 0; i < steps; i++) node.run((core) => core.stepRecordCheck(START_MS));
-      node.core = node.freshCore();
-      for (let i = 0; node.core.records.isCheckDue && i < 100; i++)
-        node.run((core) => core.stepRecordCheck(START_MS));
-      expect(node.store.missingParents(9, null)).toEqual([]);
-      expect(node.headsOf(TOPIC)).toEqual([]);
-    }
-  });
-
-  test("comes to its end however many records come meanwhile, and another follows", () => {
-    const node = filled();
-    node.run((core) => core.records.add([memberRecord(FIRST, false, firstSeqOf(START_MS))]));
-    for (let i = 1; node.core.records.isCheckDue; i++) {
-      expect(i).toBeLessThan(1_000);
-      node.run((core) => core.stepRecordCheck(START_MS));
-      // Each takes a little more away, long before the pass is through.
-      const from = firstSeqOf(START_MS - 10 * i);
-      if (i <= 100) node.run((core) => core.records.add([memberRecord(FIRST, false, from)]));
-    }
-    for (const topic of topics) expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
-    const left = topics.flatMap((topic) => node.eventsOf(topic));
-    expect(left).toHaveLength(150);
-  });
-
-  test("begins anew with a further record, and mends what the first had torn", () => {
-    for (const stepsBefore of [1, 2, 3, 4, 5, 6]) {
-      const node = filled();
-      node.run((core) => core.records.add([memberRecord(FIRST, false, 0n)]));
-      for (let i = 0; i < stepsBefore; i++) node.run((core) => core.stepRecordCheck(START_MS));
-      node.addRecords([memberRecord(SECOND, false, firstSeqOf(START_MS - 900))], START_MS);
-      for (const topic of topics) expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
-      expect(scrubbed(node)).toMatchObject({ roots: 0, heads: 0, wants: 0 });
-    }
-  });
-
-  test("is not begun by a record that takes nothing away", () => {
-    const node = filled();
-    node.run((core) => core.records.add([memberRecord(FIRST, true, 5n)]));
-    expect(node.core.records.isCheckDue).toBe(false);
-  });
-
-  test("takes note of what is stored meanwhile", () => {
-    const node = filled();
-    node.run((core) => core.records.add([memberRecord(FIRST, false, 0n)]));
-    let n = 0;
-    do {
-      node.publish(`topic ${n % 7}`, 1_000 + n, "", START_MS + n);
-      n++;
-      expect(n).toBeLessThan(1_000);
-    } while (node.run((core) => core.stepRecordCheck(START_MS)));
-    for (const topic of topics) expect(node.headsOf(topic)).toEqual(naiveHeads(node.eventsOf(topic)));
-    expect(scrubbed(node)).toMatchObject({ roots: 0, heads: 0, wants: 0 });
   });
 });
 

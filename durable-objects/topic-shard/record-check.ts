@@ -153,8 +153,8 @@ export class RecordCheck {
     if (!this.#place?.torn) this.#save({ ...(this.#place ?? BEGINNING), torn: name.topicKey });
     store.remove(event.position);
     this.#passOnDelivery(event);
-    store.removeHead(name.topicKey, name.id);
-    store.noteRemoved(name);
+    store.links.removeHead(name.topicKey, name.id);
+    store.removed.noteRemoved(name);
     this.removedCount++;
     this.#parts.removed(name, fields, nowMs);
   }

@@ -86,8 +86,8 @@ test("a fresh core knows what the old one did", () =>
     const { world, node } = play(trace, store);
     const fresh = node.freshCore();
     expect(fresh.position).toBe(node.core.position);
-    expect(fresh.lastOwn).toEqual(node.core.lastOwn);
-    expect(fresh.aheadMs(world.nowMs)).toBe(node.core.aheadMs(world.nowMs));
+    expect(fresh.own.last).toEqual(node.core.own.last);
+    expect(fresh.own.aheadMs(world.nowMs)).toBe(node.core.own.aheadMs(world.nowMs));
   }));
 
 test("every event is delivered once, its parents first unless marked as a gap, each envelope once without echo", () =>
@@ -121,7 +121,7 @@ test("what is noted of missing parents is exactly what is missing, and nothing o
     );
     expect(dump(store).missing).toEqual([...new Set(absent)].sort());
     for (const event of TOPICS.flatMap((topic) => node.eventsOf(topic)))
-      expect(store.hasUnmet(event.topicKey, event.id)).toBe(false);
+      expect(store.links.hasUnmet(event.topicKey, event.id)).toBe(false);
   }));
 
 test("one set of events in any order: the same heads, by their definition, and the same causal order", () =>

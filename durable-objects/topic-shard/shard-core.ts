@@ -1,29 +1,21 @@
-import { type Bytes, compareBytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
-import { unavailable } from "../../protocol/errors.ts";
-import {
-  createEvent,
-  decodeBlock,
-  type EventFields,
-  envelopeDigest,
-  type WireEvent,
-} from "../../protocol/event.ts";
+import { decodeBlock, type EventFields, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
-import { firstSeqOf, nextSeq, timeOfSeq } from "../../protocol/hybrid-clock.ts";
-import { GAP_DELIVERY_MS, MAX_AHEAD_LINKED_MS, MAX_LINKS } from "../../protocol/limits.ts";
+import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
-import { asVerified, judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
+import { judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
 import { recordHeads } from "./heads.ts";
-import { namesBehind } from "./names-behind.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
+import { OwnEvents } from "./own-events.ts";
 import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { ShardRecords } from "./shard-records.ts";
-import { OWN, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { OWN, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
 
@@ -84,19 +76,18 @@ export class ShardCore {
   readonly #origins: NewestOfOrigins;
   /** Proofs that origins gave two events one seq, until they are handed over. */
   readonly equivocations: Equivocations;
+  /** What this node itself publishes here. */
+  readonly own: OwnEvents;
   /** The network's records by which this shard judges. */
   readonly records: ShardRecords;
-  #lastSeq = 0n;
-  #lastOwn: EventName | null = null;
   #checkpointed = 0;
-  /** Whether this life of the shard began a generation: one is enough for all that comes back. */
-  #isNewGeneration = false;
   #scrub: ShardScrub | undefined;
 
   constructor(store: ShardStore, context: CoreContext) {
     this.#store = store;
     this.#context = context;
     this.#delivery = new Delivery(store, context.network);
+    this.own = new OwnEvents(store, context);
     this.equivocations = new Equivocations(store);
     this.#tree = new ShardTree(store, context, (bucket, id) => this.equivocations.entered(bucket, id));
     this.#origins = new NewestOfOrigins(store);
@@ -109,11 +100,6 @@ export class ShardCore {
     this.reload();
   }
 
-  /** The last event of this node in this shard, if any. */
-  get lastOwn(): EventName | null {
-    return this.#lastOwn;
-  }
-
   /** The newest delivered position. */
   get position(): number {
     return this.#delivery.position;
@@ -121,20 +107,11 @@ export class ShardCore {
 
   /** Reads the state anew from what is committed: the last checkpoint and the events after it. */
   reload(): void {
-    this.#isNewGeneration = false;
     this.#scrub = undefined;
     const checkpoint = this.#store.checkpoint();
     this.#delivery.reload(checkpoint.position);
     this.#checkpointed = checkpoint.position;
-    this.#lastOwn = checkpoint.lastOwn;
-    let lastSeq = checkpoint.lastSeq;
-    const names = namesBehind(this.#store, checkpoint.position, CHECKPOINT_POSITIONS);
-    for (const { flags, id, topicKey } of names) {
-      if ((flags & OWN) === 0) continue;
-      this.#lastOwn = { topicKey, id };
-      if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);
-    }
-    if (lastSeq > this.#lastSeq) this.#lastSeq = lastSeq;
+    this.own.reload(checkpoint);
     this.records.reload();
     this.#tree.reload();
     this.#origins.reload();
@@ -174,20 +151,6 @@ export class ShardCore {
     this.equivocations.compareEntered();
   }
 
-  /** How far the last seq is ahead of a clock, in ms; negative when behind. */
-  aheadMs(nowMs: number): number {
-    return timeOfSeq(this.#lastSeq) - nowMs;
-  }
-
-  /** @throws PennypostError `clock_behind` (503) when the last seq is more than 60 s ahead of the clock. */
-  checkClock(nowMs: number): void {
-    const aheadMs = this.aheadMs(nowMs);
-    if (aheadMs <= MAX_AHEAD_LINKED_MS) return;
-    throw unavailable("clock_behind", "this node's clock is more than 60 s behind its own last event", {
-      aheadMs,
-    });
-  }
-
   /** Whether a stored event is no longer shown. */
   isExpired({ id, block }: Pick<StoredEvent, "id" | "block">, nowMs: number): boolean {
     return seqOfId(id) < expiryLine(this.#context.network.classOf(decodeBlock(block).topic), nowMs);
@@ -198,9 +161,9 @@ export class ShardCore {
    * @throws PennypostError `clock_behind` when the last seq is more than 60 s ahead of the clock.
    */
   publish(envelope: Envelope, nowMs: number): Published {
-    const { network, suite, signer, shard } = this.#context;
-    this.checkClock(nowMs);
-    const { topic, topicKey, ts, message, grant } = envelope;
+    const { network, suite, signer } = this.#context;
+    this.own.checkClock(nowMs);
+    const { topic, topicKey, ts, message } = envelope;
     const retention = network.classOf(topic);
     const ephemeral = isEphemeral(retention);
     const timeKey = concatBytes(uint64Bytes(ts), envelopeDigest(topic, message, suite));
@@ -208,46 +171,12 @@ export class ShardCore {
       ? undefined
       : this.#store.findEnvelope(topicKey, timeKey, expiryId(retention, nowMs));
     if (known) return { id: known, isDuplicate: true };
-
-    const links = ephemeral ? [] : this.#parents(topicKey, nowMs);
-    const greatestParent = links.at(-1);
-    const seq = nextSeq({
-      nowMs,
-      greatestParent: greatestParent ? seqOfId(greatestParent) : 0n,
-      last: this.#lastSeq,
-      shard,
-    });
-    const fields = {
-      net: network.id,
-      topic,
-      ts,
-      class: retention.id,
-      links,
-      seq,
-      message,
-      ...(grant ? { grant } : {}),
-    };
-    const event = asVerified(createEvent(fields, signer, suite), retention, suite);
-    this.records.checkMember(signer.publicKey, seq);
-    this.#lastSeq = seq;
+    const event = this.own.make(envelope, retention, nowMs);
+    this.records.checkMember(signer.publicKey, event.fields.seq);
+    this.own.issued(event.fields.seq);
     if (ephemeral) return { id: event.id, isDuplicate: false, ephemeral: event };
     this.#storeEvent(event, nowMs, OWN);
     return { id: event.id, isDuplicate: false };
-  }
-
-  /** The delivered heads that a new event links to: the newest 16 that are not too far ahead, sorted. */
-  #parents(topicKey: Bytes, nowMs: number): Bytes[] {
-    const greatest = this.#store.greatest(topicKey);
-    if (!greatest) return [];
-    const nearMs = nowMs + MAX_AHEAD_LINKED_MS;
-    const lastId = concatBytes(uint64Bytes(firstSeqOf(nearMs + 1) - 1n), new Uint8Array(32).fill(255));
-    // When rows were lost what is the greatest now may have a row among the others, until the scrub.
-    const heads = this.#store
-      .linkableHeads(topicKey, lastId, MAX_LINKS)
-      .filter((id) => !equalBytes(id, greatest.id));
-    const isNear = compareBytes(greatest.id, lastId) <= 0;
-    if (isNear && greatest.position < PENDING_BASE) heads.push(greatest.id);
-    return heads.slice(-MAX_LINKS);
   }
 
   /** Judges an event that a peer sent. Reads nothing but the event: nothing in it can make this throw. */
@@ -262,20 +191,10 @@ export class ShardCore {
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
     if (this.#store.positionOf(event) !== undefined) return "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
-    if (isOwn) this.#noticeRollback(event.fields.seq);
-    if (this.#store.isRemoved(event)) this.#store.forgetRemoved(event);
+    if (isOwn) this.own.cameBack(event.fields.seq);
+    if (this.#store.removed.isRemoved(event)) this.#store.removed.forgetRemoved(event);
     this.#storeEvent(event, nowMs, isOwn ? OWN : 0);
     return "stored";
-  }
-
-  /**
-   * A peer has an event of this node that this shard does not know: its store was rolled back, or lost a row. Positions may be
-   * given again to other events, so readers must begin anew; what is issued from now on is above what is known to be lost.
-   */
-  #noticeRollback(seq: bigint): void {
-    if (!this.#isNewGeneration) this.#store.saveGeneration(this.#context.newGeneration());
-    this.#isNewGeneration = true;
-    if (seq > this.#lastSeq) this.#lastSeq = seq;
   }
 
   /** The store's present life. */
@@ -314,9 +233,9 @@ export class ShardCore {
     this.#origins.note(fields.origin, stored);
     this.equivocations.noteStored(stored);
     this.records.noteStored(stored, fields.links);
-    for (const parent of unmet) this.#store.addUnmet(topicKey, parent, id);
+    for (const parent of unmet) this.#store.links.addUnmet(topicKey, parent, id);
     if (!isDelivered) return;
-    if ((flags & OWN) !== 0) this.#lastOwn = { topicKey, id };
+    if ((flags & OWN) !== 0) this.own.delivered({ topicKey, id });
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
   }
 
@@ -376,7 +295,7 @@ export class ShardCore {
 
   #checkpoint(): void {
     const { position } = this.#delivery;
-    this.#store.saveCheckpoint({ position, lastSeq: this.#lastSeq, lastOwn: this.#lastOwn });
+    this.#store.saveCheckpoint({ position, lastSeq: this.own.lastSeq, lastOwn: this.own.last });
     this.#tree.saveMark(position);
     this.#origins.save(position);
     this.#checkpointed = position;

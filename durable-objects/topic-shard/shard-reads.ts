@@ -172,7 +172,7 @@ export abstract class ShardReads {
   }
 
   async checkClock(): Promise<null> {
-    this.core.checkClock(this.nowMs);
+    this.core.own.checkClock(this.nowMs);
     return null;
   }
 

@@ -1,6 +1,8 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { RecordStore } from "../records/record-store.ts";
+import type { LinkStore } from "./link-store.ts";
+import type { RemovedEvents } from "./removed-events.ts";
 import type { TreeStore } from "./sync-tree/tree-store.ts";
 
 /**
@@ -42,12 +44,6 @@ export interface PlacedName extends EventName {
   readonly class: number;
 }
 
-/** That `child` is stored while `parent` is not delivered. */
-export interface UnmetNote {
-  readonly parent: Bytes;
-  readonly child: Bytes;
-}
-
 /** A stretch of one topic in time order. Bounds are time keys; `leastId` hides what has expired. */
 export interface TimeRange {
   readonly topicKey: Bytes;
@@ -70,6 +66,10 @@ export interface ShardStore {
   readonly tree: TreeStore;
   /** The network's records, as far as this shard has them. */
   readonly records: RecordStore;
+  /** How the events of a topic hang together. */
+  readonly links: LinkStore;
+  /** What the network's records took out. */
+  readonly removed: RemovedEvents;
 
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
@@ -81,10 +81,6 @@ export interface ShardStore {
   clearEcho(position: number): void;
   /** Takes an event out of the table. */
   remove(position: number): void;
-  /** Remembers that records took an event out of the stored set, or could have. */
-  noteRemoved(name: EventName): void;
-  isRemoved(name: EventName): boolean;
-  forgetRemoved(name: EventName): void;
   positionOf(name: EventName): number | undefined;
   /** The ids of a topic's events with this seq, in order: there is one, unless an origin or chance made more. */
   idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[];
@@ -98,26 +94,6 @@ export interface ShardStore {
   /** Of the events that carry this envelope, the one that was delivered first. */
   firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
-
-  /** The newest heads other than the topic's greatest id, in id order. */
-  extraHeads(topicKey: Bytes, limit: number): Bytes[];
-  /** Of those, the newest that are delivered and not above `lastId`, in id order: what a new event may link to. */
-  linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[];
-  /** Of those, the greatest below an id, the greatest first. */
-  headsBelow(topicKey: Bytes, id: Bytes, limit: number): Bytes[];
-  addHead(topicKey: Bytes, id: Bytes): void;
-  removeHead(topicKey: Bytes, id: Bytes): void;
-
-  /** Notes that `child` is stored while `parent` is not delivered. */
-  addUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void;
-  hasUnmet(topicKey: Bytes, parent: Bytes): boolean;
-  /** Forgets the notes on `parent` and answers the children, in id order. */
-  takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[];
-  /** The notes of a topic in the order of parent and child, after a given one. */
-  unmetAfter(topicKey: Bytes, after: UnmetNote, limit: number): UnmetNote[];
-  removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void;
-  /** Parents that are named by stored events and are not stored, in the order of topic and id, after a given one. */
-  missingParents(limit: number, after: EventName | null): EventName[];
 
   lastPosition(): number;
   lastPending(): number | undefined;

@@ -74,7 +74,7 @@ export class Shard extends ShardReads implements ShardApi {
       write: (work) => this.#writer.write(0, work),
     });
     this.#hubs = new HubFeed({ hubs, clock, store, shard, generation: () => this.generation });
-    this.#pushes = new PushFeed({ peers, links, clock, store }, this.core.lastOwn);
+    this.#pushes = new PushFeed({ peers, links, clock, store }, this.core.own.last);
     this.#writer = this.#startWriter();
     this.intake = new Intake({
       core: this.core,

@@ -125,7 +125,7 @@ test("reading writes nothing, and no statement reads a table from end to end", a
     expect(rows).toBe(0);
     await shard.attachHub("hub-test");
     await shard.alarm();
-    expect(new SqlShardStore(storage).missingParents(5, null)).toHaveLength(1);
+    expect(new SqlShardStore(storage).links.missingParents(5, null)).toHaveLength(1);
     new SqlHubNames(storage).all();
   });
   const tables = seen.map(({ query }) => /(?:FROM|INTO|UPDATE) (\w+)/.exec(query)?.[1]);

@@ -3,7 +3,7 @@ import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { SqlRecordStore } from "../records/sql-record-store.ts";
 import { DigestIndex } from "./digest-index.ts";
-import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
+import { bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
@@ -14,8 +14,9 @@ import {
   type ShardStore,
   type StoredEvent,
   type TimeRange,
-  type UnmetNote,
 } from "./shard-store.ts";
+import { SqlLinkStore } from "./sql-link-store.ts";
+import { SqlRemovedEvents } from "./sql-removed-events.ts";
 import { SqlTreeStore } from "./sync-tree/sql-tree-store.ts";
 
 interface NameRow extends Record<string, SqlStorageValue> {
@@ -43,10 +44,12 @@ const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), posit
 
 const NAME_COLUMNS = "position, topic_key, id, class, flags";
 
-/** A shard's storage in the SQLite of its Durable Object. */
+/** A shard's storage in the SQLite of its Durable Object. The `events` table is its own; what derives from it has a store of its own each. */
 export class SqlShardStore implements ShardStore {
   readonly tree: SqlTreeStore;
   readonly records: SqlRecordStore;
+  readonly links: SqlLinkStore;
+  readonly removed: SqlRemovedEvents;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly #digests: DigestIndex;
@@ -57,6 +60,8 @@ export class SqlShardStore implements ShardStore {
     this.#digests = new DigestIndex(storage.sql);
     this.tree = new SqlTreeStore(storage.sql, this.#digests);
     this.records = new SqlRecordStore(storage.sql);
+    this.links = new SqlLinkStore(storage.sql);
+    this.removed = new SqlRemovedEvents(storage.sql);
   }
 
   transaction<T>(work: () => T): T {
@@ -101,20 +106,6 @@ export class SqlShardStore implements ShardStore {
 
   remove(position: number): void {
     this.#sql.exec("DELETE FROM events WHERE position = ?", position);
-  }
-
-  noteRemoved({ topicKey, id }: EventName): void {
-    this.#sql.exec("INSERT OR IGNORE INTO removed (topic_key, id) VALUES (?, ?)", topicKey, id);
-  }
-
-  isRemoved({ topicKey, id }: EventName): boolean {
-    return (
-      this.#first("SELECT 1 AS found FROM removed WHERE topic_key = ? AND id = ?", topicKey, id) !== undefined
-    );
-  }
-
-  forgetRemoved({ topicKey, id }: EventName): void {
-    this.#sql.exec("DELETE FROM removed WHERE topic_key = ? AND id = ?", topicKey, id);
   }
 
   positionOf({ topicKey, id }: EventName): number | undefined {
@@ -176,92 +167,6 @@ export class SqlShardStore implements ShardStore {
   greatest(topicKey: Bytes) {
     const query = "SELECT id, position FROM events WHERE topic_key = ? ORDER BY id DESC LIMIT 1";
     return toPlace(this.#first<PlaceRow>(query, topicKey));
-  }
-
-  extraHeads(topicKey: Bytes, limit: number): Bytes[] {
-    const query = "SELECT id FROM heads WHERE topic_key = ? ORDER BY id DESC LIMIT ?";
-    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, limit).toArray();
-    return rows.map(({ id }) => bytes(id)).reverse();
-  }
-
-  linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[] {
-    const query = `SELECT h.id FROM heads AS h JOIN events AS e ON e.topic_key = h.topic_key AND e.id = h.id
-      WHERE h.topic_key = ? AND h.id <= ? AND e.position < ? ORDER BY h.id DESC LIMIT ?`;
-    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, lastId, PENDING_BASE, limit).toArray();
-    return rows.map(({ id }) => bytes(id)).reverse();
-  }
-
-  headsBelow(topicKey: Bytes, id: Bytes, limit: number): Bytes[] {
-    const query = "SELECT id FROM heads WHERE topic_key = ? AND id < ? ORDER BY id DESC LIMIT ?";
-    const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, id, limit).toArray();
-    return rows.map((row) => bytes(row.id));
-  }
-
-  addHead(topicKey: Bytes, id: Bytes): void {
-    this.#sql.exec("INSERT OR IGNORE INTO heads (topic_key, id) VALUES (?, ?)", topicKey, id);
-  }
-
-  removeHead(topicKey: Bytes, id: Bytes): void {
-    this.#sql.exec("DELETE FROM heads WHERE topic_key = ? AND id = ?", topicKey, id);
-  }
-
-  addUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
-    this.#sql.exec(
-      "INSERT OR IGNORE INTO unmet (topic_key, parent, child) VALUES (?, ?, ?)",
-      topicKey,
-      parent,
-      child,
-    );
-  }
-
-  hasUnmet(topicKey: Bytes, parent: Bytes): boolean {
-    return (
-      this.#first(
-        "SELECT 1 AS found FROM unmet WHERE topic_key = ? AND parent = ? LIMIT 1",
-        topicKey,
-        parent,
-      ) !== undefined
-    );
-  }
-
-  takeUnmet(topicKey: Bytes, parent: Bytes): Bytes[] {
-    const query = "SELECT child FROM unmet WHERE topic_key = ? AND parent = ? ORDER BY child";
-    const children = this.#sql.exec<{ child: ArrayBuffer }>(query, topicKey, parent).toArray();
-    if (children.length > 0)
-      this.#sql.exec("DELETE FROM unmet WHERE topic_key = ? AND parent = ?", topicKey, parent);
-    return children.map(({ child }) => bytes(child));
-  }
-
-  unmetAfter(topicKey: Bytes, { parent, child }: UnmetNote, limit: number): UnmetNote[] {
-    const query = `SELECT parent, child FROM unmet WHERE topic_key = ? AND (parent, child) > (?, ?)
-      ORDER BY parent, child LIMIT ?`;
-    const rows = this.#sql.exec<{ parent: ArrayBuffer; child: ArrayBuffer }>(
-      query,
-      topicKey,
-      parent,
-      child,
-      limit,
-    );
-    return rows.toArray().map((row) => ({ parent: bytes(row.parent), child: bytes(row.child) }));
-  }
-
-  removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void {
-    this.#sql.exec(
-      "DELETE FROM unmet WHERE topic_key = ? AND parent = ? AND child = ?",
-      topicKey,
-      parent,
-      child,
-    );
-  }
-
-  missingParents(limit: number, after: EventName | null): EventName[] {
-    const query = `SELECT DISTINCT topic_key, parent FROM unmet AS u
-      WHERE (topic_key, parent) > (?, ?)
-        AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.topic_key = u.topic_key AND e.id = u.parent)
-      ORDER BY topic_key, parent LIMIT ?`;
-    const { topicKey, id } = after ?? BEFORE_ALL;
-    const rows = this.#sql.exec<{ topic_key: ArrayBuffer; parent: ArrayBuffer }>(query, topicKey, id, limit);
-    return rows.toArray().map((row) => ({ topicKey: bytes(row.topic_key), id: bytes(row.parent) }));
   }
 
   lastPosition(): number {

@@ -116,7 +116,7 @@ function wrongInDelivery(
   for (const id of linkIds(readBlock(block))) {
     const parent = store.positionOf({ topicKey, id });
     const isBefore = parent !== undefined && parent < position;
-    const isGone = isExpired(event.class, id, nowMs) || store.isRemoved({ topicKey, id });
+    const isGone = isExpired(event.class, id, nowMs) || store.removed.isRemoved({ topicKey, id });
     if (!isBefore && !(parent === undefined && isGone)) return `delivered before its parent ${toHex(id)}`;
   }
   return undefined;

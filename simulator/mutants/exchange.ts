@@ -2,7 +2,7 @@ import { type Mutant, of } from "./mutant.ts";
 
 const DESCENT = "durable-objects/peer-link/root-descent.ts";
 const RUN = "durable-objects/peer-link/reconciliation.ts";
-const CORE = "durable-objects/topic-shard/shard-core.ts";
+const OWN = "durable-objects/topic-shard/own-events.ts";
 const READS = "durable-objects/topic-shard/shard-reads.ts";
 const LISTINGS = "durable-objects/topic-shard/sync-tree/listings.ts";
 const PULL = "durable-objects/peer-link/cursor-pull.ts";
@@ -26,7 +26,7 @@ export const EXCHANGE_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "cursor and generation",
-    CORE,
+    OWN,
     "no-new-generation",
     "if (!this.#isNewGeneration) this.#store.saveGeneration(",
     "if (this.#isNewGeneration) this.#store.saveGeneration(",

@@ -1,6 +1,7 @@
 import { type Mutant, of } from "./mutant.ts";
 
 const SET = "protocol/record-set.ts";
+const ISSUERS = "protocol/issuer-records.ts";
 const CHECK = "durable-objects/topic-shard/record-check.ts";
 const SHARD = "durable-objects/topic-shard/shard-records.ts";
 const TELLER = "durable-objects/node-state/record-teller.ts";
@@ -16,13 +17,7 @@ export const RECORD_MUTANTS: readonly Mutant[] = [
     "a.from === b.from ? Number(b.admitted) - Number(a.admitted) : a.from < b.from ? -1 : 1,",
     "a.from === b.from ? Number(b.admitted) - Number(a.admitted) : 0,",
   ),
-  of(
-    CATEGORY,
-    SET,
-    "first-keys-stay",
-    ".sort((a, b) => compareBytes(a.record.id, b.record.id))\n      .slice(MAX_ISSUER_KEYS_PER_SPAN)",
-    ".slice(MAX_ISSUER_KEYS_PER_SPAN)",
-  ),
+  of(CATEGORY, ISSUERS, "first-keys-stay", "list.toSorted((a, b) => byRank(a.record, b.record))", "list"),
   of(
     CATEGORY,
     SHARD,
@@ -30,8 +25,8 @@ export const RECORD_MUTANTS: readonly Mutant[] = [
     "if (mayTakeOut) this.#check.begin();",
     "if (mayTakeOut && records.length < 1) this.#check.begin();",
   ),
-  of(CATEGORY, CHECK, "heads-of-removed-stay", "store.removeHead(name.topicKey, name.id);", ""),
-  of(CATEGORY, CHECK, "removed-is-unheard-of", "store.noteRemoved(name);", ""),
+  of(CATEGORY, CHECK, "heads-of-removed-stay", "store.links.removeHead(name.topicKey, name.id);", ""),
+  of(CATEGORY, CHECK, "removed-is-unheard-of", "store.removed.noteRemoved(name);", ""),
   of(CATEGORY, CHECK, "envelope-stays-an-echo", "this.#passOnDelivery(event);", ""),
   of(
     CATEGORY,

@@ -1,10 +1,10 @@
 import { type Mutant, of } from "./mutant.ts";
 
-const CORE = "durable-objects/topic-shard/shard-core.ts";
+const OWN = "durable-objects/topic-shard/own-events.ts";
 const READS = "durable-objects/topic-shard/shard-reads.ts";
 const TREE = "durable-objects/topic-shard/sync-tree/shard-tree.ts";
 const ROOTS = "durable-objects/topic-shard/sync-tree/tree-roots.ts";
-const SYNC = "durable-objects/sync/sync-roots.ts";
+const SYNC = "durable-objects/sync/summary-keeper.ts";
 const VALIDITY = "protocol/validity.ts";
 const RANGE = "protocol/sync-range.ts";
 
@@ -47,7 +47,7 @@ export const RULES_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "clock",
-    CORE,
+    OWN,
     "links-far-ahead",
     "const nearMs = nowMs + MAX_AHEAD_LINKED_MS;",
     "const nearMs = nowMs + 2 * MAX_AHEAD_LINKED_MS;",
@@ -61,14 +61,14 @@ export const RULES_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "clock",
-    CORE,
+    OWN,
     "last-seq-not-read-again",
     "if (seqOfId(id) > lastSeq) lastSeq = seqOfId(id);",
     "if (seqOfId(id) < lastSeq) lastSeq = seqOfId(id);",
   ),
   of(
     "clock",
-    CORE,
+    OWN,
     "issues-ahead-of-its-clock",
     "if (aheadMs <= MAX_AHEAD_LINKED_MS) return;",
     "if (aheadMs <= 8 * MAX_AHEAD_LINKED_MS) return;",

@@ -1,6 +1,7 @@
 import { type Mutant, of } from "./mutant.ts";
 
 const CORE = "durable-objects/topic-shard/shard-core.ts";
+const OWN = "durable-objects/topic-shard/own-events.ts";
 const READS = "durable-objects/topic-shard/shard-reads.ts";
 const DELIVERY = "durable-objects/topic-shard/delivery.ts";
 const HEADS = "durable-objects/topic-shard/heads.ts";
@@ -15,14 +16,14 @@ export const SHARD_MUTANTS: readonly Mutant[] = [
     "links and heads",
     HEADS,
     "linked-head-stays",
-    "if (!isLinked(greatest)) store.addHead(topicKey, greatest);",
-    "store.addHead(topicKey, greatest);",
+    "if (!isLinked(greatest)) store.links.addHead(topicKey, greatest);",
+    "store.links.addHead(topicKey, greatest);",
   ),
   of(
     "links and heads",
     HEADS,
     "late-parent-is-head",
-    "} else if (!store.hasUnmet(topicKey, id)) {",
+    "} else if (!store.links.hasUnmet(topicKey, id)) {",
     "} else if (links.length >= 0) {",
   ),
   of(
@@ -34,7 +35,7 @@ export const SHARD_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "links and heads",
-    CORE,
+    OWN,
     "links-to-undelivered",
     "if (isNear && greatest.position < PENDING_BASE) heads.push(greatest.id);",
     "if (isNear) heads.push(greatest.id);",

@@ -28,7 +28,7 @@ interface Compiled {
 }
 
 /** The contracts of `contracts/Wallets.sol`, compiled. */
-export function compileContracts(): ReadonlyMap<string, Contract> {
+function compileContracts(): ReadonlyMap<string, Contract> {
   const { compile } = require("solc") as { compile(input: string): string };
   const input = {
     language: "Solidity",

@@ -7,7 +7,7 @@ async function issuerRecords(at: TestNode, by: TestNode): Promise<number> {
   return records.length;
 }
 
-/** Makes each node's key for stamps, as the first question does, and waits until all nodes know of all. */
+/** Has each node make its key for stamps, also one that does not admit by them, and waits until all nodes know of all. */
 export async function untilWitnessed({ nodes }: TestNetwork): Promise<void> {
   for (const node of nodes) {
     const response = await node.request("/.well-known/private-token-issuer-directory");

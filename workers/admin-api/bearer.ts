@@ -1,5 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import { suite } from "../../durable-objects/platform-suite.ts";
+import { isOfScheme, readCredentials } from "../../protocol/authorization.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError, unavailable } from "../../protocol/errors.ts";
 
@@ -12,7 +13,8 @@ export function checkBearer(header: string | null, secret: string | undefined): 
   if (secret === undefined) {
     throw unavailable("admin_disabled", "the admin API is off: this node has no ADMIN_SECRET");
   }
-  const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
+  const credentials = readCredentials(header);
+  const token = (isOfScheme(credentials, "Bearer") && credentials.rest) || undefined;
   if (timingSafeEqual(suite.sha256(utf8(token ?? "")), suite.sha256(utf8(secret)))) return;
   const why =
     token === undefined

@@ -2,7 +2,7 @@ import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { callPeer } from "../../durable-objects/peer-link/peer-client.ts";
 import { Semaphore } from "../../durable-objects/semaphore.ts";
-import { nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
+import { linksOf, nodeStateOf, peersOf, recordsOf } from "../../durable-objects/stubs.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES } from "../../protocol/crypto.ts";
 import { invalidArgument, PennypostError } from "../../protocol/errors.ts";
@@ -54,6 +54,11 @@ async function tellOne(env: Env, { url, key }: PeerAddress, body: Bytes): Promis
     if ("refused" in answer) return { url, error: answer.refused };
     await nodeStateOf(env).takeRecords(answer.joined.records);
     recordsOf(env).forget();
+    // It refused this node's new key until now: the link need not pause any longer. Should this fail, it ends the pause by itself.
+    await linksOf(env)
+      .of(url)
+      .heard(key, true)
+      .catch(() => false);
     return { url, standing: answer.joined.standing };
   } catch (error) {
     if (!(error instanceof PennypostError)) throw error;

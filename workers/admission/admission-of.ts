@@ -2,6 +2,7 @@ import type { PolicyName } from "../../durable-objects/admission-names.ts";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
+import { perEnv } from "../../durable-objects/per-env.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { limiterOf, nodeStateOf, spentOf } from "../../durable-objects/stubs.ts";
 import { StampKeys } from "../stamps/stamp-keys.ts";
@@ -37,32 +38,24 @@ function policyOf(env: Env, name: PolicyName): AdmissionPolicy {
   }
 }
 
-const tokens = new WeakMap<Env, WalletTokens>();
+/** Whether the node takes stamps: then it makes keys and sells them, too. @throws PennypostError `misconfigured`. */
+export const takesStamps = (env: Env): boolean => nodeConfig(env).admission.includes("stamp");
 
 /** The tokens that an isolate has verified. */
-export function walletTokensOf(env: Env): WalletTokens {
-  const known = tokens.get(env);
-  if (known) return known;
+export const walletTokensOf = perEnv((env) => {
   const { rpcUrl } = nodeConfig(env);
   const contracts = rpcUrl === undefined ? {} : { contractSigned: contractCheck(rpcUrl) };
-  const fresh = new WalletTokens({ suite, clock: platformClock, ...contracts });
-  tokens.set(env, fresh);
-  return fresh;
-}
-
-const stampKeys = new WeakMap<Env, StampKeys>();
+  return new WalletTokens({ suite, clock: platformClock, ...contracts });
+});
 
 /** The node's issuer keys as an isolate knows them. */
-export function stampKeysOf(env: Env): StampKeys {
-  const known = stampKeys.get(env);
-  if (known) return known;
+export const stampKeysOf = perEnv((env) => {
   const origin = nodeConfig(env).signer.publicKey;
-  const fresh = new StampKeys({ issuer: nodeStateOf(env), origin, clock: platformClock, suite });
-  stampKeys.set(env, fresh);
-  return fresh;
-}
+  return new StampKeys({ issuer: nodeStateOf(env), origin, clock: platformClock, suite });
+});
 
-function open(env: Env): PublishBudgetParts {
+/** The node's policies and budgets, one for each isolate, since they remember tokens and leases. @throws PennypostError `misconfigured`. */
+export const admissionOf: (env: Env) => PublishBudgetParts = perEnv((env) => {
   const { admission, rateLimits } = nodeConfig(env);
   const list = new AdmissionList(admission.map((name) => policyOf(env, name)));
   return {
@@ -70,15 +63,4 @@ function open(env: Env): PublishBudgetParts {
     limitsAddresses: rateLimits !== undefined,
     admit: (publish) => list.admit(publish),
   };
-}
-
-const opened = new WeakMap<Env, PublishBudgetParts>();
-
-/** The node's policies and budgets, one for each isolate, since they remember tokens and leases. @throws PennypostError `misconfigured`. */
-export function admissionOf(env: Env): PublishBudgetParts {
-  const known = opened.get(env);
-  if (known) return known;
-  const fresh = open(env);
-  opened.set(env, fresh);
-  return fresh;
-}
+});

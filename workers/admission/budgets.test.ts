@@ -7,7 +7,7 @@ import { suite } from "../../durable-objects/platform-suite.ts";
 import { ManualClock } from "../../durable-objects/testing/manual-clock.ts";
 import { MemoryBudgetStore } from "../../durable-objects/testing/memory-budget-store.ts";
 import { concatBytes } from "../../protocol/bytes.ts";
-import { PennypostError } from "../../protocol/errors.ts";
+import { PennypostError, unavailable } from "../../protocol/errors.ts";
 import { Budgets, LEASE_MS } from "./budgets.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 23, 12);
@@ -24,6 +24,8 @@ class Scene {
   readonly store = new MemoryBudgetStore();
   core = this.fresh();
   leases = 0;
+  /** How the next questions fail: on the way there, or on the way back. */
+  readonly failures: ("there" | "back" | undefined)[] = [];
 
   fresh(): LimiterCore {
     let n = 0;
@@ -39,9 +41,13 @@ class Scene {
 
   /** What one isolate has. */
   isolate(): Budgets {
-    const lease: LimiterCore["lease"] = (...args) => {
+    const lease: LimiterCore["lease"] = async (...args) => {
       this.leases++;
-      return this.core.lease(...args);
+      const failure = this.failures.shift();
+      if (failure === "there") throw unavailable("part_unavailable", "the question is lost");
+      const answer = await this.core.lease(...args);
+      if (failure === "back") throw unavailable("part_unavailable", "the answer is lost");
+      return answer;
     };
     return new Budgets({ clock: this.clock, limiterOf: () => ({ lease }) });
   }
@@ -171,6 +177,38 @@ describe("a budget", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  test("is not exceeded either where questions or answers are lost, and what that loses comes back", async () => {
+    const failure = fc.constantFrom("there" as const, "back" as const, undefined);
+    const steps = fc.array(fc.tuple(fc.nat({ max: 2 }), fc.integer({ min: 1, max: 12 })), { maxLength: 80 });
+    await fc.assert(
+      fc.asyncProperty(steps, fc.array(failure, { size: "max", maxLength: 40 }), async (trace, failures) => {
+        const scene = new Scene();
+        scene.failures.push(...failures);
+        const isolates = Array.from({ length: 3 }, () => scene.isolate());
+        let spent = 0;
+        for (const [isolate, units] of trace)
+          if ((await outcome((isolates[isolate] as Budgets).spend(alice, units))) === "spent") spent += units;
+        expect(spent).toBeLessThanOrEqual(100);
+        scene.failures.length = 0;
+        scene.wait(100_000);
+        expect(await spendAll(scene.isolate(), alice, 150)).toBe(100);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("is not kept here as well, where the answer to what gave it back is lost", async () => {
+    const scene = new Scene();
+    const [a, b] = [scene.isolate(), scene.isolate()];
+    // Of the first lease four units are left, and are given back with a question that is refused.
+    await a.spend(alice, 1);
+    await b.spend(alice, 94);
+    scene.failures.push("back");
+    expect(await outcome(a.spend(alice, 6))).toBe("part_unavailable");
+    expect(await outcome(b.spend(alice, 5))).toBe("spent");
+    expect(await outcome(a.spend(alice, 4))).toBe("rate_limited");
   });
 
   test("below its limit is always granted, from several isolates in turn", async () => {

@@ -30,6 +30,10 @@ export interface BudgetsParts {
 /**
  * Spends budgets with leases of some seconds, so that most publishes ask no other object. Subjects are kept in memory alone, for as long
  * as their leases.
+ *
+ * What is left of a lease travels back with the next question. Where that fails nobody knows whether it arrived: the units count as given
+ * back, and are kept here no more, since otherwise both sides might have them. So a failure loses up to one lease, a twentieth of a budget, or
+ * what the question wanted; it comes back with time, and no budget is ever exceeded.
  */
 export class Budgets {
   readonly #parts: BudgetsParts;

@@ -1,9 +1,9 @@
+import { isOfScheme, readCredentials } from "../../protocol/authorization.ts";
 import { type Bytes, concatBytes } from "../../protocol/bytes.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { decodeStamp, type IssuerKey, type Stamp } from "../../protocol/stamp.ts";
 
-/** The name of a scheme is of any case (RFC 9110, 11.1). */
-const SCHEME = /^PrivateToken +(.+)$/i;
+const SCHEME = "PrivateToken";
 /** An auth-param of RFC 9110, 11.2: a token, or a quoted string without escapes, since nothing of ours needs one. */
 const PARAMETER = /^([!#$%&'*+.^_`|~\w-]+)[ \t]*=[ \t]*(?:"([^"\\]*)"|([^\s",]*))$/;
 const BASE64URL = /^[A-Za-z0-9_-]+={0,2}$/;
@@ -22,8 +22,9 @@ const isName = (name: string): name is Name => (NAMES as readonly string[]).incl
  * @throws PennypostError `stamp_malformed` (400).
  */
 export function readPrivateToken(header: string | null): Stamp | undefined {
-  const list = SCHEME.exec(header ?? "")?.[1];
-  if (list === undefined) return undefined;
+  const credentials = readCredentials(header);
+  if (!isOfScheme(credentials, SCHEME) || credentials.rest === "") return undefined;
+  const list = credentials.rest;
   if (list.length > MAX_HEADER_CHARACTERS) throw malformed("it is too long");
   const found = new Map<Name, Bytes>();
   for (const part of list.split(",")) {
@@ -52,5 +53,5 @@ export const privateTokenChallenge = (
   issuer: Pick<IssuerKey, "challenge" | "publicKey"> | undefined,
 ): string =>
   issuer
-    ? `PrivateToken challenge="${padded(issuer.challenge)}", token-key="${padded(issuer.publicKey)}"`
-    : "PrivateToken";
+    ? `${SCHEME} challenge="${padded(issuer.challenge)}", token-key="${padded(issuer.publicKey)}"`
+    : SCHEME;

@@ -59,7 +59,7 @@ async function scene() {
   const record = { block: new Uint8Array(), signature: new Uint8Array() };
   const key: StampKey = { issuer, keyId, modulus: modulusOf(publicKey), record, sealed: new Uint8Array() };
   const policy = new StampPolicy({
-    keys: { all: async () => [key], withId: async () => key },
+    keys: { inForce: async () => [key], withId: async () => key },
     network,
     origin: signer.publicKey,
     suite,

@@ -74,7 +74,7 @@ class Scene {
     origin: ORIGIN,
     suite,
     keys: {
-      all: async () => {
+      inForce: async () => {
         if (this.isAway) throw unavailable("part_unavailable", "away");
         return this.keys;
       },

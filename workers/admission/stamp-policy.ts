@@ -23,7 +23,7 @@ import { privateTokenChallenge, readPrivateToken } from "./private-token.ts";
 import { restrictedTopic } from "./refusals.ts";
 
 export interface StampPolicyParts {
-  readonly keys: Pick<StampKeys, "all" | "withId">;
+  readonly keys: Pick<StampKeys, "inForce" | "withId">;
   readonly network: Network;
   /** This node's key: a stamp is good here alone. */
   readonly origin: Bytes;
@@ -58,7 +58,7 @@ export class StampPolicy implements AdmissionPolicy {
 
   async challenge(host: string): Promise<string> {
     try {
-      return privateTokenChallenge((await this.#parts.keys.all(host)).at(-1)?.issuer);
+      return privateTokenChallenge((await this.#parts.keys.inForce(host)).at(-1)?.issuer);
     } catch {
       // The refusal is told all the same.
       return privateTokenChallenge(undefined);

@@ -137,7 +137,8 @@ describe("a request without a good token", () => {
     ["none", null, "wallet_token_missing", false],
     ["an empty one", "", "wallet_token_missing", false],
     ["of another scheme", "PrivateToken token=x", "scheme_unknown", false],
-    ["of lower case", "bearer x", "scheme_unknown", false],
+    ["of a scheme that begins so", "Bearers x", "scheme_unknown", false],
+    ["that is no token, in lower case", "bearer AAAA", "wallet_token_invalid", true],
     ["without a text", "Bearer", "authorization_malformed", true],
     ["that is no token", "Bearer AAAA", "wallet_token_invalid", true],
   ])("is refused: %s", async (_, header, code, isAddressed) => {

@@ -1,4 +1,5 @@
 import type { Clock } from "../../durable-objects/clock.ts";
+import { isOfScheme, readCredentials } from "../../protocol/authorization.ts";
 import { type Bytes, fromUtf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { PennypostError } from "../../protocol/errors.ts";
@@ -54,7 +55,7 @@ export class WalletPolicy implements AdmissionPolicy {
       return { kind: "granted", admission: { policy: this.name, wallet } };
     } catch (error) {
       if (!(error instanceof PennypostError)) throw error;
-      return refusedBy(error, /^Bearer\b/.test(header("Authorization") ?? ""));
+      return refusedBy(error, isOfScheme(readCredentials(header("Authorization")), "Bearer"));
     }
   }
 

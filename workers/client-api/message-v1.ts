@@ -1,13 +1,12 @@
 import type { Context, Hono } from "hono";
 import type { Env } from "../../durable-objects/env.ts";
-import { ERROR_HEADER } from "../../durable-objects/hub/hub.ts";
 import { logWarning } from "../../durable-objects/log.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { outcomeOf } from "../../durable-objects/outcome.ts";
 import { HUBS, hubStub, shardStub } from "../../durable-objects/stubs.ts";
 import { groupByShard, type Receipt } from "../../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
-import { GRPC, PennypostError } from "../../protocol/errors.ts";
+import { ERROR_CODE_HEADER, GRPC, PennypostError } from "../../protocol/errors.ts";
 import { PUBLISH_PATH } from "../../protocol/identity-proof.ts";
 import { MAX_PUBLISH_BYTES } from "../../protocol/limits.ts";
 import { admissionOf } from "../admission/admission-of.ts";
@@ -119,7 +118,7 @@ async function openStream(env: Env, topics: string[] | null): Promise<Response> 
       method: "POST",
       body: JSON.stringify(topics),
     });
-    const code = response.headers.get(ERROR_HEADER);
+    const code = response.headers.get(ERROR_CODE_HEADER);
     if (code === null) return new Response(response.body, response);
     const error = PennypostError.fromRecord(await response.json());
     if (code !== "hub_full" || tried === HUBS - 1) throw error;

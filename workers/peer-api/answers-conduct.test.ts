@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { setLogSink } from "../../durable-objects/log.ts";
-import { FIRST_SUSPENSION_MS } from "../../durable-objects/node-state/standing.ts";
+import { FIRST_SUSPENSION_MS } from "../../durable-objects/node-state/penalty.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { keyOf, madeUpId, TOPICS } from "../../durable-objects/testing/shard-world.ts";
 import { groupByShard } from "../../durable-objects/topic-shard/shard-api.ts";

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { setLogSink } from "../../durable-objects/log.ts";
 import { UNTIL_LIFTED } from "../../durable-objects/node-state/conduct-api.ts";
-import { FIRST_SUSPENSION_MS } from "../../durable-objects/node-state/standing.ts";
+import { FIRST_SUSPENSION_MS } from "../../durable-objects/node-state/penalty.ts";
 import { keyOf, madeUpId, TOPICS } from "../../durable-objects/testing/shard-world.ts";
 import type { Bytes } from "../../protocol/bytes.ts";
 import { encodeCbor } from "../../protocol/cbor.ts";

@@ -2,6 +2,7 @@ import type { Context, Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
+import { perEnv } from "../../durable-objects/per-env.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
 import { Semaphore } from "../../durable-objects/semaphore.ts";
 import {
@@ -69,13 +70,6 @@ async function answer(c: Handler, path: PeerPath): Promise<Response> {
   });
 }
 
-const tellers = new WeakMap<Env, LinkTeller>();
-
-/** One for each isolate, as the configuration is. */
-function tellerOf(env: Env): LinkTeller {
-  const known = tellers.get(env);
-  if (known) return known;
-  const fresh = new LinkTeller({ peers: peersOf(env), clock: platformClock, links: linksOf(env) });
-  tellers.set(env, fresh);
-  return fresh;
-}
+const tellerOf = perEnv(
+  (env) => new LinkTeller({ peers: peersOf(env), clock: platformClock, links: linksOf(env) }),
+);

@@ -7,6 +7,7 @@ import type { Signer } from "../../protocol/crypto.ts";
 import { Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { createRecord } from "../../protocol/record.ts";
+import { MAX_RECORDS_OF_KIND } from "../../protocol/record-set.ts";
 import {
   checkSuccession,
   createSuccession,
@@ -21,7 +22,17 @@ const [OWN, OLD, NEW, OTHER] = signers as readonly [Signer, Signer, Signer, Sign
 const CONFIGURED = [{ url: "https://peer.example", key: (signers[1] as Signer).publicKey }];
 const URL_OF_PEER = "https://peer.example";
 
-async function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0 } = {}) {
+/** So many admissions of keys that are nobody's, signed by nobody: they are not read again where they are stored. */
+const admissions = (count: number, network: Network) =>
+  Array.from({ length: count }, (_, i) => {
+    const member = new Uint8Array(32);
+    new DataView(member.buffer).setUint32(0, i);
+    const fact = { kind: "member", member, admitted: true, from: 1n } as const;
+    const signer = { publicKey: OWN.publicKey, sign: () => new Uint8Array(64) };
+    return createRecord(fact, START_MS - 1, network, signer, suite);
+  });
+
+async function start({ signsRecords = true, isRemoved = false, suspendedUntilMs = 0, admitted = 0 } = {}) {
   const genesis = {
     ...shardNetwork.genesis,
     name: "succession",
@@ -29,7 +40,11 @@ async function start({ signsRecords = true, isRemoved = false, suspendedUntilMs 
     recordKeys: [OWN].map(({ publicKey }) => toHex(publicKey)),
   };
   const network = new Network(genesis, suite);
-  const { clock, list, records, members } = handshakeScene(network, CONFIGURED);
+  const { clock, list, records, members } = handshakeScene(
+    network,
+    CONFIGURED,
+    admissions(admitted, network),
+  );
   const peers = new PeerBook({ configured: CONFIGURED, list, clock });
   const removal = { kind: "member", member: OLD.publicKey, admitted: false, from: 0n } as const;
   if (isRemoved) await records.takeRecords([createRecord(removal, START_MS, network, OWN, suite)]);
@@ -47,7 +62,7 @@ async function start({ signsRecords = true, isRemoved = false, suspendedUntilMs 
   const sign = (old: Signer, next: Signer, atMs = START_MS) =>
     createSuccession(old, next.publicKey, atMs, network.id);
   const peerKey = async () => (await peers.current()).find(({ url }) => url === URL_OF_PEER)?.key;
-  return { ports, sign, peerKey, network, records };
+  return { ports, sign, peerKey, network, records, clock };
 }
 
 describe("a peer with a new key", () => {
@@ -87,6 +102,48 @@ describe("a peer with a new key", () => {
     expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
       refused: { code: "member_removed" },
     });
+  });
+
+  test("that it has already does not follow another one: who names the wrong key is told", async () => {
+    const { ports, sign, peerKey } = await start();
+    await succeed(ports, sign(OLD, NEW), NEW.publicKey);
+    // One is a member, too, and the other is nobody's.
+    for (const wrong of [OWN, OTHER])
+      expect(await succeed(ports, sign(wrong, NEW), NEW.publicKey)).toMatchObject({
+        refused: { code: "peer_unknown" },
+      });
+    expect(await peerKey()).toEqual(NEW.publicKey);
+  });
+
+  test("is known to who was away while others ended the old one, for an hour", async () => {
+    const { ports, sign, peerKey, records, network, clock } = await start({ signsRecords: false });
+    // What another peer has signed since, and has told.
+    const from = firstSeqOf(START_MS);
+    const made = [
+      { kind: "member", member: NEW.publicKey, admitted: true, from } as const,
+      { kind: "member", member: OLD.publicKey, admitted: false, from } as const,
+    ].map((fact) => createRecord(fact, START_MS, network, OWN, suite));
+    await records.takeRecords(made);
+    clock.step(START_MS + SUCCESSION_MS);
+    expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
+      refused: { code: "not_a_member" },
+    });
+    expect(await peerKey()).toEqual(OLD.publicKey);
+    clock.step(START_MS + SUCCESSION_MS - 1);
+    expect(await succeed(ports, sign(OLD, NEW), NEW.publicKey)).toMatchObject({
+      joined: { standing: "admitted", records: [] },
+    });
+    expect(await peerKey()).toEqual(NEW.publicKey);
+  });
+
+  test.each([1, 0])("is as it was where there is room for %d more records: none is ended", async (room) => {
+    const { ports, sign, records } = await start({ admitted: MAX_RECORDS_OF_KIND - room });
+    await expect(succeed(ports, sign(OLD, NEW), NEW.publicKey)).rejects.toMatchObject({
+      code: "records_full",
+    });
+    expect(records.set.size).toBe(MAX_RECORDS_OF_KIND - room);
+    const soon = firstSeqOf(START_MS + 86_400_000);
+    expect(records.set.standingAt(OLD.publicKey, soon)).toBe("member");
   });
 
   test("waits for its record where this node signs none, and is called by it all the same", async () => {

@@ -2,8 +2,9 @@ import type { PeerBook } from "../../durable-objects/peers/peer-book.ts";
 import type { PeerListApi } from "../../durable-objects/peers/peer-list-api.ts";
 import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
 import { denied } from "../../protocol/errors.ts";
+import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import type { JoinAnswer, Joined } from "../../protocol/join-messages.ts";
-import { checkSuccession, type Succession } from "../../protocol/succession.ts";
+import { checkSuccession, SUCCESSION_MS, type Succession } from "../../protocol/succession.ts";
 import { type AdmitPorts, admitMember } from "../admit-member.ts";
 import { joinAnswerOf } from "./join-answer.ts";
 
@@ -28,12 +29,14 @@ async function replace(ports: SuccessionPorts, succession: Succession, key: Byte
   checkSuccession(succession, key, { networkId: config.network.id, suite, nowMs: clock.nowMs() });
   const known = await peers.current();
   const has = (one: Bytes) => known.some((peer) => peer.key && equalBytes(peer.key, one));
-  if (!has(old) && !has(key)) throw denied("peer_unknown", "the old key is none of this node's peers");
+  // A repeat finds the new key in the old one's place; which was a member then.
+  const isRepeat = has(key) && (await members.current()).wasAdmitted(old);
+  if (!has(old) && !isRepeat) throw denied("peer_unknown", "the old key is none of this node's peers");
   if ((await conduct.suspendedUntil(old)) > 0)
     throw denied("peer_suspended", "the old key is suspended here");
   members.forget();
-  const isDone = has(key) && (await members.isMember(key));
-  if (!isDone && !(await members.isMember(old)))
+  const isFollowed = (has(key) || (await wasMember(ports, old))) && (await members.isMember(key));
+  if (!isFollowed && !(await members.isMember(old)))
     throw denied("not_a_member", "the old key is no member of this network");
   return ports.audited(async () => {
     // A repeat finds this done, and goes on with the records.
@@ -42,4 +45,10 @@ async function replace(ports: SuccessionPorts, succession: Succession, key: Byte
     const records = await admitMember(ports, key, old);
     return { standing: records ? "admitted" : "pending", timeMs: clock.nowMs(), records: records ?? [] };
   });
+}
+
+/** Whether a key was a member an hour ago: others who know the new one have ended it since, and this node was away. */
+async function wasMember({ members, clock }: SuccessionPorts, key: Bytes): Promise<boolean> {
+  const hourAgo = firstSeqOf(Math.max(0, clock.nowMs() - SUCCESSION_MS));
+  return (await members.current()).standingAt(key, hourAgo) === "member";
 }

@@ -56,7 +56,7 @@ class Scene {
   }
 
   async publicKeys(): Promise<Bytes[]> {
-    return (await this.keys.all(HOST)).map(({ issuer }) => issuer.publicKey);
+    return (await this.keys.inForce(HOST)).map(({ issuer }) => issuer.publicKey);
   }
 }
 
@@ -129,6 +129,21 @@ describe("the keys as an isolate knows them", () => {
       await expect(scene.publicKeys()).rejects.toMatchObject({ code: "part_unavailable" });
     scene.isAway = false;
     expect(await scene.publicKeys()).toEqual([first]);
+  });
+
+  test("offer the one to come before it begins, and are not asked for by each while there is none", async () => {
+    scene.held.push(sealedKey(second, START_MS + 60_000, START_MS + 31 * DAY_MS));
+    const offered = async () => (await scene.keys.offered(HOST)).map(({ issuer }) => issuer.publicKey);
+    expect(await offered()).toEqual([first, second]);
+    expect(await scene.publicKeys()).toEqual([first]);
+    expect(await scene.keys.withId(HOST, keyIdOf(second, suite))).toBeUndefined();
+    scene = new Scene();
+    scene.held = [];
+    for (let i = 0; i < 9; i++) expect(await offered()).toEqual([]);
+    expect(scene.asked).toBe(1);
+    scene.held = [sealedKey(first, START_MS, START_MS + DAY_MS)];
+    scene.wait(ASKED_AGAIN_MS);
+    expect(await offered()).toEqual([first]);
   });
 
   test("end five minutes early, since a stamp's event may get a later seq, and do not begin early", async () => {

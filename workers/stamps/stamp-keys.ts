@@ -44,15 +44,22 @@ export class StampKeys {
   }
 
   /** The keys in force, the newest last. @throws PennypostError when they cannot be asked for and none is known. */
-  async all(host: string): Promise<readonly StampKey[]> {
+  async inForce(host: string): Promise<readonly StampKey[]> {
     const nowMs = this.#parts.clock.nowMs();
-    const isFresh = Math.abs(nowMs - this.#askedMs) < REMEMBERED_MS;
-    if (!isFresh || this.#inForce(nowMs).length === 0) await this.#ask(host, nowMs);
-    return this.#inForce(this.#parts.clock.nowMs());
+    // That there is none, as before the node is a member, holds for less.
+    const holdsMs = this.#inForceAt(nowMs).length > 0 ? REMEMBERED_MS : ASKED_AGAIN_MS;
+    if (Math.abs(nowMs - this.#askedMs) >= holdsMs) await this.#ask(host, nowMs);
+    return this.#inForceAt(this.#parts.clock.nowMs());
+  }
+
+  /** Those in force, and before it begins the one to come: all isolates show it in time. @throws PennypostError as `inForce`. */
+  async offered(host: string): Promise<readonly StampKey[]> {
+    await this.inForce(host);
+    return this.#notEndedAt(this.#parts.clock.nowMs());
   }
 
   async #ask(host: string, nowMs: number): Promise<void> {
-    const isUsable = this.#inForce(nowMs).length > 0;
+    const isUsable = this.#inForceAt(nowMs).length > 0;
     if (isUsable && Math.abs(nowMs - this.#failedMs) < ASKED_AGAIN_MS) return;
     try {
       const keys = await this.#parts.issuer.stampKeys(host);
@@ -65,11 +72,14 @@ export class StampKeys {
     }
   }
 
-  #inForce(nowMs: number): readonly StampKey[] {
+  /** Those in force, and the one to come. */
+  #notEndedAt(nowMs: number): readonly StampKey[] {
+    return this.#known.filter(({ issuer }) => nowMs < timeOfSeq(issuer.to) - ENDS_EARLY_MS);
+  }
+
+  #inForceAt(nowMs: number): readonly StampKey[] {
     const now = firstSeqOf(nowMs);
-    return this.#known.filter(
-      ({ issuer }) => issuer.from <= now && nowMs < timeOfSeq(issuer.to) - ENDS_EARLY_MS,
-    );
+    return this.#notEndedAt(nowMs).filter(({ issuer }) => issuer.from <= now);
   }
 
   #read({ record, sealed }: SealedKey): StampKey {
@@ -89,10 +99,10 @@ export class StampKeys {
   /** The key in force with this id. One that is not known here may have been made since this isolate asked. */
   async withId(host: string, keyId: Uint8Array): Promise<StampKey | undefined> {
     const find = (keys: readonly StampKey[]) => keys.find((key) => equalBytes(key.keyId, keyId));
-    const found = find(await this.all(host));
+    const found = find(await this.inForce(host));
     const nowMs = this.#parts.clock.nowMs();
     if (found || Math.abs(nowMs - this.#askedMs) < ASKED_AGAIN_MS) return found;
     await this.#ask(host, nowMs);
-    return find(this.#inForce(nowMs));
+    return find(this.#inForceAt(nowMs));
   }
 }

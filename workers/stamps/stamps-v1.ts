@@ -8,12 +8,12 @@ import { suite } from "../../durable-objects/platform-suite.ts";
 import { limiterOf, nodeStateOf } from "../../durable-objects/stubs.ts";
 import { toBase64Url } from "../../protocol/base64.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
-import { denied, exhausted, unauthenticated } from "../../protocol/errors.ts";
+import { denied, exhausted, GRPC, PennypostError, unauthenticated } from "../../protocol/errors.ts";
 import { timeOfSeq } from "../../protocol/hybrid-clock.ts";
 import { checkProof, PROOF_HEADER, readProof } from "../../protocol/identity-proof.ts";
 import { TOKEN_TYPE } from "../../protocol/privacy-pass.ts";
 import { ISSUER_DIRECTORY_PATH, STAMPS_PATH, STAMPS_PER_BATCH } from "../../protocol/stamp.ts";
-import { admissionOf, stampKeysOf, walletTokensOf } from "../admission/admission-of.ts";
+import { admissionOf, stampKeysOf, takesStamps, walletTokensOf } from "../admission/admission-of.ts";
 import { clientAddress } from "../admission/client-address.ts";
 import { addressOf } from "../admission/publish-budget.ts";
 import { BodyReader } from "../request-body.ts";
@@ -27,7 +27,11 @@ const DIRECTORY_TYPE = "application/private-token-issuer-directory";
 const ANSWER_TYPE = "application/private-token-response";
 /** What a purchase costs the address that it comes from: signing takes as long as many publishes. */
 const PURCHASE_UNITS = 50;
-const DIRECTORY_AGE_S = 3_600;
+/**
+ * RFC 9578, 4, leaves this to how often keys change. That is seldom, but clients compare the directory with what other nodes know: one that
+ * a cache kept from before the first key, or from before a change of the node's own key, is a directory that hides a key.
+ */
+const DIRECTORY_AGE_S = 60;
 
 const bodies = new BodyReader(4 * 1024 * 1024);
 
@@ -39,9 +43,12 @@ export function stampsV1(app: Hono<{ Bindings: Env }>): void {
 
 const hostOf = (c: Handler): string => new URL(c.req.url).host;
 
-/** The keys in force, the newest first: the one to buy with. The same for everybody. */
+/**
+ * The keys in force, the newest first: the one to buy with. Before them, with a time in `not-before`, the one to come (RFC 9578, 4). The same
+ * for everybody. None where the node takes no stamps.
+ */
 async function directory(c: Handler): Promise<Response> {
-  const keys = await stampKeysOf(c.env).all(hostOf(c));
+  const keys = takesStamps(c.env) ? await stampKeysOf(c.env).offered(hostOf(c)) : [];
   const body = {
     "issuer-request-uri": STAMPS_PATH,
     "token-keys": keys.toReversed().map(({ issuer, record }) => ({
@@ -61,6 +68,7 @@ async function directory(c: Handler): Promise<Response> {
 
 /** Signs a batch for a wallet: who it is is known here, and not what it buys. */
 async function buy(c: Handler): Promise<Response> {
+  if (!takesStamps(c.env)) throw notSold();
   return bodies.read(c.req.raw, BATCH_BYTES + 1, async (body) => {
     const { signer } = nodeConfig(c.env);
     await spendAddress(c, PURCHASE_UNITS);
@@ -72,7 +80,7 @@ async function buy(c: Handler): Promise<Response> {
     const proof = readProof(c.req.header(PROOF_HEADER) ?? null);
     const request = { node: signer.publicKey, method: "POST", path: STAMPS_PATH, body };
     checkProof(proof, request, identityKey, platformClock.nowMs(), suite);
-    const keys = await stampKeysOf(c.env).all(hostOf(c));
+    const keys = await stampKeysOf(c.env).inForce(hostOf(c));
     const { key, blinded } = readBatch(body, (lastByte) => signingKeyOf(c.env, keys, lastByte));
     await payFor(c.env, wallet, proof.nonce);
     const signed = await signBatch(key, blinded);
@@ -87,6 +95,9 @@ async function spendAddress(c: Handler, units: number): Promise<void> {
   const address = addressOf(admission, c.req.header("CF-Connecting-IP") ?? null);
   if (address) await admission.budgets.spend(address, units);
 }
+
+const notSold = () =>
+  new PennypostError("stamps_not_sold", GRPC.failedPrecondition, "this node takes no stamps, and sells none");
 
 const limited = (waitMs: number) =>
   exhausted("rate_limited", "rate limit exceeded", { retryAfterS: Math.max(1, Math.ceil(waitMs / 1_000)) });

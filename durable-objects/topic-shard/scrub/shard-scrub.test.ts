@@ -174,11 +174,11 @@ describe("a scrub", () => {
       for (let n = 2; n < 60; n++) shard.arrive("kept-0", n, 1 + (n % 39));
       const topicKey = keyOf("kept-0");
       const [lost] = headsOf(shard.store, topicKey) as [Bytes];
-      shard.store.removeHead(topicKey, lost);
-      shard.store.addHead(topicKey, madeUpId(shard.nowMs - 20 * SLOT_MS));
-      for (const { child } of shard.store.unmetAfter(topicKey, { parent: missing, child: NO_BYTES }, 1))
-        shard.store.removeUnmet(topicKey, missing, child);
-      expect(shard.store.hasUnmet(topicKey, missing)).toBe(false);
+      shard.store.links.removeHead(topicKey, lost);
+      shard.store.links.addHead(topicKey, madeUpId(shard.nowMs - 20 * SLOT_MS));
+      for (const { child } of shard.store.links.unmetAfter(topicKey, { parent: missing, child: NO_BYTES }, 1))
+        shard.store.links.removeUnmet(topicKey, missing, child);
+      expect(shard.store.links.hasUnmet(topicKey, missing)).toBe(false);
       let n = 0;
       const report = shard.scrub(() => {
         shard.nowMs += 11;
@@ -187,7 +187,7 @@ describe("a scrub", () => {
       });
       expect(n).toBeGreaterThan(20);
       expect(report).toEqual({ ...NOTHING, heads: 2, wants: 1 });
-      expect(shard.store.hasUnmet(topicKey, missing)).toBe(true);
+      expect(shard.store.links.hasUnmet(topicKey, missing)).toBe(true);
       shard.checkAll();
       expect(shard.scrub()).toEqual(NOTHING);
     }));
@@ -199,7 +199,8 @@ describe("a scrub", () => {
       const far = shard.stored("kept-1").map(({ id }) => id);
       shard.arrive("kept-1", 20, 3, far.slice(0, 10));
       for (let n = 0; n < 5; n++) shard.arrive("kept-0", n, 5);
-      for (const id of headsOf(shard.store, keyOf("kept-0"))) shard.store.removeHead(keyOf("kept-0"), id);
+      for (const id of headsOf(shard.store, keyOf("kept-0")))
+        shard.store.links.removeHead(keyOf("kept-0"), id);
       expect(shard.scrub()).toEqual({ ...NOTHING, heads: 4, skippedTopics: 1, isWhole: false });
       shard.checkAll();
     }));
@@ -224,7 +225,8 @@ describe("a scrub", () => {
     onStorage((storage) => {
       const shard = new Damaged(storage, { rowsPerStep: 4, eventsPerRead: 2 });
       for (let n = 0; n < 30; n++) shard.arrive("kept-0", n, 5);
-      for (const id of headsOf(shard.store, keyOf("kept-0"))) shard.store.removeHead(keyOf("kept-0"), id);
+      for (const id of headsOf(shard.store, keyOf("kept-0")))
+        shard.store.links.removeHead(keyOf("kept-0"), id);
       const scrub = shard.core.beginScrub();
       const step = () => shard.core.stepScrub(scrub, shard.nowMs);
       while (scrub.report.heads === 0) shard.run(step);
@@ -235,7 +237,7 @@ describe("a scrub", () => {
         }),
       ).toThrow();
       expect(shard.run(step)).toBe(false);
-      const heads = shard.store.extraHeads(keyOf("kept-0"), 100).length;
+      const heads = shard.store.links.extraHeads(keyOf("kept-0"), 100).length;
       expect(scrub.report).toEqual({ ...NOTHING, heads, isWhole: false });
       expect(shard.scrub()).toEqual({ ...NOTHING, heads: 29 - heads });
       shard.checkAll();

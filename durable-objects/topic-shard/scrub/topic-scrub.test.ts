@@ -19,7 +19,8 @@ import {
 } from "../../testing/shard-world.ts";
 import { TREE_START_MS, TreeNode, treeNetwork } from "../../testing/tree-node.ts";
 import { headsOf } from "../heads.ts";
-import type { ShardStore, StoredEvent, UnmetNote } from "../shard-store.ts";
+import type { UnmetNote } from "../link-store.ts";
+import type { ShardStore, StoredEvent } from "../shard-store.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
 import { LinkedIds } from "./linked-ids.ts";
 import { SCRUB_LIMITS } from "./scrub-limits.ts";
@@ -124,15 +125,15 @@ class Linked extends TreeNode {
     const events = this.stored(topic);
     const event = events[which % Math.max(1, events.length)];
     const madeUp = madeUpId(this.nowMs - which * 1_000, which);
-    const note = this.store.unmetAfter(topicKey, NO_NOTE, 1_000)[which % 5];
-    if (kind === "head") this.store.addHead(topicKey, which % 2 && event ? event.id : madeUp);
+    const note = this.store.links.unmetAfter(topicKey, NO_NOTE, 1_000)[which % 5];
+    if (kind === "head") this.store.links.addHead(topicKey, which % 2 && event ? event.id : madeUp);
     if (kind === "no head")
-      for (const id of headsOf(this.store, topicKey)) this.store.removeHead(topicKey, id);
-    if (kind === "note") this.store.addUnmet(topicKey, event?.id ?? madeUp, madeUp);
-    if (kind === "note of another" && event) this.store.addUnmet(topicKey, madeUp, event.id);
+      for (const id of headsOf(this.store, topicKey)) this.store.links.removeHead(topicKey, id);
+    if (kind === "note") this.store.links.addUnmet(topicKey, event?.id ?? madeUp, madeUp);
+    if (kind === "note of another" && event) this.store.links.addUnmet(topicKey, madeUp, event.id);
     // That on a parent which is here only keeps a child waiting for less than 30 s.
     if (kind === "no note" && note && !this.store.outline({ topicKey, id: note.parent }))
-      this.store.removeUnmet(topicKey, note.parent, note.child);
+      this.store.links.removeUnmet(topicKey, note.parent, note.child);
     if (kind === "no row" && event) loseRow(event.position);
   }
 
@@ -149,13 +150,13 @@ class Linked extends TreeNode {
       const events = this.stored(topic);
       const links = new Map(events.map(({ id, block }) => [toHex(id), decodeBlock(block).links.map(toHex)]));
       expect(headsOf(this.store, topicKey).map(toHex)).toEqual(naiveHeads(events));
-      for (const { parent, child } of this.store.unmetAfter(topicKey, NO_NOTE, 1e6))
+      for (const { parent, child } of this.store.links.unmetAfter(topicKey, NO_NOTE, 1e6))
         expect(links.get(toHex(child))).toContain(toHex(parent));
       const line = expiryLine(treeNetwork.classOf(utf8(topic)), this.nowMs);
       for (const { block } of events)
         for (const id of decodeBlock(block).links)
           if (seqOfId(id) >= line && !links.has(toHex(id)))
-            expect(this.store.hasUnmet(topicKey, id)).toBe(true);
+            expect(this.store.links.hasUnmet(topicKey, id)).toBe(true);
     }
   }
 }
@@ -248,7 +249,7 @@ describe("a scrub holds", () => {
       const { store, scrub } = run(storage, linked);
       expect(linked.bytes).toBe(0);
       expect([scrub.wants, scrub.heads, scrub.isWhole]).toEqual([150 * 16, 149, true]);
-      expect(store.missingParents(10_000, null)).toHaveLength(150 * 16);
+      expect(store.links.missingParents(10_000, null)).toHaveLength(150 * 16);
     }));
 
   test("a limited number of links to events far below, and walks again for the rest", () =>
@@ -266,7 +267,7 @@ describe("a scrub holds", () => {
       expect([once.scrub.heads, once.scrub.isWhole]).toEqual([0, true]);
       expect(few.steps).toBeGreaterThan(3 * once.steps);
       // With fewer walks some events are left out, and said to be.
-      for (const id of ids.slice(320)) once.store.removeHead(topicKey, id);
+      for (const id of ids.slice(320)) once.store.links.removeHead(topicKey, id);
       const cut = run(storage, new LinkedIds(50), 2);
       expect([cut.scrub.heads, cut.scrub.isWhole]).toEqual([10 + 19, false]);
     }));

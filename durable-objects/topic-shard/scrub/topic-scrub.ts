@@ -3,7 +3,8 @@ import { decodeBlock, linksOfStoredBlock } from "../../../protocol/event.ts";
 import { seqOfId } from "../../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../../protocol/genesis.ts";
 import { expiryLine } from "../../../protocol/retention.ts";
-import type { ShardStore, UnmetNote } from "../shard-store.ts";
+import type { UnmetNote } from "../link-store.ts";
+import type { ShardStore } from "../shard-store.ts";
 import type { LinkedIds } from "./linked-ids.ts";
 import type { ScrubLimits } from "./scrub-limits.ts";
 
@@ -86,7 +87,7 @@ export class TopicScrub {
       for (const link of links)
         if (this.#isToBeMet(link) && this.#store.positionOf({ topicKey, id: link }) !== undefined)
           this.#linked.add(link);
-    } else if (this.#isToBeMet(id) && this.#store.hasUnmet(topicKey, id)) {
+    } else if (this.#isToBeMet(id) && this.#store.links.hasUnmet(topicKey, id)) {
       // It was linked to and not here when the link was read.
       this.#linked.add(id);
     }
@@ -107,14 +108,14 @@ export class TopicScrub {
     const { topicKey } = this;
     // Each leads to an event.
     const { eventsPerRead } = this.#limits;
-    const notes = this.#store.unmetAfter(topicKey, last, eventsPerRead);
+    const notes = this.#store.links.unmetAfter(topicKey, last, eventsPerRead);
     let rows = 2 * notes.length;
     for (const { parent, child } of notes) {
       const block = this.#store.outline({ topicKey, id: child })?.block;
       const links = block ? linksOfStoredBlock(block) : [];
       rows += links.length;
       if (links.some((link) => equalBytes(link, parent))) continue;
-      this.#store.removeUnmet(topicKey, parent, child);
+      this.#store.links.removeUnmet(topicKey, parent, child);
       this.#wants++;
     }
     this.#lastNote = notes.length === eventsPerRead ? (notes.at(-1) ?? null) : null;
@@ -126,7 +127,7 @@ export class TopicScrub {
     const { topicKey } = this;
     const blocks = this.#store.tree.blocksBelow(topicKey, this.#below, eventsPerRead);
     const toTop = compareBytes(this.#below, this.#top) < 0 ? this.#below : this.#top;
-    const kept = this.#store.headsBelow(topicKey, toTop, headsPerRead);
+    const kept = this.#store.links.headsBelow(topicKey, toTop, headsPerRead);
     // The stretch ends where events or heads are not all read.
     const lastBlock = blocks.length === eventsPerRead ? blocks.at(-1)?.id : undefined;
     const lastHead = kept.length === headsPerRead ? kept.at(-1) : undefined;
@@ -167,10 +168,10 @@ export class TopicScrub {
       this.#retention ??= this.#network.classOf(decodeBlock(block).topic);
       rows++;
       // What has expired or was removed is not asked for.
-      if (seqOfId(link) < expiryLine(this.#retention, nowMs) || this.#store.hasUnmet(topicKey, link))
+      if (seqOfId(link) < expiryLine(this.#retention, nowMs) || this.#store.links.hasUnmet(topicKey, link))
         continue;
-      if (this.#store.isRemoved({ topicKey, id: link })) continue;
-      this.#store.addUnmet(topicKey, link, id);
+      if (this.#store.removed.isRemoved({ topicKey, id: link })) continue;
+      this.#store.links.addUnmet(topicKey, link, id);
       this.#wants++;
     }
     return rows;
@@ -184,10 +185,10 @@ export class TopicScrub {
     if (greatest) missing.delete(toHex(greatest));
     for (const id of kept) {
       if (missing.delete(toHex(id))) continue;
-      this.#store.removeHead(topicKey, id);
+      this.#store.links.removeHead(topicKey, id);
       this.#heads++;
     }
-    for (const id of missing.values()) this.#store.addHead(topicKey, id);
+    for (const id of missing.values()) this.#store.links.addHead(topicKey, id);
     this.#heads += missing.size;
   }
 

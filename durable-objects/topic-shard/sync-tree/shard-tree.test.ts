@@ -111,7 +111,8 @@ describe("a shard's tree", () => {
       fc.property(
         traces,
         traces,
-        fc.integer({ min: MAX_BACK_SLOTS + 1, max: 5_000 }),
+        // Between the two hand-overs one slot may begin.
+        fc.integer({ min: MAX_BACK_SLOTS + 2, max: 5_000 }),
         (before, meanwhile, slots) => {
           const node = new TreeNode(new MemoryShardStore());
           play(node, before);

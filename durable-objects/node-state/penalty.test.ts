@@ -5,26 +5,26 @@ import { UNTIL_LIFTED } from "./conduct-api.ts";
 import {
   afterStrike,
   FIRST_SUSPENSION_MS,
-  GOOD_STANDING,
   MAX_SUSPENSION_MS,
+  NO_PENALTY,
   STRIKES_KEPT_MS,
   STRIKES_UNTIL_LIFTED,
   STRIKES_WITHOUT_SUSPENSION,
   strikesNow,
   suspendedUntil,
-} from "./standing.ts";
+} from "./penalty.ts";
 
 const MINUTE_MS = 60_000;
 
-/** Strikes at these distances from each other; answers the standing and the time after the last. */
+/** Strikes at these distances from each other; answers the penalty and the time after the last. */
 function struck(gapsMs: readonly number[]) {
-  let standing = GOOD_STANDING;
+  let penalty = NO_PENALTY;
   let nowMs = START_MS;
   for (const gapMs of gapsMs) {
     nowMs += gapMs;
-    standing = afterStrike(standing, nowMs);
+    penalty = afterStrike(penalty, nowMs);
   }
-  return { standing, nowMs };
+  return { penalty, nowMs };
 }
 
 /** Gaps of every size that matters, and those beside them. */
@@ -38,12 +38,12 @@ const gaps = fc.array(gap, { maxLength: 60, size: "max" });
 
 describe("strikes, each after the suspension before has ended,", () => {
   test("count three times, then suspend for 1, 2, 4 … 60 min, and from the twelfth on until lifted", () => {
-    let standing = GOOD_STANDING;
+    let penalty = NO_PENALTY;
     let nowMs = START_MS;
     const minutes: number[] = [];
     for (let i = 0; i < 12; i++) {
-      standing = afterStrike(standing, nowMs);
-      const untilMs = suspendedUntil(standing, nowMs);
+      penalty = afterStrike(penalty, nowMs);
+      const untilMs = suspendedUntil(penalty, nowMs);
       minutes.push(untilMs && (untilMs - nowMs) / MINUTE_MS);
       nowMs = Math.max(nowMs, untilMs);
     }
@@ -55,15 +55,15 @@ describe("for any strikes at any times,", () => {
   test("a suspension comes with the fourth strike at the earliest, and each lasts an hour at the most or until lifted", () => {
     fc.assert(
       fc.property(gaps, (steps) => {
-        const { standing, nowMs } = struck(steps);
-        const untilMs = suspendedUntil(standing, nowMs);
+        const { penalty, nowMs } = struck(steps);
+        const untilMs = suspendedUntil(penalty, nowMs);
         if (steps.length <= STRIKES_WITHOUT_SUSPENSION) expect(untilMs).toBe(0);
         if (untilMs === 0 || untilMs === UNTIL_LIFTED) return;
-        expect(standing.strikes).toBeGreaterThan(STRIKES_WITHOUT_SUSPENSION);
-        expect(standing.strikes).toBeLessThan(STRIKES_UNTIL_LIFTED);
+        expect(penalty.strikes).toBeGreaterThan(STRIKES_WITHOUT_SUSPENSION);
+        expect(penalty.strikes).toBeLessThan(STRIKES_UNTIL_LIFTED);
         expect(untilMs - nowMs).toBeLessThanOrEqual(MAX_SUSPENSION_MS);
-        expect(suspendedUntil(standing, untilMs - 1)).toBe(untilMs);
-        expect(suspendedUntil(standing, untilMs)).toBe(0);
+        expect(suspendedUntil(penalty, untilMs - 1)).toBe(untilMs);
+        expect(suspendedUntil(penalty, untilMs)).toBe(0);
       }),
     );
   });
@@ -82,9 +82,9 @@ describe("for any strikes at any times,", () => {
           const n = times.length;
           untilMs = n < 4 ? 0 : n >= 12 ? UNTIL_LIFTED : nowMs + Math.min(60, 2 ** (n - 4)) * MINUTE_MS;
         }
-        const { standing } = struck(steps);
-        expect(standing.strikes).toBe(times.length);
-        expect(suspendedUntil(standing, nowMs)).toBe(untilMs > nowMs ? untilMs : 0);
+        const { penalty } = struck(steps);
+        expect(penalty.strikes).toBe(times.length);
+        expect(suspendedUntil(penalty, nowMs)).toBe(untilMs > nowMs ? untilMs : 0);
       }),
     );
   });
@@ -92,14 +92,14 @@ describe("for any strikes at any times,", () => {
   test("a day after the last one all is forgotten, but a suspension that only the operator ends", () => {
     fc.assert(
       fc.property(gaps, gaps, (steps, later) => {
-        const { standing, nowMs } = struck(steps);
+        const { penalty, nowMs } = struck(steps);
         const dayLaterMs = nowMs + STRIKES_KEPT_MS;
-        if (standing.suspendedUntilMs === UNTIL_LIFTED) {
-          expect(suspendedUntil(standing, dayLaterMs * 2)).toBe(UNTIL_LIFTED);
+        if (penalty.suspendedUntilMs === UNTIL_LIFTED) {
+          expect(suspendedUntil(penalty, dayLaterMs * 2)).toBe(UNTIL_LIFTED);
           return;
         }
-        expect(strikesNow(standing, dayLaterMs)).toBe(0);
-        let [old, fresh, atMs] = [standing, GOOD_STANDING, dayLaterMs];
+        expect(strikesNow(penalty, dayLaterMs)).toBe(0);
+        let [old, fresh, atMs] = [penalty, NO_PENALTY, dayLaterMs];
         for (const step of later) {
           atMs += step;
           [old, fresh] = [afterStrike(old, atMs), afterStrike(fresh, atMs)];
@@ -112,9 +112,9 @@ describe("for any strikes at any times,", () => {
   test("what comes during a suspension changes nothing", () => {
     fc.assert(
       fc.property(gaps, fc.nat({ max: MAX_SUSPENSION_MS }), (steps, laterMs) => {
-        const { standing, nowMs } = struck(steps);
-        const isSuspended = suspendedUntil(standing, nowMs + laterMs) > 0;
-        expect(afterStrike(standing, nowMs + laterMs) === standing).toBe(isSuspended);
+        const { penalty, nowMs } = struck(steps);
+        const isSuspended = suspendedUntil(penalty, nowMs + laterMs) > 0;
+        expect(afterStrike(penalty, nowMs + laterMs) === penalty).toBe(isSuspended);
       }),
     );
   });
@@ -123,10 +123,10 @@ describe("for any strikes at any times,", () => {
 describe("a clock that was a year ahead and is put right", () => {
   test("leaves no suspension and no strikes behind", () => {
     const aheadMs = START_MS + 365 * STRIKES_KEPT_MS;
-    let standing = GOOD_STANDING;
-    for (let i = 0; i < 4; i++) standing = afterStrike(standing, aheadMs);
-    expect(suspendedUntil(standing, aheadMs)).toBe(aheadMs + FIRST_SUSPENSION_MS);
-    expect(suspendedUntil(standing, START_MS)).toBe(0);
-    expect(afterStrike(standing, START_MS)).toEqual(afterStrike(GOOD_STANDING, START_MS));
+    let penalty = NO_PENALTY;
+    for (let i = 0; i < 4; i++) penalty = afterStrike(penalty, aheadMs);
+    expect(suspendedUntil(penalty, aheadMs)).toBe(aheadMs + FIRST_SUSPENSION_MS);
+    expect(suspendedUntil(penalty, START_MS)).toBe(0);
+    expect(afterStrike(penalty, START_MS)).toEqual(afterStrike(NO_PENALTY, START_MS));
   });
 });
