@@ -9,7 +9,8 @@ import { Limiter } from "./limiter.ts";
 import type { Subject } from "./limiter-api.ts";
 import { DAY_MS } from "./limiter-core.ts";
 
-const NOON_MS = Date.UTC(2026, 10, 23, 12);
+/** Far ahead: an alarm that lies in the past begins at once, by the real clock. */
+const NOON_MS = Date.UTC(2100, 10, 23, 12);
 const MIDNIGHT_MS = NOON_MS + DAY_MS / 2;
 const LIMITED = envWith({
   RATE_LIMITS: JSON.stringify({

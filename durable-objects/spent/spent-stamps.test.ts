@@ -6,7 +6,8 @@ import { spentOf } from "../stubs.ts";
 import type { Spending, SpentStamp } from "./spent-api.ts";
 import { SpentStamps } from "./spent-stamps.ts";
 
-const NOW_MS = Date.UTC(2026, 10, 23);
+/** Far ahead: an alarm that lies in the past begins at once, by the real clock. */
+const NOW_MS = Date.UTC(2100, 10, 23);
 const DAY_MS = 86_400_000;
 const END_MS = NOW_MS + 30 * DAY_MS;
 
