@@ -117,7 +117,7 @@ describe("the index of a segment", () => {
         const { blocks, messages, origins } = write(events);
         for (const event of events) {
           const run = index.topic(event.topicKey) as TopicRun;
-          const entry = index.find(run, event.id);
+          const entry = index.find(run, event.id)?.entry;
           expect(entry).toMatchObject({ id: event.id, timeKey: event.timeKey, messageLength: event.size });
           if (!entry) continue;
           expect(blocks.subarray(entry.blockAt, entry.blockAt + entry.blockLength)).toEqual(event.block);
@@ -148,7 +148,9 @@ describe("the index of a segment", () => {
             .filter(({ timeKey }) => compareBytes(timeKey, from) >= 0 && compareBytes(timeKey, to) <= 0)
             .sort((x, y) => compareBytes(x.timeKey, y.timeKey) || compareBytes(x.id, y.id))
             .map(({ id }) => toHex(id));
-          const listed = [...index.byTime(run, { from, to, isDescending })].map(({ id }) => toHex(id));
+          const listed = [...index.byTime(run, { from, to, isDescending })].map(({ entry }) =>
+            toHex(entry.id),
+          );
           expect(listed).toEqual(isDescending ? expected.toReversed() : expected);
         }
       }),

@@ -57,7 +57,7 @@ describe("an index of several parts", () => {
   test("finds every event as it was", () => {
     const index = freshIndex();
     for (const { topicKey, ...entry } of EVENTS)
-      expect(index.find(index.topic(topicKey) as TopicRun, entry.id)).toEqual(entry);
+      expect(index.find(index.topic(topicKey) as TopicRun, entry.id)?.entry).toEqual(entry);
   });
 
   test("finds where ids begin, also those that are no event's", () => {
@@ -94,7 +94,9 @@ describe("an index of several parts", () => {
       .map(({ timeKey }) => toHex(timeKey))
       .sort();
     for (const isDescending of [false, true]) {
-      const listed = [...index.byTime(run, { ...bounds, isDescending })].map(({ timeKey }) => toHex(timeKey));
+      const listed = [...index.byTime(run, { ...bounds, isDescending })].map(({ entry }) =>
+        toHex(entry.timeKey),
+      );
       expect(listed).toEqual(isDescending ? expected.toReversed() : expected);
     }
   });

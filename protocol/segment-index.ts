@@ -20,6 +20,12 @@ export interface RunLengths {
   readonly events: number;
 }
 
+/** An event by its place in the order of topic and id, from 0. */
+export interface NumberedEntry {
+  readonly number: number;
+  readonly entry: SealedEntry;
+}
+
 /** Bounds of a reading in time order; time keys, both inclusive. */
 export interface TimeBounds {
   readonly from: Bytes;
@@ -60,6 +66,15 @@ export class SegmentIndex {
     return run && compareBytes(run.topicKey, topicKey) === 0 ? run : undefined;
   }
 
+  /** The topic of an event by its number. @throws RangeError for a number that is none of the segment's. */
+  topicOf(number: number): Bytes {
+    const behind = firstNotBelow(0, this.#lengths.topics, (each) =>
+      this.#read("topics", each, readTopicRun).first <= number ? -1 : 0,
+    );
+    if (behind === 0 || number >= this.#lengths.events) throw new RangeError(`no event ${number}`);
+    return this.#read("topics", behind - 1, readTopicRun).topicKey;
+  }
+
   /** The topics from a key on, in order. */
   *topicsFrom(topicKey: Uint8Array): Iterable<TopicRun> {
     for (let number = this.#firstTopic(topicKey); number < this.#lengths.topics; number++)
@@ -80,22 +95,24 @@ export class SegmentIndex {
   }
 
   /** The event of a topic with an id. */
-  find(run: TopicRun, id: Uint8Array): SealedEntry | undefined {
+  find(run: TopicRun, id: Uint8Array): NumberedEntry | undefined {
     const number = this.firstFrom(run, id);
     if (number === run.first + run.count) return undefined;
     const entry = this.entry(number);
-    return compareBytes(entry.id, id) === 0 ? entry : undefined;
+    return compareBytes(entry.id, id) === 0 ? { number, entry } : undefined;
   }
 
   /** A topic's events within bounds in the order of time key and id, or in the opposite one. */
-  *byTime(run: TopicRun, { from, to, isDescending }: TimeBounds): Iterable<SealedEntry> {
+  *byTime(run: TopicRun, { from, to, isDescending }: TimeBounds): Iterable<NumberedEntry> {
     const end = run.first + run.count;
     const timeKeyOf = (number: number) => this.#read("times", number, readTimedNumber).timeKey;
     const first = firstNotBelow(run.first, end, (number) => compareBytes(timeKeyOf(number), from));
     const behind = firstNotBelow(first, end, (number) => (compareBytes(timeKeyOf(number), to) > 0 ? 0 : -1));
     const step = isDescending ? -1 : 1;
-    for (let at = isDescending ? behind - 1 : first; at >= first && at < behind; at += step)
-      yield this.entry(this.#read("times", at, readTimedNumber).number);
+    for (let at = isDescending ? behind - 1 : first; at >= first && at < behind; at += step) {
+      const { number } = this.#read("times", at, readTimedNumber);
+      yield { number, entry: this.entry(number) };
+    }
   }
 }
 

@@ -1,0 +1,292 @@
+import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { DIGEST_BYTES, digestOfId, seqOfId } from "../../protocol/event-id.ts";
+import { mergeSorted } from "../../protocol/merge-sorted.ts";
+import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import { slotOfSeq } from "../../protocol/retention.ts";
+import { numbersWithPrefix, packDigests } from "../../protocol/segment-digests.ts";
+import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
+import type { Runs, TopicRun } from "../../protocol/segment-runs.ts";
+import { END_OF_IDS, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
+import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
+import type { HeldSegment, SealedStore } from "./sealed-store.ts";
+import type { SealedPlace, Segment } from "./segment.ts";
+
+/** Topics of which the greatest sealed id is remembered, or that there is none. */
+const MAX_REMEMBERED_TOPICS = 4_096;
+
+/** A place in a segment that the shard holds to. */
+export interface HeldPlace extends SealedPlace {
+  readonly segment: HeldSegment;
+}
+
+/** A topic that was read to the end of the span, maybe without an event: a reader may stop behind it. */
+export interface PassedTopic {
+  readonly passed: Bytes;
+}
+
+/** What is read in the order of topic and id: ids from one on and below another, of a range of topics, after a name. */
+export interface NameSpanOfTopics {
+  readonly topics: TopicKeyRange;
+  readonly fromId: Bytes;
+  readonly toId: Bytes;
+  readonly after: EventName | null;
+}
+
+/** What is to be added: a written segment and its runs. */
+export interface NewSegment {
+  readonly segment: Segment;
+  readonly runs: Runs;
+}
+
+/**
+ * Finds the sealed events of a shard by what it keeps of its segments: no file is read. The list of segments is a cache of the store, which
+ * `reload` reads anew.
+ */
+export class SealedIndex {
+  readonly #store: SealedStore;
+  #segments: readonly HeldSegment[] = [];
+  readonly #greatest = new Map<string, Bytes | null>();
+
+  constructor(store: SealedStore) {
+    this.#store = store;
+    this.reload();
+  }
+
+  reload(): void {
+    this.#segments = this.#store.segments();
+    this.#greatest.clear();
+  }
+
+  get segments(): readonly HeldSegment[] {
+    return this.#segments;
+  }
+
+  /** Adds a group of segments, inside a transaction. */
+  addGroup(segments: readonly NewSegment[]): void {
+    const last = this.#store.lastNumbers();
+    for (const [i, { segment, runs }] of segments.entries()) {
+      const held = { ...segment, number: last.number + 1 + i, group: last.group + 1, isMessageless: false };
+      this.#store.add(held, { ...runs, digests: packDigests(runs.ids) });
+    }
+    this.reload();
+  }
+
+  /** Forgets segments, inside a transaction. */
+  remove(numbers: readonly number[]): void {
+    for (const number of numbers) this.#store.remove(number);
+    this.reload();
+  }
+
+  /** This node has no messages of a segment any more, inside a transaction. */
+  dropMessages(number: number): void {
+    const segment = this.#segments.find((each) => each.number === number);
+    if (segment) this.#store.save({ ...segment, isMessageless: true });
+    this.reload();
+  }
+
+  /** For one use: it remembers parts that it has read. */
+  #indexOf({ number, topics, count }: HeldSegment): SegmentIndex {
+    const parts = {
+      part: (kind: "topics" | "ids" | "times", part: number) => this.#store.part(number, kind, part),
+    };
+    return new SegmentIndex(parts, { topics, events: count });
+  }
+
+  /** The segments that may have events of a topic. */
+  #withTopic(topicKey: Bytes): HeldSegment[] {
+    return this.#segments.filter((segment) => isWithin(segment, topicKey));
+  }
+
+  find(name: EventName): HeldPlace | undefined {
+    const slot = slotOfId(name.id);
+    for (const segment of this.#withTopic(name.topicKey)) {
+      if (slot < segment.from || slot >= segment.to) continue;
+      const index = this.#indexOf(segment);
+      const run = index.topic(name.topicKey);
+      const found = run && index.find(run, name.id);
+      if (found) return { segment, topicKey: name.topicKey, ...found };
+    }
+    return undefined;
+  }
+
+  has(name: EventName): boolean {
+    return this.find(name) !== undefined;
+  }
+
+  /** The greatest id of a topic. */
+  greatest(topicKey: Bytes): Bytes | undefined {
+    const key = toHex(topicKey);
+    const known = this.#greatest.get(key);
+    if (known !== undefined) return known ?? undefined;
+    const found = this.#findGreatest(topicKey);
+    if (this.#greatest.size >= MAX_REMEMBERED_TOPICS) this.#greatest.clear();
+    this.#greatest.set(key, found ?? null);
+    return found;
+  }
+
+  #findGreatest(topicKey: Bytes): Bytes | undefined {
+    let greatest: Bytes | undefined;
+    for (const segment of this.#withTopic(topicKey).sort((a, b) => b.to - a.to)) {
+      if (greatest && slotOfId(greatest) >= segment.to) break;
+      const index = this.#indexOf(segment);
+      const run = index.topic(topicKey);
+      if (!run) continue;
+      const { id } = index.entry(run.first + run.count - 1);
+      if (!greatest || compareBytes(id, greatest) > 0) greatest = id;
+    }
+    return greatest;
+  }
+
+  /** The ids of a topic's events with this seq, in order. */
+  idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[] {
+    const slot = slotOfSeq(seq);
+    const ids: Bytes[] = [];
+    for (const segment of this.#withTopic(topicKey)) {
+      if (slot < segment.from || slot >= segment.to) continue;
+      for (const { entry } of this.#fromId(segment, topicKey, firstIdOfSeq(seq))) {
+        if (seqOfId(entry.id) !== seq || ids.length >= limit) break;
+        ids.push(entry.id);
+      }
+    }
+    return ids.sort(compareBytes).slice(0, limit);
+  }
+
+  /** A topic's events of one segment from an id on. */
+  *#fromId(segment: HeldSegment, topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    const index = this.#indexOf(segment);
+    const run = index.topic(topicKey);
+    if (run) yield* placesFrom(index, segment, run, id);
+  }
+
+  /** A topic's events with ids above one, in their order: a causal order. */
+  afterId(topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    const first = successorOf(id);
+    const sequences = this.#withTopic(topicKey).map((segment) => this.#fromId(segment, topicKey, first));
+    return mergeSorted(sequences, byId);
+  }
+
+  /** A topic's events within bounds in the order of time key and id, or in the opposite one. */
+  byTime(topicKey: Bytes, bounds: TimeBounds): Iterable<HeldPlace> {
+    const sequences = this.#withTopic(topicKey).map((segment) => this.#byTimeIn(segment, topicKey, bounds));
+    return mergeSorted(sequences, (a, b) => (bounds.isDescending ? byTime(b, a) : byTime(a, b)));
+  }
+
+  *#byTimeIn(segment: HeldSegment, topicKey: Bytes, bounds: TimeBounds): Iterable<HeldPlace> {
+    const index = this.#indexOf(segment);
+    const run = index.topic(topicKey);
+    if (!run || run.greatestTs < readUint64(bounds.from) || run.leastTs > readUint64(bounds.to)) return;
+    for (const found of index.byTime(run, bounds)) yield { segment, topicKey, ...found };
+  }
+
+  /** Events in the order of topic and id. What was passed is told, too, so that a reader can stop. */
+  inOrder(span: NameSpanOfTopics): Iterable<HeldPlace | PassedTopic> {
+    const [from, to] = [slotOfId(span.fromId), slotOfId(span.toId)];
+    const sequences = this.#segments
+      .filter((segment) => segment.to > from && segment.from <= to && overlaps(segment, span.topics))
+      .map((segment) => this.#inOrderIn(segment, span));
+    return mergeSorted(sequences, (a, b) => byName(nameOf(a), nameOf(b)));
+  }
+
+  *#inOrderIn(segment: HeldSegment, span: NameSpanOfTopics): Iterable<HeldPlace | PassedTopic> {
+    const { topics, fromId, toId, after } = span;
+    const index = this.#indexOf(segment);
+    const first = after && compareBytes(after.topicKey, topics.from) > 0 ? after.topicKey : topics.from;
+    for (const run of index.topicsFrom(first)) {
+      const { topicKey } = run;
+      if (topics.to && compareBytes(topicKey, topics.to) >= 0) return;
+      const isFirst = after !== null && compareBytes(topicKey, after.topicKey) === 0;
+      let start = fromId;
+      if (isFirst && compareBytes(after.id, fromId) >= 0) start = successorOf(after.id);
+      for (const place of placesFrom(index, segment, run, start)) {
+        if (compareBytes(place.entry.id, toId) >= 0) break;
+        yield place;
+      }
+      if (!isFirst || compareBytes(after.id, END_OF_IDS) < 0) yield { passed: topicKey };
+    }
+  }
+
+  /** The first topic of a range, or the first one after a topic. */
+  topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
+    const start = after ? successorOf(after) : from;
+    const firsts = this.#segments.flatMap((segment) => {
+      if (!overlaps(segment, { from: start, to })) return [];
+      for (const { topicKey } of this.#indexOf(segment).topicsFrom(start)) return [topicKey];
+      return [];
+    });
+    const [first] = firsts.sort(compareBytes);
+    return first && (!to || compareBytes(first, to) < 0) ? first : undefined;
+  }
+
+  /** The event with this block digest. */
+  findByDigest(blockDigest: Bytes): HeldPlace | undefined {
+    for (const place of this.withPrefixes(new Set([readUint64(blockDigest) >> 2n])))
+      if (compareBytes(digestOfId(place.entry.id), blockDigest) === 0) return place;
+    return undefined;
+  }
+
+  /** Events whose block digest begins with one of these: the first 62 bits, as a number. */
+  *withPrefixes(prefixes: ReadonlySet<bigint>): Iterable<HeldPlace> {
+    for (const segment of this.#segments) {
+      const index = this.#indexOf(segment);
+      const partOf = remembered((part) => this.#store.part(segment.number, "digests", part));
+      for (const prefix of prefixes) {
+        for (const number of numbersWithPrefix(prefix, segment.count, partOf))
+          yield { segment, number, topicKey: index.topicOf(number), entry: index.entry(number) };
+      }
+    }
+  }
+}
+
+function* placesFrom(
+  index: SegmentIndex,
+  segment: HeldSegment,
+  run: TopicRun,
+  id: Bytes,
+): Iterable<HeldPlace> {
+  for (let number = index.firstFrom(run, id); number < run.first + run.count; number++)
+    yield { segment, number, topicKey: run.topicKey, entry: index.entry(number) };
+}
+
+/** A part that is asked for several times in a row is read once. */
+function remembered(read: (part: number) => Bytes): (part: number) => Bytes {
+  let last: { readonly part: number; readonly bytes: Bytes } | undefined;
+  return (part) => {
+    if (last?.part !== part) last = { part, bytes: read(part) };
+    return last.bytes;
+  };
+}
+
+const byId = (a: HeldPlace, b: HeldPlace): number => compareBytes(a.entry.id, b.entry.id);
+const byTime = (a: HeldPlace, b: HeldPlace): number =>
+  compareBytes(a.entry.timeKey, b.entry.timeKey) || byId(a, b);
+
+const nameOf = (each: HeldPlace | PassedTopic): EventName =>
+  "passed" in each
+    ? { topicKey: each.passed, id: END_OF_IDS }
+    : { topicKey: each.topicKey, id: each.entry.id };
+
+const topicKeyOf = (name: Bytes): Bytes => name.subarray(0, DIGEST_BYTES);
+
+const isWithin = ({ firstName, lastName }: Segment, topicKey: Bytes): boolean =>
+  compareBytes(topicKeyOf(firstName), topicKey) <= 0 && compareBytes(topicKey, topicKeyOf(lastName)) <= 0;
+
+const overlaps = ({ firstName, lastName }: Segment, { from, to }: TopicKeyRange): boolean =>
+  compareBytes(topicKeyOf(lastName), from) >= 0 &&
+  (to === null || compareBytes(topicKeyOf(firstName), to) < 0);
+
+/** The least byte string of this length above one; the same for the greatest, which no event and no topic has. */
+function successorOf(bytes: Bytes): Bytes {
+  const next = bytes.slice();
+  for (let i = next.length - 1; i >= 0; i--) {
+    const value = ((next[i] as number) + 1) & 255;
+    next[i] = value;
+    if (value !== 0) return next;
+  }
+  return bytes.slice();
+}
+
+function firstIdOfSeq(seq: bigint): Bytes {
+  const id = new Uint8Array(8 + DIGEST_BYTES);
+  new DataView(id.buffer).setBigUint64(0, seq);
+  return id;
+}

@@ -1,0 +1,33 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import { RUN_KINDS } from "../../protocol/segment-runs.ts";
+import type { Segment } from "./segment.ts";
+
+/** The runs that a shard keeps of a segment: those of its file, and the one by digest. */
+export const PART_KINDS = [...RUN_KINDS, "digests"] as const;
+export type PartKind = (typeof PART_KINDS)[number];
+export type SegmentParts = Readonly<Record<PartKind, readonly Bytes[]>>;
+
+/** A segment that a shard holds to. */
+export interface HeldSegment extends Segment {
+  /** Local, never given again: names its parts. */
+  readonly number: number;
+  /** What was sealed or merged as one: the segments of a group share no stretch of the order of topic and id. */
+  readonly group: number;
+  /** Whether this node dropped its messages. */
+  readonly isMessageless: boolean;
+}
+
+/** What a shard keeps of its segments, in its own SQLite. Every method is synchronous, and part of the transaction under way. */
+export interface SealedStore {
+  /** All of them, in the order of their numbers. */
+  segments(): HeldSegment[];
+  add(segment: HeldSegment, parts: SegmentParts): void;
+  /** Other values for a segment that is there; its parts stay. */
+  save(segment: HeldSegment): void;
+  /** With its parts. */
+  remove(number: number): void;
+  /** @throws Error when the segment has no such part. */
+  part(number: number, kind: PartKind, part: number): Bytes;
+  /** The greatest number and group that were ever given. */
+  lastNumbers(): { readonly number: number; readonly group: number };
+}
