@@ -5,6 +5,7 @@ import type { StoreMethods } from "./guarded-store.ts";
 
 export const SHARD_METHODS: StoreMethods = {
   reads: [
+    "reload",
     "positionOf",
     "idsWithSeq",
     "get",
@@ -13,6 +14,8 @@ export const SHARD_METHODS: StoreMethods = {
     "findEnvelope",
     "isEnvelopeDelivered",
     "firstDelivered",
+    "isSealed",
+    "greatestSealed",
     "greatest",
     "lastPosition",
     "lastPending",

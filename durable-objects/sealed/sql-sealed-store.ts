@@ -17,11 +17,6 @@ import {
 const PARTS_OF_KIND = 1_024;
 const PARTS_OF_SEGMENT = PART_KINDS.length * PARTS_OF_KIND;
 
-export const CREATE_SEALED: readonly string[] = [
-  "CREATE TABLE segments (number INTEGER PRIMARY KEY, fields BLOB NOT NULL)",
-  "CREATE TABLE segment_parts (key INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
-];
-
 const keyOf = (number: number, kind: PartKind, part: number): number =>
   number * PARTS_OF_SEGMENT + PART_KINDS.indexOf(kind) * PARTS_OF_KIND + part;
 

@@ -1,13 +1,13 @@
 import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import type { HotShardStore } from "../sealed/tiered-shard-store.ts";
 import {
   type Checkpoint,
   ECHO,
   type Outline,
   PENDING_BASE,
   type PlacedName,
-  type ShardStore,
   type StoredEvent,
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
@@ -15,6 +15,7 @@ import { MemoryEventTable } from "./memory-event-table.ts";
 import { MemoryLinkStore } from "./memory-link-store.ts";
 import { MemoryRecordStore } from "./memory-record-store.ts";
 import { MemoryRemovedEvents } from "./memory-removed-events.ts";
+import { MemorySealedStore } from "./memory-sealed-store.ts";
 import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { UndoLog } from "./undo-log.ts";
 
@@ -39,12 +40,13 @@ function upToBytes(
 /**
  * A shard's storage in memory: what `SqlShardStore` must agree with, call by call, and the storage of simulated nodes.
  */
-export class MemoryShardStore implements ShardStore {
+export class MemoryShardStore implements HotShardStore {
   readonly #log = new UndoLog();
   readonly #events = new MemoryEventTable(this.#log);
   readonly links = new MemoryLinkStore(this.#events, this.#log);
   readonly removed = new MemoryRemovedEvents(this.#log);
   readonly records = new MemoryRecordStore(this.#log);
+  readonly sealed = new MemorySealedStore(this.#log);
   readonly tree = new MemoryTreeStore({
     events: () => this.#events.byPosition.items,
     notedTopics: () => this.links.notedTopics,
@@ -55,6 +57,10 @@ export class MemoryShardStore implements ShardStore {
 
   constructor(generation: Bytes = new Uint8Array(8)) {
     this.#generation = generation;
+  }
+
+  reload(): void {
+    // All of it is in memory.
   }
 
   transaction<T>(work: () => T): T {
@@ -129,6 +135,15 @@ export class MemoryShardStore implements ShardStore {
     let first = PENDING_BASE;
     for (const { position } of this.#withEnvelope(topicKey, timeKey)) first = Math.min(first, position);
     return first < PENDING_BASE ? first : undefined;
+  }
+
+  /** Segments are read by `TieredShardStore` alone. */
+  isSealed(): boolean {
+    return false;
+  }
+
+  greatestSealed(): Bytes | undefined {
+    return undefined;
   }
 
   greatest(topicKey: Bytes) {

@@ -190,6 +190,8 @@ export function wipe({ sql }: DurableObjectStorage): void {
     "slot_groups",
     "records",
     "removed",
+    "segments",
+    "segment_parts",
   ];
   for (const table of tables) sql.exec(`DELETE FROM ${table}`);
   sql.exec("DELETE FROM meta WHERE name <> 'schema'");

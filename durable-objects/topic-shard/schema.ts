@@ -1,6 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { decodeBlock } from "../../protocol/event.ts";
 import { CREATE_RECORDS } from "../records/sql-record-store.ts";
+import { CREATE_SEALED } from "../sealed/create-sealed.ts";
 
 /**
  * The schema of a shard's SQLite, as steps that are applied once each. A step is never edited once released.
@@ -51,6 +52,7 @@ const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
     // Events that the network's records took out of the stored set: links to them count as expired.
     "CREATE TABLE removed (topic_key BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (topic_key, id)) WITHOUT ROWID",
   ],
+  CREATE_SEALED,
 ];
 
 /** Fills in the class of events that were stored before it had a column. */

@@ -108,6 +108,7 @@ export class ShardCore {
   /** Reads the state anew from what is committed: the last checkpoint and the events after it. */
   reload(): void {
     this.#scrub = undefined;
+    this.#store.reload();
     const checkpoint = this.#store.checkpoint();
     this.#delivery.reload(checkpoint.position);
     this.#checkpointed = checkpoint.position;
@@ -252,6 +253,16 @@ export class ShardCore {
     this.#scrub = undefined;
     this.#tree.noteRemoved({ ...name, class: classId });
     this.#delivery.deliverChildren(name, nowMs);
+  }
+
+  /**
+   * Events move from the hot tier into segments by `move`, inside a transaction: what is noted of them is written down first, since they are
+   * not read by their positions any more.
+   */
+  seal(move: () => void): void {
+    this.#checkpoint();
+    move();
+    this.#scrub = undefined;
   }
 
   /** Begins to rebuild what derives from the events, beside what is kept. */

@@ -71,6 +71,8 @@ export interface ShardStore {
   /** What the network's records took out. */
   readonly removed: RemovedEvents;
 
+  /** Forgets what it has read of what is committed, after a failed transaction. */
+  reload(): void;
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
 
@@ -93,6 +95,10 @@ export interface ShardStore {
   isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
   /** Of the events that carry this envelope, the one that was delivered first. */
   firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined;
+  /** Whether an event is in a segment, and no longer hot. */
+  isSealed(name: EventName): boolean;
+  /** The greatest of a topic's ids that are. */
+  greatestSealed(topicKey: Bytes): Bytes | undefined;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
 
   lastPosition(): number;

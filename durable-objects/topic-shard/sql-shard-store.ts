@@ -2,6 +2,8 @@ import { type Bytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { SqlRecordStore } from "../records/sql-record-store.ts";
+import { SqlSealedStore } from "../sealed/sql-sealed-store.ts";
+import type { HotShardStore } from "../sealed/tiered-shard-store.ts";
 import { DigestIndex } from "./digest-index.ts";
 import { bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
@@ -11,7 +13,6 @@ import {
   type Outline,
   PENDING_BASE,
   type PlacedName,
-  type ShardStore,
   type StoredEvent,
   type TimeRange,
 } from "./shard-store.ts";
@@ -45,11 +46,12 @@ const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), posit
 const NAME_COLUMNS = "position, topic_key, id, class, flags";
 
 /** A shard's storage in the SQLite of its Durable Object. The `events` table is its own; what derives from it has a store of its own each. */
-export class SqlShardStore implements ShardStore {
+export class SqlShardStore implements HotShardStore {
   readonly tree: SqlTreeStore;
   readonly records: SqlRecordStore;
   readonly links: SqlLinkStore;
   readonly removed: SqlRemovedEvents;
+  readonly sealed: SqlSealedStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly #digests: DigestIndex;
@@ -62,6 +64,11 @@ export class SqlShardStore implements ShardStore {
     this.records = new SqlRecordStore(storage.sql);
     this.links = new SqlLinkStore(storage.sql);
     this.removed = new SqlRemovedEvents(storage.sql);
+    this.sealed = new SqlSealedStore(storage.sql);
+  }
+
+  reload(): void {
+    // Nothing of it is kept in memory.
   }
 
   transaction<T>(work: () => T): T {
@@ -162,6 +169,15 @@ export class SqlShardStore implements ShardStore {
     const query = `SELECT position FROM events
       WHERE topic_key = ? AND time_key = ? AND position < ? ORDER BY position LIMIT 1`;
     return this.#first<{ position: number }>(query, topicKey, timeKey, PENDING_BASE)?.position;
+  }
+
+  /** Segments are read by `TieredShardStore` alone. */
+  isSealed(): boolean {
+    return false;
+  }
+
+  greatestSealed(): Bytes | undefined {
+    return undefined;
   }
 
   greatest(topicKey: Bytes) {

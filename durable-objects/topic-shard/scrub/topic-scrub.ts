@@ -112,6 +112,8 @@ export class TopicScrub {
     let rows = 2 * notes.length;
     for (const { parent, child } of notes) {
       const block = this.#store.outline({ topicKey, id: child })?.block;
+      // Its links are in a file: the note was right when it was hot.
+      if (!block && this.#store.isSealed({ topicKey, id: child })) continue;
       const links = block ? linksOfStoredBlock(block) : [];
       rows += links.length;
       if (links.some((link) => equalBytes(link, parent))) continue;
@@ -184,12 +186,27 @@ export class TopicScrub {
     const greatest = this.#store.greatest(topicKey)?.id;
     if (greatest) missing.delete(toHex(greatest));
     for (const id of kept) {
-      if (missing.delete(toHex(id))) continue;
+      if (missing.delete(toHex(id)) || this.#isOfSealed(id)) continue;
       this.#store.links.removeHead(topicKey, id);
       this.#heads++;
     }
-    for (const id of missing.values()) this.#store.links.addHead(topicKey, id);
-    this.#heads += missing.size;
+    for (const id of missing.values()) {
+      // A sealed event above it may link to it: that is not known here, and the row was right when that event was hot.
+      if (this.#mayBeLinked(id)) continue;
+      this.#store.links.addHead(topicKey, id);
+      this.#heads++;
+    }
+  }
+
+  /** Whether a row is that of a head whose block is in a file, and which no hot event links to. */
+  #isOfSealed(id: Bytes): boolean {
+    const name = { topicKey: this.topicKey, id };
+    return this.#store.isSealed(name) && !this.#linked.take(id);
+  }
+
+  #mayBeLinked(id: Bytes): boolean {
+    const sealed = this.#store.greatestSealed(this.topicKey);
+    return sealed !== undefined && compareBytes(sealed, id) > 0;
   }
 
   /** Whether there is more to read; begins a further walk where this one left events out. */

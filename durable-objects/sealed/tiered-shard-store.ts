@@ -1,0 +1,165 @@
+import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
+import type {
+  Checkpoint,
+  PlacedName,
+  ShardStore,
+  StoredEvent,
+  TimeRange,
+} from "../topic-shard/shard-store.ts";
+import { SealedIndex } from "./sealed-index.ts";
+import type { SealedStore } from "./sealed-store.ts";
+import { TieredLinkStore } from "./tiered-link-store.ts";
+import { TieredTreeStore } from "./tiered-tree-store.ts";
+
+/** Where a sealed event stands in the order of arrival: before all hot ones. */
+export const SEALED_POSITION = 0;
+
+/** What a shard keeps in its own SQLite: hot events, and what it knows of the sealed ones. */
+export interface HotShardStore extends ShardStore {
+  readonly sealed: SealedStore;
+}
+
+/**
+ * A shard's storage as the rules see it: what is known is hot or sealed. What asks for an event's content, or by its envelope, gets the
+ * hot ones alone: the content of the others is read from their files, and an envelope is one only within the hot window.
+ */
+export class TieredShardStore implements ShardStore {
+  readonly hot: HotShardStore;
+  readonly index: SealedIndex;
+  readonly tree: TieredTreeStore;
+  readonly links: TieredLinkStore;
+  readonly records: ShardStore["records"];
+  readonly removed: ShardStore["removed"];
+
+  constructor(hot: HotShardStore) {
+    this.hot = hot;
+    this.index = new SealedIndex(hot.sealed);
+    this.tree = new TieredTreeStore(hot.tree, this.index);
+    this.links = new TieredLinkStore(hot.links, this.index);
+    this.records = hot.records;
+    this.removed = hot.removed;
+  }
+
+  reload(): void {
+    this.hot.reload();
+    this.index.reload();
+  }
+
+  transaction<T>(work: () => T): T {
+    return this.hot.transaction(work);
+  }
+
+  insert(event: StoredEvent): void {
+    this.hot.insert(event);
+  }
+
+  deliver(pendingPosition: number, position: number, flags: number): void {
+    this.hot.deliver(pendingPosition, position, flags);
+  }
+
+  clearEcho(position: number): void {
+    this.hot.clearEcho(position);
+  }
+
+  remove(position: number): void {
+    this.hot.remove(position);
+  }
+
+  positionOf(name: EventName): number | undefined {
+    return this.hot.positionOf(name) ?? (this.index.has(name) ? SEALED_POSITION : undefined);
+  }
+
+  idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[] {
+    const hot = this.hot.idsWithSeq(topicKey, seq, limit);
+    const sealed = this.index.idsWithSeq(topicKey, seq, limit);
+    return sealed.length === 0 ? hot : [...hot, ...sealed].sort(compareBytes).slice(0, limit);
+  }
+
+  get(name: EventName): StoredEvent | undefined {
+    return this.hot.get(name);
+  }
+
+  outline(name: EventName) {
+    return this.hot.outline(name);
+  }
+
+  findByDigest(blockDigest: Bytes): StoredEvent | undefined {
+    return this.hot.findByDigest(blockDigest);
+  }
+
+  findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
+    return this.hot.findEnvelope(topicKey, timeKey, leastId);
+  }
+
+  isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean {
+    return this.hot.isEnvelopeDelivered(topicKey, timeKey);
+  }
+
+  firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined {
+    return this.hot.firstDelivered(topicKey, timeKey);
+  }
+
+  isSealed(name: EventName): boolean {
+    return this.index.has(name);
+  }
+
+  greatestSealed(topicKey: Bytes): Bytes | undefined {
+    return this.index.greatest(topicKey);
+  }
+
+  greatest(topicKey: Bytes) {
+    const hot = this.hot.greatest(topicKey);
+    const sealed = this.index.greatest(topicKey);
+    if (!sealed || (hot && compareBytes(hot.id, sealed) > 0)) return hot;
+    return { id: sealed, position: SEALED_POSITION };
+  }
+
+  lastPosition(): number {
+    return this.hot.lastPosition();
+  }
+
+  lastPending(): number | undefined {
+    return this.hot.lastPending();
+  }
+
+  pendingStoredUntil(storedMs: number, limit: number): PlacedName[] {
+    return this.hot.pendingStoredUntil(storedMs, limit);
+  }
+
+  firstPendingMs(): number | undefined {
+    return this.hot.firstPendingMs();
+  }
+
+  deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[] {
+    return this.hot.deliveredAfter(position, limit, maxBytes);
+  }
+
+  namesAfter(position: number, limit: number): PlacedName[] {
+    return this.hot.namesAfter(position, limit);
+  }
+
+  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+    return this.hot.timePage(range, limit, maxBytes);
+  }
+
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+    return this.hot.causalPage(topicKey, afterId, limit, maxBytes);
+  }
+
+  generation(): Bytes {
+    return this.hot.generation();
+  }
+
+  saveGeneration(generation: Bytes): void {
+    this.hot.saveGeneration(generation);
+  }
+
+  checkpoint(): Checkpoint {
+    return this.hot.checkpoint();
+  }
+
+  saveCheckpoint(checkpoint: Checkpoint): void {
+    this.hot.saveCheckpoint(checkpoint);
+  }
+}
