@@ -29,7 +29,7 @@ export interface EnvelopePage {
 export const TIME_KEY_BYTES = 40;
 
 /** The time keys next to a key in byte order: bounds that leave the key itself out. */
-function neighbour(key: Bytes, step: 1 | -1): Bytes | undefined {
+export function neighbour(key: Bytes, step: 1 | -1): Bytes | undefined {
   const next = key.slice();
   for (let i = next.length - 1; i >= 0; i--) {
     const value = (next[i] as number) + step;

@@ -1,0 +1,235 @@
+import { type Bytes, compareBytes, concatBytes, toHex } from "../../protocol/bytes.ts";
+import type { WireEvent } from "../../protocol/event.ts";
+import { MAX_PEER_EVENTS } from "../../protocol/limits.ts";
+import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
+import { neighbour } from "../topic-shard/queries.ts";
+import type { BodyReader } from "./body-reader.ts";
+import type { HeldPlace } from "./sealed-index.ts";
+import { bytesOfParts, cutPlaces, MAX_BYTES_PER_READ, type WantedParts } from "./sealed-parts.ts";
+import { type Hit, type HitPage, type HitSource, mergeIdPage, mergeTimePage } from "./tier-merge.ts";
+import { SEALED_POSITION, type TieredShardStore } from "./tiered-shard-store.ts";
+
+/** An event of either tier: hot ones are read already. */
+export type Found = { readonly event: StoredEvent } | { readonly place: HeldPlace };
+
+type TierHit = Hit & Found;
+
+/** Events of a page; a short one may be full, too, since it ended at a limit other than its number. */
+export interface EventPageOfTiers {
+  readonly events: StoredEvent[];
+  readonly isFull: boolean;
+}
+
+/** What an envelope is made of. */
+export interface EnvelopeOfTiers {
+  readonly timeKey: Bytes;
+  readonly message: Bytes;
+}
+
+/** Hot events of one read while two tiers are merged. */
+const HOT_PER_READ = 256;
+const ALL: WantedParts = { parts: "all" };
+
+/**
+ * Reads the events of a shard, hot and sealed as one. What is to be read is decided in one go, from the shard's own storage; only then the
+ * sealed events' files are read, so that nothing is missing or doubled while a seal runs.
+ */
+export class TieredReads {
+  readonly #store: TieredShardStore;
+  readonly #bodies: Pick<BodyReader, "read">;
+
+  constructor(store: TieredShardStore, bodies: Pick<BodyReader, "read">) {
+    this.#store = store;
+    this.#bodies = bodies;
+  }
+
+  /** Whether a topic has sealed events. */
+  isSealed(topicKey: Bytes): boolean {
+    return this.#store.index.greatest(topicKey) !== undefined;
+  }
+
+  /** Distinct envelopes in time order, as `ShardStore.timePage` has them. @throws PennypostError of `BodyReader.read`. */
+  async timePage(range: TimeRange, limit: number, maxBytes: number): Promise<EventPageOfTiers> {
+    const { hits, isFull } = this.#cut(this.#timeHits(range, limit, maxBytes), ALL);
+    return { events: await this.#events(hits), isFull };
+  }
+
+  /** The same without what a query of envelopes does not need. */
+  async envelopes(
+    range: TimeRange,
+    topic: Bytes,
+    limit: number,
+    maxBytes: number,
+  ): Promise<{ readonly envelopes: EnvelopeOfTiers[]; readonly isFull: boolean }> {
+    const wanted: WantedParts = { parts: "messages", topic };
+    const { hits, isFull } = this.#cut(this.#timeHits(range, limit, maxBytes), wanted);
+    const bodies = await this.#bodies.read(placesOf(hits), wanted);
+    let next = 0;
+    const envelopes = hits.flatMap((hit) => {
+      if ("event" in hit) return [{ timeKey: hit.timeKey, message: hit.event.message }];
+      const message = bodies[next++]?.message;
+      return message ? [{ timeKey: hit.timeKey, message }] : [];
+    });
+    return { envelopes, isFull };
+  }
+
+  #timeHits(range: TimeRange, limit: number, maxBytes: number): HitPage<TierHit> {
+    const { from, to, isDescending, topicKey, leastId } = range;
+    const { hot, index } = this.#store;
+    const hotPages = function* () {
+      for (let rest: TimeRange | undefined = range; rest; ) {
+        const page = hot.timePage(rest, Math.min(limit, HOT_PER_READ), maxBytes);
+        yield* page;
+        const last = page.at(-1);
+        rest = last && rangeBehind(rest, last.timeKey);
+      }
+    };
+    const sealed = () => index.byTime(topicKey, { from, to, isDescending });
+    const bytesOf = (event: StoredEvent) => event.message.length;
+    const sources = [
+      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, bytesOf(event)))),
+      sourceOf(() => mapped(sealed(), (place) => hitOfPlace(place, place.entry.messageLength))),
+    ];
+    return mergeTimePage(sources, { isDescending, leastId, limit, maxBytes });
+  }
+
+  /** Events of a topic with ids above one, in id order. */
+  async causalPage(
+    topicKey: Bytes,
+    afterId: Bytes,
+    limit: number,
+    maxBytes: number,
+  ): Promise<EventPageOfTiers> {
+    const { hot, index } = this.#store;
+    const hotPages = function* () {
+      for (let after = afterId; ; ) {
+        const page = hot.causalPage(topicKey, after, Math.min(limit, HOT_PER_READ), maxBytes);
+        yield* page;
+        const last = page.at(-1);
+        if (!last) return;
+        after = last.id;
+      }
+    };
+    const sources = [
+      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, sizeOf(event)))),
+      sourceOf(() => mapped(index.afterId(topicKey, afterId), (place) => hitOfPlace(place, sizeOfPlace(place)))),
+    ];
+    const { hits, isFull } = this.#cut(mergeIdPage(sources, { limit, maxBytes }), ALL);
+    return { events: await this.#events(hits), isFull };
+  }
+
+  /** The event with this block digest, hot or sealed. */
+  async findByDigest(blockDigest: Bytes): Promise<StoredEvent | undefined> {
+    const hot = this.#store.hot.findByDigest(blockDigest);
+    if (hot) return hot;
+    const place = this.#store.index.findByDigest(blockDigest);
+    return place && (await this.#events([{ place }]))[0];
+  }
+
+  /** Where an event is. */
+  find(name: EventName): Found | undefined {
+    const event = this.#store.hot.get(name);
+    if (event) return { event };
+    const place = this.#store.index.find(name);
+    return place && { place };
+  }
+
+  /** The blocks of some events, in order; undefined for those that are not here. They are read in as many goes as it takes. */
+  async blocks(names: readonly EventName[]): Promise<(Bytes | undefined)[]> {
+    const found = names.map((name) => {
+      const block = this.#store.hot.outline(name)?.block;
+      return block ? { block } : { place: this.#store.index.find(name) };
+    });
+    const places = found.flatMap((each) => ("place" in each && each.place ? [each.place] : []));
+    const wanted: WantedParts = { parts: "blocks" };
+    const blocks: (Bytes | undefined)[] = [];
+    while (blocks.length < places.length) {
+      const some = cutPlaces(places.slice(blocks.length), wanted, MAX_BYTES_PER_READ);
+      for (const { block } of await this.#bodies.read(some, wanted)) blocks.push(block);
+    }
+    let next = 0;
+    return found.map((each) => ("block" in each ? each.block : each.place && blocks[next++]));
+  }
+
+  /** Events in the order that is given, up to `maxBytes` but at least one: what a page between nodes has. */
+  async wirePage(
+    found: readonly Found[],
+    maxBytes: number,
+  ): Promise<{ readonly events: WireEvent[]; readonly count: number }> {
+    let bytes = 0;
+    let count = 0;
+    for (const each of found) {
+      bytes += "event" in each ? sizeOf(each.event) : sizeOfPlace(each.place);
+      if (count > 0 && (bytes > maxBytes || count === MAX_PEER_EVENTS)) break;
+      count++;
+    }
+    const { hits } = this.#cut({ hits: found.slice(0, count), isFull: false }, ALL);
+    return { events: (await this.#events(hits)).map(wireOf), count: hits.length };
+  }
+
+  /** A page that one reading of files can bring. */
+  #cut<Each extends Found>(page: { readonly hits: readonly Each[]; readonly isFull: boolean }, wanted: WantedParts) {
+    const places = placesOf(page.hits);
+    const kept = cutPlaces(places, wanted, MAX_BYTES_PER_READ).length;
+    if (kept === places.length) return page;
+    const first = places[kept];
+    const end = page.hits.findIndex((each) => "place" in each && each.place === first);
+    return { hits: page.hits.slice(0, end), isFull: true };
+  }
+
+  async #events(found: readonly Found[]): Promise<StoredEvent[]> {
+    const bodies = await this.#bodies.read(placesOf(found), ALL);
+    let next = 0;
+    return found.flatMap((each) => {
+      if ("event" in each) return [each.event];
+      const { block, signature, message } = bodies[next++] ?? { message: null };
+      return block && signature && message ? [storedEventOf(each.place, { block, signature, message })] : [];
+    });
+  }
+}
+
+const placesOf = (found: readonly Found[]): HeldPlace[] =>
+  found.flatMap((each) => ("place" in each ? [each.place] : []));
+
+/** A sealed event as those that are hot. When it was stored is not known any more. */
+function storedEventOf(
+  { topicKey, segment, entry }: HeldPlace,
+  body: Pick<StoredEvent, "block" | "signature" | "message">,
+): StoredEvent {
+  const { timeKey, id } = entry;
+  return { position: SEALED_POSITION, topicKey, timeKey, id, class: segment.class, flags: 0, storedMs: 0, ...body };
+}
+
+const wireOf = ({ block, signature, message }: StoredEvent): WireEvent => ({ block, signature, message });
+const sizeOf = ({ block, message }: StoredEvent): number => block.length + message.length;
+const sizeOfPlace = (place: HeldPlace): number => bytesOfParts(place, ALL);
+
+const hitOfEvent = (event: StoredEvent, bytes: number): TierHit => ({
+  id: event.id,
+  timeKey: event.timeKey,
+  bytes,
+  event,
+});
+
+const hitOfPlace = (place: HeldPlace, bytes: number): TierHit => ({
+  id: place.entry.id,
+  timeKey: place.entry.timeKey,
+  bytes,
+  place,
+});
+
+/** Where it begins is not known before it is asked. */
+const sourceOf = (hits: () => Iterable<TierHit>): HitSource<TierHit> => ({ start: new Uint8Array(), hits });
+
+function* mapped<From, To>(items: Iterable<From>, to: (item: From) => To): Iterable<To> {
+  for (const item of items) yield to(item);
+}
+
+/** What of a range lies behind an envelope; undefined when nothing does. */
+function rangeBehind(range: TimeRange, timeKey: Bytes): TimeRange | undefined {
+  const bound = neighbour(timeKey, range.isDescending ? -1 : 1);
+  if (!bound) return undefined;
+  const rest = range.isDescending ? { ...range, to: bound } : { ...range, from: bound };
+  return compareBytes(rest.from, rest.to) <= 0 ? rest : undefined;
+}
