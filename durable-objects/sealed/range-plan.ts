@@ -1,9 +1,9 @@
 import type { ByteRange } from "../../protocol/segment-places.ts";
 
 /**
- * Bytes that may lie between two wanted ranges for them to be read at once. A read costs $0.36 per million and some tens of milliseconds
- * until its first byte; R2 gives bytes free of charge, and 32 KiB come in under a millisecond. By these alone the gap could be megabytes. It is
- * 32 KiB so that what is read in vain stays within the order of what is held: 3 MiB for a page of 100 in the worst case.
+ * Bytes that may lie between two wanted ranges for them to be read at once. A read costs $0.36 per million, and some tens of
+ * milliseconds until its first byte; bytes cost nothing but their time, which for 32 KiB is a millisecond at 32 MB/s. By these
+ * alone the gap could be megabytes. It is 32 KiB so that what is read in vain stays bounded: 3 MiB for a page of 100.
  */
 export const MAX_GAP_BYTES = 32 * 1024;
 /** Of one read. */

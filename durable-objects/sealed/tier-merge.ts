@@ -13,8 +13,8 @@ export interface Hit {
 /** A tier's events of one topic, or a segment's, in the order of the reading. */
 export interface HitSource<H extends Hit> {
   /**
-   * No hit comes before this beginning of a key: 8 bytes of time (ascending the source's least, descending its greatest), or of an id. The
-   * source is not asked before the page gets there. Empty when it is not known.
+   * No hit comes before this beginning of a key: 8 bytes of time (ascending the source's least, descending its greatest), or of an
+   * id. The source is not asked before the page gets there. Empty when it is not known.
    */
   readonly start: Bytes;
   /** Each event once. Asked for once; closed when the page is full. */
@@ -47,9 +47,7 @@ function compareCursors<H extends Hit>(a: Cursor<H>, b: Cursor<H>, { isDescendin
   const shared = Math.min(a.key.length, b.key.length);
   const difference = compareBytes(a.key.subarray(0, shared), b.key.subarray(0, shared));
   if (difference !== 0) return isDescending ? -difference : difference;
-  return (
-    a.key.length - b.key.length || Number(Boolean(a.hit)) - Number(Boolean(b.hit)) || a.number - b.number
-  );
+  return a.key.length - b.key.length || a.number - b.number;
 }
 
 /** The events of all sources in order, each once. A source is asked for no hit beyond the one after the last that was taken of it. */
@@ -113,6 +111,7 @@ export interface TimePageAsk {
   readonly isDescending: boolean;
   /** Events with lesser ids have expired. */
   readonly leastId: Bytes;
+  /** At least 1. */
   readonly limit: number;
   /** Of messages; the first one always fits. */
   readonly maxBytes: number;
