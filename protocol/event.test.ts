@@ -10,6 +10,7 @@ import {
   type EventFields,
   encodeBlock,
   envelopeDigest,
+  messageDigestOfStoredBlock,
   originOfStoredBlock,
   signedBytes,
 } from "./event.ts";
@@ -212,6 +213,14 @@ describe("what is derived from an event", () => {
     fc.assert(
       fc.property(blocks, ({ block }) => {
         expect(originOfStoredBlock(block)).toEqual(decodeBlock(block).origin);
+      }),
+    );
+  });
+
+  test("its block says which message is its own", () => {
+    fc.assert(
+      fc.property(blocks, ({ block }) => {
+        expect(messageDigestOfStoredBlock(block)).toEqual(decodeBlock(block).msg);
       }),
     );
   });

@@ -208,6 +208,12 @@ export function linksOfStoredBlock(block: Uint8Array): Bytes[] {
   return linksOf(links);
 }
 
+/** SHA-256 of the message of a block that was checked before it was stored. */
+export function messageDigestOfStoredBlock(block: Uint8Array): Bytes {
+  const { msg } = decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as { readonly msg: unknown };
+  return cidOf(msg, digestOfMessageCid, "msg");
+}
+
 /** The origin of a block that was checked before it was stored: what a canonical block ends with. */
 export const originOfStoredBlock = (block: Uint8Array): Bytes =>
   new Uint8Array(block.subarray(-PUBLIC_KEY_BYTES));

@@ -2,8 +2,8 @@ import { type Bytes, compareBytes, concatBytes, toHex } from "../../protocol/byt
 import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS } from "../../protocol/limits.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
-import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
 import { neighbour } from "../topic-shard/queries.ts";
+import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
 import type { BodyReader } from "./body-reader.ts";
 import type { HeldPlace } from "./sealed-index.ts";
 import { bytesOfParts, cutPlaces, MAX_BYTES_PER_READ, type WantedParts } from "./sealed-parts.ts";
@@ -113,7 +113,9 @@ export class TieredReads {
     };
     const sources = [
       sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, sizeOf(event)))),
-      sourceOf(() => mapped(index.afterId(topicKey, afterId), (place) => hitOfPlace(place, sizeOfPlace(place)))),
+      sourceOf(() =>
+        mapped(index.afterId(topicKey, afterId), (place) => hitOfPlace(place, sizeOfPlace(place))),
+      ),
     ];
     const { hits, isFull } = this.#cut(mergeIdPage(sources, { limit, maxBytes }), ALL);
     return { events: await this.#events(hits), isFull };
@@ -169,7 +171,10 @@ export class TieredReads {
   }
 
   /** A page that one reading of files can bring. */
-  #cut<Each extends Found>(page: { readonly hits: readonly Each[]; readonly isFull: boolean }, wanted: WantedParts) {
+  #cut<Each extends Found>(
+    page: { readonly hits: readonly Each[]; readonly isFull: boolean },
+    wanted: WantedParts,
+  ) {
     const places = placesOf(page.hits);
     const kept = cutPlaces(places, wanted, MAX_BYTES_PER_READ).length;
     if (kept === places.length) return page;
@@ -198,7 +203,16 @@ function storedEventOf(
   body: Pick<StoredEvent, "block" | "signature" | "message">,
 ): StoredEvent {
   const { timeKey, id } = entry;
-  return { position: SEALED_POSITION, topicKey, timeKey, id, class: segment.class, flags: 0, storedMs: 0, ...body };
+  return {
+    position: SEALED_POSITION,
+    topicKey,
+    timeKey,
+    id,
+    class: segment.class,
+    flags: 0,
+    storedMs: 0,
+    ...body,
+  };
 }
 
 const wireOf = ({ block, signature, message }: StoredEvent): WireEvent => ({ block, signature, message });

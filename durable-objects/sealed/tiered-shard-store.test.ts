@@ -5,7 +5,7 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
-import { sealUpTo } from "../testing/sealed-scene.ts";
+import { sealUpTo } from "../testing/held-segments.ts";
 import { type Step, type TreeStep, traces, tracesOfTree, World } from "../testing/sealed-traces.ts";
 import { keyOf, Node, onStorage, TOPICS, wipe } from "../testing/shard-world.ts";
 import { TREE_TOPICS, TreeNode } from "../testing/tree-node.ts";

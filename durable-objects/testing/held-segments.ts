@@ -1,0 +1,78 @@
+import { type Bytes, concatBytes } from "../../protocol/bytes.ts";
+import { decodeBlock } from "../../protocol/event.ts";
+import {
+  type SegmentEvent,
+  type SegmentFacts,
+  type SegmentFiles,
+  writeSegment,
+} from "../../protocol/segment-file.ts";
+import { ENTRY_BYTES } from "../../protocol/segment-runs.ts";
+import { byTopicAndId } from "../../protocol/testing/sealed-events.ts";
+import { suite } from "../platform-suite.ts";
+import type { NewSegment } from "../sealed/sealed-index.ts";
+import type { TieredShardStore } from "../sealed/tiered-shard-store.ts";
+import type { StoredEvent } from "../topic-shard/shard-store.ts";
+import { slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
+
+/** Makes segments of events, as a shard would seal them. */
+
+export interface WrittenSegment extends NewSegment {
+  readonly files: SegmentFiles;
+}
+
+/** Events of one class, in any order and at least one. */
+export function segmentOf(events: readonly SegmentEvent[]): WrittenSegment {
+  const sorted = events.toSorted(byTopicAndId);
+  const [first, last] = [sorted[0], sorted.at(-1)] as [SegmentEvent, SegmentEvent];
+  const slots = sorted.map(({ id }) => slotOfId(id));
+  const { net, class: classId } = decodeBlock(first.block);
+  const facts: SegmentFacts = { net, class: classId, from: Math.min(...slots), to: Math.max(...slots) + 1 };
+  const files = writeSegment(facts, sorted, suite);
+  const fileOf = (bytes: Bytes) => ({ bytes: bytes.length, digest: suite.sha256(bytes) });
+  const nameOf = ({ topicKey, id }: SegmentEvent) => concatBytes(topicKey, id);
+  return {
+    files,
+    runs: files.runs,
+    segment: {
+      root: files.root,
+      class: classId,
+      from: facts.from,
+      to: facts.to,
+      count: sorted.length,
+      topics: files.runs.topics.reduce((sum, part) => sum + part.length / ENTRY_BYTES.topics, 0),
+      firstName: nameOf(first),
+      lastName: nameOf(last),
+      origins: files.origins,
+      blocks: fileOf(files.blocks),
+      messages: files.messages && fileOf(files.messages),
+    },
+  };
+}
+
+/** A stored event as one to be sealed. */
+export function sealedFrom({ topicKey, id, timeKey, signature, block, message }: StoredEvent): SegmentEvent {
+  const { origin, msg, size } = decodeBlock(block);
+  return { topicKey, id, timeKey, origin, msg, size, signature, block, message };
+}
+
+/** Moves delivered events up to a position from the hot tier into one segment of each class, in one transaction that `seal` may have a share in. */
+export function sealUpTo(
+  store: TieredShardStore,
+  position: number,
+  seal = (move: () => void) => move(),
+): void {
+  const stored = store.hot
+    .namesAfter(0, MAX_SEALED)
+    .filter((name) => name.position <= position)
+    .flatMap((name) => store.hot.get(name) ?? []);
+  const byClass = Map.groupBy(stored, (event) => event.class);
+  const move = () => {
+    for (const events of byClass.values()) {
+      store.index.addGroup([segmentOf(events.map(sealedFrom))]);
+      for (const each of events) store.hot.remove(each.position);
+    }
+  };
+  store.transaction(() => seal(move));
+}
+
+const MAX_SEALED = 100_000;
