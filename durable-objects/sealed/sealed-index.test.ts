@@ -11,8 +11,8 @@ import {
 import { digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import type { SegmentEvent } from "../../protocol/segment-file.ts";
 import { byTopicAndId, sealedEvents } from "../../protocol/testing/sealed-events.ts";
-import { MemorySealedStore } from "../testing/memory-sealed-store.ts";
 import { segmentOf } from "../testing/held-segments.ts";
+import { MemorySealedStore } from "../testing/memory-sealed-store.ts";
 import { UndoLog } from "../testing/undo-log.ts";
 import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
 import { type HeldPlace, type NewSegment, SealedIndex } from "./sealed-index.ts";

@@ -92,6 +92,12 @@ export class SealedIndex {
     return new SegmentIndex(parts, { topics, events: count });
   }
 
+  /** Where the block of a segment's last event ends in the file of blocks: behind it are the signatures. */
+  blocksEnd(segment: HeldSegment): number {
+    const { blockAt, blockLength } = this.#indexOf(segment).entry(segment.count - 1);
+    return blockAt + blockLength;
+  }
+
   /** The segments that may have events of a topic. */
   #withTopic(topicKey: Bytes): HeldSegment[] {
     return this.#segments.filter((segment) => isWithin(segment, topicKey));

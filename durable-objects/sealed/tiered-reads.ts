@@ -1,7 +1,7 @@
-import { type Bytes, compareBytes, concatBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS } from "../../protocol/limits.ts";
-import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
 import { neighbour } from "../topic-shard/queries.ts";
 import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
 import type { BodyReader } from "./body-reader.ts";

@@ -60,19 +60,19 @@ export function sealUpTo(
   store: TieredShardStore,
   position: number,
   seal = (move: () => void) => move(),
-): void {
+): WrittenSegment[] {
   const stored = store.hot
     .namesAfter(0, MAX_SEALED)
     .filter((name) => name.position <= position)
     .flatMap((name) => store.hot.get(name) ?? []);
   const byClass = Map.groupBy(stored, (event) => event.class);
+  const written = [...byClass.values()].map((events) => segmentOf(events.map(sealedFrom)));
   const move = () => {
-    for (const events of byClass.values()) {
-      store.index.addGroup([segmentOf(events.map(sealedFrom))]);
-      for (const each of events) store.hot.remove(each.position);
-    }
+    for (const each of written) store.index.addGroup([each]);
+    for (const each of stored) store.hot.remove(each.position);
   };
   store.transaction(() => seal(move));
+  return written;
 }
 
 const MAX_SEALED = 100_000;
