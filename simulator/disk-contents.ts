@@ -58,7 +58,7 @@ export class NodeStateContents {
 }
 
 export interface ShardStorage {
-  readonly store: ShardStore;
+  readonly store: HotShardStore;
   readonly names: HubNames;
   setAlarm(timeMs: number | null): void;
 }
@@ -70,12 +70,19 @@ export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): Sh
   const records = guarded.view((state) => state.store.records, RECORD_METHODS);
   const links = guarded.view<LinkStore>((state) => state.store.links, LINK_METHODS);
   const removed = guarded.view<RemovedEvents>((state) => state.store.removed, REMOVED_METHODS);
+  const sealed = guarded.view<SealedStore>((state) => state.store.sealed, SEALED_METHODS);
   const alarm = guarded.view<Pick<ShardContents, "setAlarm">>((state) => state, {
     reads: [],
     writes: { setAlarm: () => "" },
   });
   return {
-    store: guarded.view<ShardStore>((state) => state.store, SHARD_METHODS, { tree, records, links, removed }),
+    store: guarded.view<HotShardStore>((state) => state.store, SHARD_METHODS, {
+      tree,
+      records,
+      links,
+      removed,
+      sealed,
+    }),
     names: guarded.view<HubNames>((state) => state.names, NAME_METHODS),
     setAlarm: (timeMs) => alarm.setAlarm(timeMs),
   };

@@ -128,6 +128,7 @@ export function openShard(
     config: settings.config,
     shard,
     store,
+    files: { read: async () => null },
     suite: world.suite,
     clock: clockOf(parts, life),
     random: (bytes) => random.bytes(bytes),

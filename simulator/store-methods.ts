@@ -48,6 +48,11 @@ export const REMOVED_METHODS: StoreMethods = {
   writes: { noteRemoved: null, forgetRemoved: null },
 };
 
+export const SEALED_METHODS: StoreMethods = {
+  reads: ["segments", "part", "lastNumbers"],
+  writes: { addSegment: null, saveSegment: null, removeSegment: null },
+};
+
 export const TREE_METHODS: StoreMethods = {
   reads: [
     "pageOfBucket",

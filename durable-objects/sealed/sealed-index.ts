@@ -66,21 +66,21 @@ export class SealedIndex {
     const last = this.#store.lastNumbers();
     for (const [i, { segment, runs }] of segments.entries()) {
       const held = { ...segment, number: last.number + 1 + i, group: last.group + 1, isMessageless: false };
-      this.#store.add(held, { ...runs, digests: packDigests(runs.ids) });
+      this.#store.addSegment(held, { ...runs, digests: packDigests(runs.ids) });
     }
     this.reload();
   }
 
   /** Forgets segments, inside a transaction. */
   remove(numbers: readonly number[]): void {
-    for (const number of numbers) this.#store.remove(number);
+    for (const number of numbers) this.#store.removeSegment(number);
     this.reload();
   }
 
   /** This node has no messages of a segment any more, inside a transaction. */
   dropMessages(number: number): void {
     const segment = this.#segments.find((each) => each.number === number);
-    if (segment) this.#store.save({ ...segment, isMessageless: true });
+    if (segment) this.#store.saveSegment({ ...segment, isMessageless: true });
     this.reload();
   }
 

@@ -21,11 +21,11 @@ export interface HeldSegment extends Segment {
 export interface SealedStore {
   /** All of them, in the order of their numbers. */
   segments(): HeldSegment[];
-  add(segment: HeldSegment, parts: SegmentParts): void;
+  addSegment(segment: HeldSegment, parts: SegmentParts): void;
   /** Other values for a segment that is there; its parts stay. */
-  save(segment: HeldSegment): void;
+  saveSegment(segment: HeldSegment): void;
   /** With its parts. */
-  remove(number: number): void;
+  removeSegment(number: number): void;
   /** @throws Error when the segment has no such part. */
   part(number: number, kind: PartKind, part: number): Bytes;
   /** The greatest number and group that were ever given. */

@@ -47,8 +47,8 @@ export class SqlSealedStore implements SealedStore {
     return rows.toArray().map(({ fields }) => decodeSegment(fields));
   }
 
-  add(segment: HeldSegment, parts: SegmentParts): void {
-    this.save(segment);
+  addSegment(segment: HeldSegment, parts: SegmentParts): void {
+    this.saveSegment(segment);
     for (const kind of PART_KINDS) {
       if (parts[kind].length > PARTS_OF_KIND)
         throw new Error(`a segment with ${parts[kind].length} parts of ${kind}`);
@@ -64,7 +64,7 @@ export class SqlSealedStore implements SealedStore {
     if (last.number > number || last.group > group) writeMeta(this.#sql, "last_segment", encodeCbor(last));
   }
 
-  save(segment: HeldSegment): void {
+  saveSegment(segment: HeldSegment): void {
     this.#sql.exec(
       "INSERT INTO segments (number, fields) VALUES (?, ?) ON CONFLICT DO UPDATE SET fields = excluded.fields",
       segment.number,
@@ -72,7 +72,7 @@ export class SqlSealedStore implements SealedStore {
     );
   }
 
-  remove(number: number): void {
+  removeSegment(number: number): void {
     this.#sql.exec("DELETE FROM segments WHERE number = ?", number);
     this.#sql.exec(
       "DELETE FROM segment_parts WHERE key >= ? AND key < ?",

@@ -1,11 +1,17 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
-import { MAX_PEER_EVENTS } from "../../protocol/limits.ts";
-import type { EventName } from "../../protocol/peer-messages.ts";
+import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
+import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
+import { mergeSorted } from "../../protocol/merge-sorted.ts";
+import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import type { RangeAnswer, RangeQuestion } from "../../protocol/sync-messages.ts";
+import { topicKeysOf } from "../../protocol/topic.ts";
 import { neighbour } from "../topic-shard/queries.ts";
 import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
+import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
+import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
 import type { BodyReader } from "./body-reader.ts";
-import type { HeldPlace } from "./sealed-index.ts";
+import type { HeldPlace, PassedTopic } from "./sealed-index.ts";
 import { bytesOfParts, cutPlaces, MAX_BYTES_PER_READ, type WantedParts } from "./sealed-parts.ts";
 import { type Hit, type HitPage, type HitSource, mergeIdPage, mergeTimePage } from "./tier-merge.ts";
 import { SEALED_POSITION, type TieredShardStore } from "./tiered-shard-store.ts";
@@ -29,6 +35,9 @@ export interface EnvelopeOfTiers {
 
 /** Hot events of one read while two tiers are merged. */
 const HOT_PER_READ = 256;
+/** Events and topics that one page of a range looks at: what is left is on the next page, and so is nothing when all was passed over. */
+const MAX_ROWS_PER_RANGE = 8_192;
+const BEFORE_IDS = new Uint8Array(EVENT_ID_BYTES);
 const ALL: WantedParts = { parts: "all" };
 
 /**
@@ -162,12 +171,73 @@ export class TieredReads {
     let bytes = 0;
     let count = 0;
     for (const each of found) {
-      bytes += "event" in each ? sizeOf(each.event) : sizeOfPlace(each.place);
+      bytes += sizeOfFound(each);
       if (count > 0 && (bytes > maxBytes || count === MAX_PEER_EVENTS)) break;
       count++;
     }
     const { hits } = this.#cut({ hits: found.slice(0, count), isFull: false }, ALL);
     return { events: (await this.#events(hits)).map(wireOf), count: hits.length };
+  }
+
+  /**
+   * A page of all events in range of some buckets, in the order of topic and id: what `Listings.range` answers from one table. `isInRange`
+   * says of an event whether it is asked for.
+   */
+  async range(
+    { fromBucket, toBucket, after }: RangeQuestion,
+    isInRange: (classId: number, id: Bytes) => boolean,
+  ): Promise<RangeAnswer> {
+    const topics = topicKeysOf(fromBucket, toBucket);
+    let place = after && compareBytes(after.topicKey, topics.from) >= 0 ? after : null;
+    const page: Found[] = [];
+    const names: EventName[] = [];
+    let next: EventName | null = null;
+    let bytes = 0;
+    let rows = 0;
+    for (const each of this.#inOrder(topics, place)) {
+      const isEvent = !("passed" in each);
+      const name = isEvent ? nameOf(each) : { topicKey: each.passed, id: END_OF_IDS };
+      if (isEvent && isInRange(classOf(each), name.id)) {
+        bytes += sizeOfFound(each);
+        const isFull = bytes > MAX_PEER_PAGE_BYTES || page.length === MAX_PEER_EVENTS;
+        if (page.length > 0 && isFull) {
+          next = place;
+          break;
+        }
+        page.push(each);
+        names.push(name);
+      }
+      place = name;
+      if (++rows < MAX_ROWS_PER_RANGE) continue;
+      next = place;
+      break;
+    }
+    const { events, count } = await this.wirePage(page, MAX_PEER_PAGE_BYTES);
+    return { events, next: count < page.length ? (names[count - 1] ?? null) : next };
+  }
+
+  /** All events of some topics after a name, in order, and the topics that were passed. */
+  #inOrder(topics: TopicKeyRange, after: EventName | null): Iterable<Found | PassedTopic> {
+    const { hot, index } = this.#store;
+    const hotEvents = function* () {
+      for (let from = after; ; ) {
+        const rows = hot.tree.eventsOfTopics(topics, from, HOT_PER_READ, MAX_PEER_PAGE_BYTES);
+        for (const event of rows) yield { event };
+        const last = rows.at(-1);
+        if (!last) return;
+        from = { topicKey: last.topicKey, id: last.id };
+      }
+    };
+    const sealed = index.inOrder({ topics, fromId: BEFORE_IDS, toId: END_OF_IDS, after });
+    const sealedFound = mapped(sealed, (each) => ("passed" in each ? each : { place: each }));
+    return mergeSorted<Found | PassedTopic>([hotEvents(), sealedFound], (a, b) =>
+      byName(nameOf(a), nameOf(b)),
+    );
+  }
+
+  /** What a page has of an event, in bytes. */
+  sizeOf(found: Found): number {
+    return sizeOfFound(found);
   }
 
   /** A page that one reading of files can bring. */
@@ -218,6 +288,16 @@ function storedEventOf(
 const wireOf = ({ block, signature, message }: StoredEvent): WireEvent => ({ block, signature, message });
 const sizeOf = ({ block, message }: StoredEvent): number => block.length + message.length;
 const sizeOfPlace = (place: HeldPlace): number => bytesOfParts(place, ALL);
+
+const sizeOfFound = (found: Found): number =>
+  "event" in found ? sizeOf(found.event) : sizeOfPlace(found.place);
+const classOf = (found: Found): number => ("event" in found ? found.event.class : found.place.segment.class);
+
+function nameOf(found: Found | PassedTopic): EventName {
+  if ("passed" in found) return { topicKey: found.passed, id: END_OF_IDS };
+  if ("event" in found) return found.event;
+  return { topicKey: found.place.topicKey, id: found.place.entry.id };
+}
 
 const hitOfEvent = (event: StoredEvent, bytes: number): TierHit => ({
   id: event.id,

@@ -34,6 +34,7 @@ export class HeldShard {
       shard: 0,
       random: (length) => new Uint8Array(length).fill(2),
       store,
+      files: NO_FILES,
       suite,
       clock: this.clock,
       peers: fixedPeers([]),

@@ -35,19 +35,19 @@ export class MemorySealedStore implements SealedStore {
     return [...this.#kept.values()].map(({ segment }) => segment).sort((a, b) => a.number - b.number);
   }
 
-  add(segment: HeldSegment, parts: SegmentParts): void {
+  addSegment(segment: HeldSegment, parts: SegmentParts): void {
     if (this.#kept.has(segment.number)) throw new Error(`segment ${segment.number} is there already`);
     const { number, group } = this.#last;
     const last = { number: Math.max(number, segment.number), group: Math.max(group, segment.group) };
     this.#set(new Map([...this.#kept, [segment.number, { segment, parts }]]), last);
   }
 
-  save(segment: HeldSegment): void {
+  saveSegment(segment: HeldSegment): void {
     const known = this.#kept.get(segment.number);
     if (known) this.#set(new Map([...this.#kept, [segment.number, { ...known, segment }]]));
   }
 
-  remove(number: number): void {
+  removeSegment(number: number): void {
     this.#set(new Map([...this.#kept].filter(([each]) => each !== number)));
   }
 

@@ -1,7 +1,8 @@
 import { compareBytes, toHex } from "../../protocol/bytes.ts";
-import { decodeBlock, toWire, type WireEvent } from "../../protocol/event.ts";
+import { decodeBlock, linksOfStoredBlock, toWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WALKED_EVENTS } from "../../protocol/limits.ts";
 import type { EventName, EventPage, WantBody } from "../../protocol/peer-messages.ts";
+import type { Found, TieredReads } from "../sealed/tiered-reads.ts";
 import type { ShardStore } from "./shard-store.ts";
 
 const nameOf = ({ topicKey, id }: EventName): string => toHex(topicKey) + toHex(id);
@@ -27,6 +28,50 @@ export function answerWant(store: ShardStore, want: WantBody, maxBytes = MAX_PEE
     events.push(toWire(event));
   }
   return { events, more: false };
+}
+
+/** The same where some events are in files: the walk reads the blocks of each generation of ancestors in one go. */
+export async function answerWantOfTiers(
+  reads: TieredReads,
+  want: WantBody,
+  maxBytes = MAX_PEER_PAGE_BYTES,
+): Promise<EventPage> {
+  const names = want.ancestors ? await walkTiers(reads, want) : [...want.wanted];
+  const page: Found[] = [];
+  let bytes = 0;
+  let more = false;
+  for (const name of names.sort((a, b) => compareBytes(a.id, b.id))) {
+    const found = reads.find(name);
+    if (!found) continue;
+    bytes += reads.sizeOf(found);
+    more = page.length > 0 && (bytes > maxBytes || page.length === MAX_PEER_EVENTS);
+    if (more) break;
+    page.push(found);
+  }
+  const { events, count } = await reads.wirePage(page, maxBytes);
+  return { events, more: more || count < page.length };
+}
+
+async function walkTiers(reads: TieredReads, { wanted, have }: WantBody): Promise<EventName[]> {
+  const seen = new Set(have.map(nameOf));
+  const found: EventName[] = [];
+  let frontier: readonly EventName[] = wanted;
+  while (frontier.length > 0 && found.length < MAX_WALKED_EVENTS) {
+    const fresh: EventName[] = [];
+    for (const name of frontier) {
+      if (seen.has(nameOf(name)) || found.length + fresh.length >= MAX_WALKED_EVENTS) continue;
+      seen.add(nameOf(name));
+      fresh.push(name);
+    }
+    const blocks = await reads.blocks(fresh);
+    frontier = fresh.flatMap((name, i) => {
+      const block = blocks[i];
+      if (!block) return [];
+      found.push(name);
+      return linksOfStoredBlock(block).map((id) => ({ topicKey: name.topicKey, id }));
+    });
+  }
+  return found;
 }
 
 function walk(store: ShardStore, { wanted, have }: WantBody): EventName[] {

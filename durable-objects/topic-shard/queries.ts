@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { MAX_UINT64 } from "../../protocol/limits.ts";
+import type { TieredReads } from "../sealed/tiered-reads.ts";
 import type { ShardStore, StoredEvent, TimeRange } from "./shard-store.ts";
 
 /** A query of one topic in time order, checked by the client API. */
@@ -77,6 +78,24 @@ export function queryEnvelopes(
     timeKeys: concatBytes(...rows.events.map(({ timeKey }) => timeKey)),
     json: rows.events.map(({ timeKey, message }) => envelopeJson(topicJson, timeKey, message)),
     isFull: rows.isFull,
+  };
+}
+
+/** The same where some of the topic's events are in files. */
+export async function queryEnvelopesOfTiers(
+  reads: TieredReads,
+  query: TimeQuery,
+  topic: string,
+  leastId: Bytes,
+): Promise<EnvelopePage> {
+  const range = timeRangeOf(query, leastId);
+  if (!range) return { timeKeys: new Uint8Array(), json: [], isFull: false };
+  const { envelopes, isFull } = await reads.envelopes(range, query.topic, query.limit, query.maxBytes);
+  const topicJson = JSON.stringify(topic);
+  return {
+    timeKeys: concatBytes(...envelopes.map(({ timeKey }) => timeKey)),
+    json: envelopes.map(({ timeKey, message }) => envelopeJson(topicJson, timeKey, message)),
+    isFull,
   };
 }
 

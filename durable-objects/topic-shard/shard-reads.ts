@@ -14,19 +14,32 @@ import {
 import { bucketOf } from "../../protocol/topic.ts";
 import type { Clock } from "../clock.ts";
 import { toFed } from "../feed.ts";
+import { logWarning } from "../log.ts";
 import type { NodeIdentity } from "../node-identity.ts";
 import type { EvidenceApi } from "../node-state/evidence-api.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import type { PeerSource } from "../peers/peer-source.ts";
+import { BodyReader } from "../sealed/body-reader.ts";
+import type { RangeSource } from "../sealed/range-reader.ts";
+import type { HeldSegment } from "../sealed/sealed-store.ts";
+import { TieredReads } from "../sealed/tiered-reads.ts";
+import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
-import { answerWant } from "./ancestors.ts";
+import { answerWant, answerWantOfTiers } from "./ancestors.ts";
 import { headsOf } from "./heads.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { Intake } from "./intake.ts";
-import { type EnvelopePage, queryEnvelopes, readTimePage, type TimeQuery } from "./queries.ts";
+import {
+  type EnvelopePage,
+  queryEnvelopes,
+  queryEnvelopesOfTiers,
+  readTimePage,
+  type TimeQuery,
+  timeRangeOf,
+} from "./queries.ts";
 import type { CaughtUp, EventList } from "./shard-api.ts";
 import { expiryId, ShardCore } from "./shard-core.ts";
-import { ECHO, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { ECHO, type StoredEvent } from "./shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
 import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 
@@ -39,7 +52,9 @@ const MAX_RESUME_POSITIONS = 100_000;
 export interface ShardPorts {
   readonly config: NodeIdentity;
   readonly shard: number;
-  readonly store: ShardStore;
+  readonly store: HotShardStore;
+  /** Those of its segments. */
+  readonly files: RangeSource;
   readonly suite: CryptoSuite;
   readonly clock: Clock;
   readonly links: Links;
@@ -60,14 +75,27 @@ export interface ShardPorts {
 /** What a shard answers from its store without writing. */
 export abstract class ShardReads {
   protected readonly ports: ShardPorts;
+  /** Hot and sealed. */
+  protected readonly store: TieredShardStore;
+  protected readonly reads: TieredReads;
   protected readonly core: ShardCore;
   protected abstract readonly intake: Intake;
 
   constructor(ports: ShardPorts) {
-    const { config, shard, store, suite } = ports;
+    const { config, shard, suite } = ports;
     const { network, signer, shardCount } = config;
     this.ports = ports;
-    this.core = new ShardCore(store, {
+    this.store = new TieredShardStore(ports.store);
+    const { index } = this.store;
+    const bodies = new BodyReader({
+      source: ports.files,
+      suite,
+      prefix: { shardCount, shard },
+      blocksEnd: (segment) => index.blocksEnd(segment as HeldSegment),
+      damaged: ({ root }, file) => logWarning("segment_damaged", { shard, root: toHex(root), file }),
+    });
+    this.reads = new TieredReads(this.store, bodies);
+    this.core = new ShardCore(this.store, {
       network,
       suite,
       signer,
@@ -93,7 +121,10 @@ export abstract class ShardReads {
   }
 
   async query(query: TimeQuery): Promise<EnvelopePage> {
-    return queryEnvelopes(this.ports.store, query, fromUtf8(query.topic), this.#leastId(query.topic));
+    const leastId = this.#leastId(query.topic);
+    if (!this.reads.isSealed(query.topicKey))
+      return queryEnvelopes(this.store, query, fromUtf8(query.topic), leastId);
+    return queryEnvelopesOfTiers(this.reads, query, fromUtf8(query.topic), leastId);
   }
 
   #leastId(topic: Bytes): Bytes {
@@ -101,7 +132,10 @@ export abstract class ShardReads {
   }
 
   async eventsByTime(query: TimeQuery): Promise<EventList> {
-    return readTimePage(this.ports.store, query, this.#leastId(query.topic));
+    const leastId = this.#leastId(query.topic);
+    if (!this.reads.isSealed(query.topicKey)) return readTimePage(this.store, query, leastId);
+    const range = timeRangeOf(query, leastId);
+    return range ? this.reads.timePage(range, query.limit, query.maxBytes) : { events: [], isFull: false };
   }
 
   async eventsByCause(
@@ -110,9 +144,11 @@ export abstract class ShardReads {
     afterId: Bytes | null,
     limit: number,
   ): Promise<EventList> {
-    const { store } = this.ports;
+    const { store } = this;
     const least = this.#leastId(topic);
     const start = afterId && compareBytes(afterId, least) > 0 ? afterId : least;
+    if (this.reads.isSealed(topicKey))
+      return this.reads.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
     const events = store.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
     const last = events.at(-1);
     return {
@@ -122,17 +158,18 @@ export abstract class ShardReads {
   }
 
   async event(blockDigest: Bytes): Promise<StoredEvent | null> {
-    const event = this.ports.store.findByDigest(blockDigest);
+    const event = await this.reads.findByDigest(blockDigest);
     return event && !this.core.isExpired(event, this.nowMs) ? event : null;
   }
 
   async heads(topic: Bytes, topicKey: Bytes): Promise<Bytes[]> {
     const least = this.#leastId(topic);
-    return headsOf(this.ports.store, topicKey).filter((id) => compareBytes(id, least) >= 0);
+    return headsOf(this.store, topicKey).filter((id) => compareBytes(id, least) >= 0);
   }
 
   async pull(cursor: Cursor | null, limit: number): Promise<PulledShard> {
-    const { store, shard } = this.ports;
+    const { store } = this;
+    const { shard } = this.ports;
     const { generation } = this;
     const isSame = cursor !== null && equalBytes(cursor.generation, generation);
     // A cursor beyond the end is of a life of this store that was rolled back: the reader begins anew.
@@ -149,16 +186,17 @@ export abstract class ShardReads {
   }
 
   async lacking(names: readonly EventName[]): Promise<EventName[]> {
-    const { store } = this.ports;
+    const { store } = this;
     return names.filter((name) => store.positionOf(name) === undefined && !this.intake.isHeld(name.id));
   }
 
   async want(want: WantBody, maxBytes: number): Promise<EventPage> {
-    return answerWant(this.ports.store, want, maxBytes);
+    if (this.store.index.segments.length === 0) return answerWant(this.store, want, maxBytes);
+    return answerWantOfTiers(this.reads, want, maxBytes);
   }
 
   async deliveredAfter(position: number, topicKeys: ReadonlySet<string> | null): Promise<CaughtUp> {
-    const { store } = this.ports;
+    const { store } = this;
     const { generation } = this;
     const last = store.lastPosition();
     if (last - position > MAX_RESUME_POSITIONS) return { generation, isTooFar: true, events: [], position };
@@ -205,7 +243,9 @@ export abstract class ShardReads {
   }
 
   async listRange(question: RangeQuestion): Promise<RangeAnswer> {
-    return this.core.listings.range(question);
+    const { listings } = this.core;
+    if (this.store.index.segments.length === 0) return listings.range(question);
+    return this.reads.range(question, (classId, id) => listings.isAsked(question, classId, id));
   }
 
   async bySymbols(symbols: readonly Bytes[]): Promise<EventName[]> {

@@ -50,6 +50,7 @@ class Disk {
         return new Uint8Array(bytes).fill(2);
       },
       store: this.store,
+      files: NO_FILES,
       suite,
       clock: this.clock,
       peers: fixedPeers([]),

@@ -58,7 +58,8 @@ export class Shard extends ShardReads implements ShardApi {
   /** Reads what the store has. `start` is to follow. */
   constructor(ports: ShardPorts) {
     super(ports);
-    const { config, shard, store, suite, clock, links, hubs, peers } = ports;
+    const { config, shard, suite, clock, links, hubs, peers } = ports;
+    const { store } = this;
     const { shardCount } = config;
     this.#rootsReport = new RootsReport({
       shard,
@@ -92,7 +93,7 @@ export class Shard extends ShardReads implements ShardApi {
   }
 
   #startWriter(): WriterLoop {
-    const { store } = this.ports;
+    const { store } = this;
     return new WriterLoop({
       transaction: (work) =>
         store.transaction(() => {
@@ -151,7 +152,7 @@ export class Shard extends ShardReads implements ShardApi {
 
   /** Makes sure that something wakes the shard when a pending event is overdue. */
   async #wakeForOverdue(): Promise<void> {
-    if (this.ports.store.firstPendingMs() === undefined) return;
+    if (this.store.firstPendingMs() === undefined) return;
     await this.ports.wakeAt(this.nowMs + GAP_DELIVERY_MS);
   }
 

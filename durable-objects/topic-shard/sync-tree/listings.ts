@@ -163,8 +163,16 @@ export class Listings {
     return { names: events.map(({ topicKey, id }) => ({ topicKey, id })), next };
   }
 
+  /** Whether an event of a class is in the compared range, and of the class that is asked for, if one is. */
+  isAsked({ asOf, class: asked }: RangeQuestion, classId: number, id: Bytes): boolean {
+    return (
+      (asked === null || classId === asked) && isInRange(this.#tree.rangeOf(classId, asOf), slotOfId(id))
+    );
+  }
+
   /** A page of all events in range of some buckets, in the order of topic and id. */
-  range({ asOf, class: classId, fromBucket, toBucket, after }: RangeQuestion): RangeAnswer {
+  range(question: RangeQuestion): RangeAnswer {
+    const { fromBucket, toBucket, after } = question;
     const page: StoredEvent[] = [];
     const keys = topicKeysOf(fromBucket, toBucket);
     let place = after && compareBytes(after.topicKey, keys.from) >= 0 ? after : null;
@@ -172,8 +180,7 @@ export class Listings {
     for (let reads = 0; reads < READS_PER_PAGE; reads++) {
       const rows = this.#store.tree.eventsOfTopics(keys, place, ROWS_PER_READ, MAX_PEER_PAGE_BYTES);
       for (const event of rows) {
-        const isAsked = classId === null || event.class === classId;
-        if (isAsked && isInRange(this.#tree.rangeOf(event.class, asOf), slotOfId(event.id))) {
+        if (this.isAsked(question, event.class, event.id)) {
           bytes += event.block.length + event.message.length;
           const isFull = bytes > MAX_PEER_PAGE_BYTES || page.length === MAX_PEER_EVENTS;
           if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };
