@@ -10,6 +10,7 @@ import {
   type EventFields,
   encodeBlock,
   envelopeDigest,
+  messageOfStoredBlock,
   originOfStoredBlock,
   signedBytes,
 } from "./event.ts";
@@ -212,6 +213,8 @@ describe("what is derived from an event", () => {
     fc.assert(
       fc.property(blocks, ({ block }) => {
         expect(originOfStoredBlock(block)).toEqual(decodeBlock(block).origin);
+        const { msg, size } = decodeBlock(block);
+        expect(messageOfStoredBlock(block)).toEqual({ msg, size });
       }),
     );
   });
