@@ -33,10 +33,10 @@ export class StorageFaults {
   }
 }
 
-/** A body that nobody reads is to be cancelled, or the platform complains. */
+/** A body that nobody reads makes the platform complain. */
 async function forget(answer: unknown): Promise<void> {
   const body: unknown = typeof answer === "object" && answer !== null && Reflect.get(answer, "body");
-  if (body instanceof ReadableStream) await body.cancel();
+  if (body instanceof ReadableStream) await new Response(body).arrayBuffer();
 }
 
 const AWAITED = new Set<string | symbol>(["head", "get", "put", "delete", "list", "batch"]);
