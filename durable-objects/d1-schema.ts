@@ -1,4 +1,4 @@
-import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { blob, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /** Peers that the configuration names by a bare URL: the key that each answered with the first time. */
 export const peers = sqliteTable("peers", {
@@ -21,3 +21,54 @@ export const audit = sqliteTable("audit", {
   /** "asked" until it is done, then "done", or the error's code. */
   outcome: text("outcome").notNull(),
 });
+
+/** A shard of a node with so many: the same segment may be in two layouts, while one follows the other. */
+const shardColumns = {
+  shardCount: integer("shard_count").notNull(),
+  shard: integer("shard").notNull(),
+  /** SHA-256 of the segment's root block, lower-case hex. */
+  root: text("root").notNull(),
+};
+
+/** The catalogue of sealed segments: what is in the files in R2. */
+export const segments = sqliteTable(
+  "segments",
+  {
+    ...shardColumns,
+    /** Retention class. */
+    class: integer("class").notNull(),
+    /** Slots: from one (inclusive) to another (exclusive). */
+    fromSlot: integer("from_slot").notNull(),
+    toSlot: integer("to_slot").notNull(),
+    /** 16 hex digits each, so that the order of the texts is that of the numbers. */
+    leastSeq: text("least_seq").notNull(),
+    greatestSeq: text("greatest_seq").notNull(),
+    /** Both inclusive. */
+    firstBucket: integer("first_bucket").notNull(),
+    lastBucket: integer("last_bucket").notNull(),
+    /** Events, and the topics that they are of. */
+    count: integer("count").notNull(),
+    topics: integer("topics").notNull(),
+    blocksBytes: integer("blocks_bytes").notNull(),
+    /** SHA-256 of the file, lower-case hex. */
+    blocksDigest: text("blocks_digest").notNull(),
+    /** Null when there is no file of messages. */
+    messagesBytes: integer("messages_bytes"),
+    messagesDigest: text("messages_digest"),
+    /** "live"; other states are for later. */
+    state: text("state").notNull(),
+    createdMs: integer("created_ms").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.shardCount, table.shard, table.root] })],
+);
+
+/** The topics of a segment in order, packed: see `sealed/catalogued-topics.ts`. */
+export const segmentTopics = sqliteTable(
+  "segment_topics",
+  {
+    ...shardColumns,
+    part: integer("part").notNull(),
+    packed: blob("packed", { mode: "buffer" }).notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.shardCount, table.shard, table.root, table.part] })],
+);

@@ -10,7 +10,7 @@ import {
   type EventFields,
   encodeBlock,
   envelopeDigest,
-  messageDigestOfStoredBlock,
+  messageOfStoredBlock,
   originOfStoredBlock,
   signedBytes,
 } from "./event.ts";
@@ -213,6 +213,8 @@ describe("what is derived from an event", () => {
     fc.assert(
       fc.property(blocks, ({ block }) => {
         expect(originOfStoredBlock(block)).toEqual(decodeBlock(block).origin);
+        const { msg, size } = decodeBlock(block);
+        expect(messageOfStoredBlock(block)).toEqual({ msg, size });
       }),
     );
   });
@@ -220,7 +222,7 @@ describe("what is derived from an event", () => {
   test("its block says which message is its own", () => {
     fc.assert(
       fc.property(blocks, ({ block }) => {
-        expect(messageDigestOfStoredBlock(block)).toEqual(decodeBlock(block).msg);
+        expect(messageOfStoredBlock(block).msg).toEqual(decodeBlock(block).msg);
       }),
     );
   });

@@ -208,10 +208,13 @@ export function linksOfStoredBlock(block: Uint8Array): Bytes[] {
   return linksOf(links);
 }
 
-/** SHA-256 of the message of a block that was checked before it was stored. */
-export function messageDigestOfStoredBlock(block: Uint8Array): Bytes {
-  const { msg } = decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as { readonly msg: unknown };
-  return cidOf(msg, digestOfMessageCid, "msg");
+/** The message of a block that was checked before it was stored: its SHA-256, and its length in bytes. */
+export function messageOfStoredBlock(block: Uint8Array): Pick<EventFields, "msg" | "size"> {
+  const { msg, size } = decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as Record<"msg" | "size", unknown>;
+  return {
+    msg: cidOf(msg, digestOfMessageCid, "msg"),
+    size: Number(uintOf(size, BigInt(MAX_MESSAGE_BYTES), "size")),
+  };
 }
 
 /** The origin of a block that was checked before it was stored: what a canonical block ends with. */

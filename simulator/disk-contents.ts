@@ -1,3 +1,5 @@
+import type { SealedStore } from "../durable-objects/sealed/sealed-store.ts";
+import type { HotShardStore } from "../durable-objects/sealed/tiered-shard-store.ts";
 import { MemoryConductStore } from "../durable-objects/testing/memory-conduct-store.ts";
 import { MemoryCursorStore } from "../durable-objects/testing/memory-cursor-store.ts";
 import { MemoryEvidenceStore } from "../durable-objects/testing/memory-evidence-store.ts";
@@ -10,7 +12,6 @@ import { UndoLog } from "../durable-objects/testing/undo-log.ts";
 import type { HubNames } from "../durable-objects/topic-shard/hub-feed.ts";
 import type { LinkStore } from "../durable-objects/topic-shard/link-store.ts";
 import type { RemovedEvents } from "../durable-objects/topic-shard/removed-events.ts";
-import type { ShardStore } from "../durable-objects/topic-shard/shard-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
 import type { Disk } from "./disk.ts";
 import { GuardedStore, type StorageGuard } from "./guarded-store.ts";

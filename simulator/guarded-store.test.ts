@@ -26,6 +26,7 @@ describe("the stores of a node", () => {
     ["tree", new MemoryShardStore().tree, methods.TREE_METHODS],
     ["links", new MemoryShardStore().links, methods.LINK_METHODS],
     ["removed", new MemoryShardStore().removed, methods.REMOVED_METHODS],
+    ["sealed", new MemoryShardStore().sealed, methods.SEALED_METHODS],
     ["records", new MemoryShardStore().records, methods.RECORD_METHODS],
     ["untold", new MemoryUntoldStore(), methods.UNTOLD_METHODS],
     ["names", new MemoryHubNames(), methods.NAME_METHODS],

@@ -8,8 +8,8 @@ import { byTopicAndId, sealedEvents } from "../../protocol/testing/sealed-events
 import { topicKey } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
 import { BucketSource, eventToSeal, PREFIX, type SealedScene, sealEvents } from "../testing/sealed-scene.ts";
+import { blocksKey, largeKey, messagesKey } from "./archive-keys.ts";
 import { BodyReader } from "./body-reader.ts";
-import { blocksKey, largeKey, messagesKey } from "./object-keys.ts";
 import { MAX_PLACES_PER_READ, type SealedBody, type WantedParts } from "./sealed-parts.ts";
 import type { SealedPlace, Segment } from "./segment.ts";
 

@@ -2,14 +2,14 @@ import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import {
   envelopeDigest,
-  messageDigestOfStoredBlock,
+  messageOfStoredBlock,
   originOfStoredBlock,
   signedBytes,
 } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { blockRange, signatureRange } from "../../protocol/segment-places.ts";
 import { topicKey } from "../../protocol/topic.ts";
-import { blocksKey, largeKey, messagesKey, type ShardPrefix } from "./object-keys.ts";
+import { blocksKey, largeKey, messagesKey, type ShardPlace } from "./archive-keys.ts";
 import { type DamageListener, type Piece, RangeReader, type RangeSource } from "./range-reader.ts";
 import {
   cutPlaces,
@@ -24,7 +24,7 @@ import type { SealedPlace, Segment } from "./segment.ts";
 export interface BodyPorts extends DamageListener {
   readonly source: RangeSource;
   readonly suite: CryptoSuite;
-  readonly prefix: ShardPrefix;
+  readonly prefix: ShardPlace;
   /** Where the block of a segment's last event ends in the file of blocks, as its runs say; behind it are the signatures. */
   blocksEnd(segment: Segment): number;
 }
@@ -116,7 +116,7 @@ export class BodyReader {
     wanted: WantedParts,
   ): boolean {
     const { suite } = this.#ports;
-    if (block) return equalBytes(suite.sha256(message), messageDigestOfStoredBlock(block));
+    if (block) return equalBytes(suite.sha256(message), messageOfStoredBlock(block).msg);
     if (wanted.parts !== "messages") return false;
     return equalBytes(envelopeDigest(wanted.topic, message, suite), digestOfTimeKey(entry.timeKey));
   }
@@ -127,7 +127,7 @@ export class BodyReader {
     const large = places.flatMap((place, i) => {
       const draft = drafts[i] as Draft;
       if (messageOf(place) !== "apart" || !draft.block) return [];
-      const digest = messageDigestOfStoredBlock(draft.block);
+      const digest = messageOfStoredBlock(draft.block).msg;
       const range = { at: 0, length: place.entry.messageLength };
       const key = largeKey(prefix, digest);
       return [{ draft, digest, piece: { segment: place.segment, file: "large", key, range } as const }];

@@ -7,6 +7,7 @@ import { ManualClock } from "./manual-clock.ts";
 import { MemoryEvidenceStore } from "./memory-evidence-store.ts";
 import { MemoryHubNames } from "./memory-hub-names.ts";
 import { MemoryShardStore } from "./memory-shard-store.ts";
+import { NO_FILES } from "./no-files.ts";
 import { network, SUBJECT } from "./shard-world.ts";
 
 /** Lets all go on that waits for nothing but its turn. */

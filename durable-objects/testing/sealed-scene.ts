@@ -5,13 +5,13 @@ import { MAX_INLINE_MESSAGE_BYTES, type SegmentEvent, writeSegment } from "../..
 import { PART_ENTRIES, readSealedEntry } from "../../protocol/segment-runs.ts";
 import { topicKey } from "../../protocol/topic.ts";
 import { platformSigner, suite } from "../platform-suite.ts";
-import { blocksKey, largeKey, messagesKey, type ShardPrefix } from "../sealed/object-keys.ts";
+import { blocksKey, largeKey, messagesKey, type ShardPlace } from "../sealed/archive-keys.ts";
 import type { RangeSource } from "../sealed/range-reader.ts";
 import type { SealedPlace, Segment } from "../sealed/segment.ts";
 
 const network = new Network(DEVELOPMENT_GENESIS, suite);
 const signer = platformSigner(new Uint8Array(32).fill(9));
-export const PREFIX: ShardPrefix = { shardCount: 4, shard: 2 };
+export const PREFIX: ShardPlace = { shardCount: 4, shard: 2 };
 
 /** An event of this node, as it is sealed. */
 export function eventToSeal(topic: Bytes, ts: bigint, seq: bigint, message: Bytes): SegmentEvent {

@@ -10,6 +10,7 @@ import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryEvidenceStore } from "../testing/memory-evidence-store.ts";
 import { MemoryHubNames } from "../testing/memory-hub-names.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
+import { NO_FILES } from "../testing/no-files.ts";
 import {
   envelopeOf,
   forgeEvent,

@@ -24,6 +24,7 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
+import { filesIn, R2Archive } from "../sealed/archive.ts";
 import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
@@ -90,6 +91,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
       roots: syncOf(this.env),
       evidence: nodeStateOf(this.env),
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
+      files: filesIn(new R2Archive(this.env.BUCKET, suite, platformClock)),
       sync: () => storage.sync(),
       wakeAt: (timeMs) => this.#wakeAt(timeMs),
     });

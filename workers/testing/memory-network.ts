@@ -18,6 +18,7 @@ import { MemoryRecordStore } from "../../durable-objects/testing/memory-record-s
 import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
 import { MemoryUntoldStore } from "../../durable-objects/testing/memory-untold-store.ts";
+import { NO_FILES } from "../../durable-objects/testing/no-files.ts";
 import {
   envelopeOf,
   START_MS,
@@ -148,6 +149,7 @@ export class MemoryNode {
         shard,
         random: (bytes) => new Uint8Array(bytes).fill(100 + name),
         store: this.stores[shard] as MemoryShardStore,
+        files: NO_FILES,
         suite,
         roots: this.sync,
         evidence: this.evidence,
