@@ -20,6 +20,7 @@ import {
   NAME_METHODS,
   RECORD_METHODS,
   REMOVED_METHODS,
+  SEALED_METHODS,
   SHARD_METHODS,
   TREE_METHODS,
 } from "./store-methods.ts";

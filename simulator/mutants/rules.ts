@@ -98,8 +98,8 @@ export const RULES_MUTANTS: readonly Mutant[] = [
     "range and expiry line",
     READS,
     "expired-heads-shown",
-    "headsOf(this.ports.store, topicKey).filter((id) => compareBytes(id, least) >= 0)",
-    "headsOf(this.ports.store, topicKey).filter((id) => compareBytes(least, id) <= 40)",
+    "headsOf(this.store, topicKey).filter((id) => compareBytes(id, least) >= 0)",
+    "headsOf(this.store, topicKey).filter((id) => compareBytes(least, id) <= 40)",
   ),
   of(
     "range and expiry line",
