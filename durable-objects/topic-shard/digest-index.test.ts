@@ -5,6 +5,7 @@ import { suite } from "../platform-suite.ts";
 import { onStorage, wipe } from "../testing/shard-world.ts";
 import { DigestIndex } from "./digest-index.ts";
 import { PENDING_BASE } from "./shard-store.ts";
+import { SqlHotPartitions } from "./sql-hot-partitions.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
 const RUN = 4_096;
@@ -14,7 +15,7 @@ const digestOf = (n: number): Bytes => suite.sha256(uint64Bytes(BigInt(n)));
 function insert({ sql }: DurableObjectStorage, position: number, digest: Bytes, seq = position): void {
   const id = concatBytes(uint64Bytes(BigInt(seq)), digest);
   const key = new Uint8Array(32);
-  sql.exec("INSERT INTO events VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'', 1)", position, key, key, id);
+  sql.exec("INSERT INTO events_1 VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'', 1)", position, key, key, id);
 }
 
 const fill = (storage: DurableObjectStorage, from: number, to: number) => {
@@ -28,7 +29,7 @@ const runs = ({ sql }: DurableObjectStorage) =>
 
 /** Every event is found, with no more than its own position, and what is not there is not. */
 function checkAll(storage: DurableObjectStorage, positions: Iterable<number>): void {
-  const index = new DigestIndex(storage.sql);
+  const index = new SqlHotPartitions(storage).digests;
   index.writeRuns();
   for (const n of positions) {
     const found = index.candidates(digestOf(n));
@@ -79,7 +80,7 @@ describe("digest runs", () => {
     onStorage((storage) => {
       fill(storage, 1, RUN);
       const twin = (n: number) => concatBytes(digestOf(7).subarray(0, 8), new Uint8Array(24).fill(n));
-      storage.sql.exec("DELETE FROM events WHERE position IN (100, 200)");
+      storage.sql.exec("DELETE FROM events_1 WHERE position IN (100, 200)");
       insert(storage, 100, twin(1));
       insert(storage, 200, twin(2));
       const store = new SqlShardStore(storage);
@@ -98,7 +99,7 @@ describe("digest runs", () => {
       fill(storage, 1, RUN);
       for (let failing = 1; failing <= 32; failing += 3) {
         storage.sql.exec("DELETE FROM digest_runs");
-        const index = new DigestIndex(failingAtWrite(storage.sql, failing));
+        const index = new DigestIndex(failingAtWrite(storage.sql, failing), new SqlHotPartitions(storage));
         expect(() => index.writeRuns()).toThrow("disk is full");
         checkAll(storage, range(1, RUN, 211));
       }
