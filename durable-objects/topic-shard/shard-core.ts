@@ -254,6 +254,13 @@ export class ShardCore {
     this.#delivery.deliverChildren(name, nowMs);
   }
 
+  /** Drops a closed partition, inside a transaction: what is known of its events is written down first, since it cannot be read again. */
+  dropPartition(number: number): void {
+    this.#scrub = undefined;
+    this.#checkpoint();
+    this.#store.partitions.drop(number);
+  }
+
   /** Begins to rebuild what derives from the events, beside what is kept. */
   beginScrub(): ShardScrub {
     this.#scrub = new ShardScrub(this.#store, this.#context, this.#tree);
