@@ -12,10 +12,18 @@ const RUN = 4_096;
 const digestOf = (n: number): Bytes => suite.sha256(uint64Bytes(BigInt(n)));
 
 /** Rows as the shard writes them, but empty: the index reads positions and ids alone. */
-function insert({ sql }: DurableObjectStorage, position: number, digest: Bytes, seq = position): void {
+function insert(
+  { sql }: DurableObjectStorage,
+  position: number,
+  digest: Bytes,
+  seq = position,
+  table = "events_1",
+): void {
   const id = concatBytes(uint64Bytes(BigInt(seq)), digest);
   const key = new Uint8Array(32);
-  sql.exec("INSERT INTO events_1 VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'', 1)", position, key, key, id);
+  const columns = "position, topic_key, time_key, id, class, flags, stored_ms, signature, block, message";
+  const query = `INSERT INTO ${table} (${columns}) VALUES (?, ?, ?, ?, 1, 0, 0, x'', x'', x'')`;
+  sql.exec(query, position, key, key, id);
 }
 
 const fill = (storage: DurableObjectStorage, from: number, to: number) => {
@@ -43,6 +51,44 @@ function* range(from: number, to: number, step = 1): Iterable<number> {
 }
 
 describe("digest runs", () => {
+  test("leave with the partitions that they cover, but for those that reach into others", () =>
+    onStorage((storage) => {
+      const { partitions } = new SqlShardStore(storage);
+      const put = (from: number, to: number) => {
+        const table = partitions.openTable;
+        for (let n = from; n <= to; n++) insert(storage, n, digestOf(n), n, table);
+      };
+      put(1, 100);
+      partitions.roll(1);
+      put(101, 3 * RUN + 100);
+      partitions.roll(2);
+      put(3 * RUN + 101, 3 * RUN + 200);
+      const index = partitions.digests;
+      index.writeRuns();
+      partitions.drop(2);
+      // The first run has what is left of the first partition; the rest is in no run.
+      expect(runs(storage)).toEqual([RUN]);
+      const all = (from: number, to: number) =>
+        [...range(from, to, 7)].map((n) => index.candidates(digestOf(n)));
+      expect(all(1, 100)).toEqual([...range(1, 100, 7)].map((n) => [n]));
+      expect(all(RUN + 1, RUN + 100).flat()).toEqual([]);
+      expect(all(3 * RUN + 101, 3 * RUN + 200)).toEqual(
+        [...range(3 * RUN + 101, 3 * RUN + 200, 7)].map((n) => [n]),
+      );
+      const store = new SqlShardStore(storage);
+      for (const n of [101, 3 * RUN, 3 * RUN + 50]) expect(store.findByDigest(digestOf(n))).toBeUndefined();
+      expect(store.findByDigest(digestOf(99))?.position).toBe(99);
+      partitions.drop(1);
+      expect(runs(storage)).toEqual([]);
+      // Nothing is written for what is gone.
+      index.writeRuns();
+      expect(runs(storage)).toEqual([]);
+      put(3 * RUN + 201, 4 * RUN);
+      index.writeRuns();
+      expect(runs(storage)).toEqual([4 * RUN]);
+      expect(all(4 * RUN - 50, 4 * RUN)).toEqual([...range(4 * RUN - 50, 4 * RUN, 7)].map((n) => [n]));
+    }));
+
   test("all positions are found, in two runs and after them, and pending ones too", () =>
     onStorage((storage) => {
       fill(storage, 1, 2 * RUN + 100);
