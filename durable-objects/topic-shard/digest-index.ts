@@ -33,7 +33,7 @@ function positionAt(entries: Uint8Array, at: number): number {
 const digestOf = (row: IdRow): Bytes => new Uint8Array(row.id, 8);
 
 /** What the index has to know of the events' partitions. */
-export interface EventPositions {
+interface EventPositions {
   all(): readonly Pick<Partition, "after" | "upTo">[];
   lastPosition(): number;
   /** The position behind which nothing was dropped. */
