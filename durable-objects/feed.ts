@@ -23,7 +23,7 @@ export const toFed = ({ position, flags, topicKey, id, signature, block, message
   message,
 });
 
-/** All that a shard delivered in (from, to], in order, and ephemeral events beside them. */
+/** All that a shard delivered in (from, to], in order, and ephemeral events beside them; unless it is cut. */
 export interface FeedBatch {
   readonly shard: number;
   readonly generation: Bytes;
@@ -31,6 +31,8 @@ export interface FeedBatch {
   readonly to: number;
   readonly events: readonly FedEvent[];
   readonly ephemeral: readonly FedEvent[];
+  /** Some of what was delivered in (from, to] has left the shard: none of it is here. */
+  readonly isCut?: boolean;
 }
 
 export interface FeedAnswer {

@@ -9,6 +9,7 @@ import { MemoryRecordStore } from "../durable-objects/testing/memory-record-stor
 import { MemoryShardStore } from "../durable-objects/testing/memory-shard-store.ts";
 import { MemoryUntoldStore } from "../durable-objects/testing/memory-untold-store.ts";
 import { UndoLog } from "../durable-objects/testing/undo-log.ts";
+import type { HotPartitions } from "../durable-objects/topic-shard/hot-partitions.ts";
 import type { HubNames } from "../durable-objects/topic-shard/hub-feed.ts";
 import type { LinkStore } from "../durable-objects/topic-shard/link-store.ts";
 import type { RemovedEvents } from "../durable-objects/topic-shard/removed-events.ts";
@@ -18,6 +19,7 @@ import { GuardedStore, type StorageGuard } from "./guarded-store.ts";
 import {
   LINK_METHODS,
   NAME_METHODS,
+  PARTITION_METHODS,
   RECORD_METHODS,
   REMOVED_METHODS,
   SEALED_METHODS,
@@ -68,6 +70,7 @@ export interface ShardStorage {
 /** A shard's storage as one of its lives sees it. */
 export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): ShardStorage {
   const guarded = new GuardedStore(disk, guard);
+  const partitions = guarded.view<HotPartitions>((state) => state.store.partitions, PARTITION_METHODS);
   const tree = guarded.view((state) => state.store.tree, TREE_METHODS);
   const records = guarded.view((state) => state.store.records, RECORD_METHODS);
   const links = guarded.view<LinkStore>((state) => state.store.links, LINK_METHODS);
@@ -77,14 +80,9 @@ export function shardStorage(disk: Disk<ShardContents>, guard: StorageGuard): Sh
     reads: [],
     writes: { setAlarm: () => "" },
   });
+  const parts = { partitions, tree, records, links, removed, sealed };
   return {
-    store: guarded.view<HotShardStore>((state) => state.store, SHARD_METHODS, {
-      tree,
-      records,
-      links,
-      removed,
-      sealed,
-    }),
+    store: guarded.view<HotShardStore>((state) => state.store, SHARD_METHODS, parts),
     names: guarded.view<HubNames>((state) => state.names, NAME_METHODS),
     setAlarm: (timeMs) => alarm.setAlarm(timeMs),
   };

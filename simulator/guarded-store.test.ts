@@ -23,6 +23,7 @@ const methodsOf = (store: object): string[] =>
 describe("the stores of a node", () => {
   const stores = [
     ["shard", new MemoryShardStore(), methods.SHARD_METHODS],
+    ["partitions", new MemoryShardStore().partitions, methods.PARTITION_METHODS],
     ["tree", new MemoryShardStore().tree, methods.TREE_METHODS],
     ["links", new MemoryShardStore().links, methods.LINK_METHODS],
     ["removed", new MemoryShardStore().removed, methods.REMOVED_METHODS],

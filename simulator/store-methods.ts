@@ -38,6 +38,11 @@ export const SHARD_METHODS: StoreMethods = {
   },
 };
 
+export const PARTITION_METHODS: StoreMethods = {
+  reads: ["all", "canRoll", "classesOf", "eventsOf", "usedBytes"],
+  writes: { roll: null, drop: null },
+};
+
 export const LINK_METHODS: StoreMethods = {
   reads: ["extraHeads", "linkableHeads", "headsBelow", "hasUnmet", "unmetAfter", "missingParents"],
   writes: { addHead: null, removeHead: null, addUnmet: null, takeUnmet: null, removeUnmet: null },

@@ -61,7 +61,7 @@ describe("a node whose files were changed", () => {
       );
       for (const { position } of database.prepare("SELECT position FROM events").all()) {
         if (!last.has(position as number) && random() > 0.2) continue;
-        database.prepare("DELETE FROM events WHERE position = ?").run(position as number);
+        database.prepare("DELETE FROM events_1 WHERE position = ?").run(position as number);
         lost++;
       }
     });

@@ -191,7 +191,7 @@ describe("a history that is not the subscriber's", () => {
     await publish(A, 1);
     await first.until(() => first.seen.length === 1);
     await runInDurableObject(shardStub(env, shardFor(A)), (_, { storage }) => {
-      storage.sql.exec("UPDATE events SET position = position + 100001");
+      storage.sql.exec("UPDATE events_1 SET position = position + 100001");
     });
     const far = await open(1);
     far.send({ topics: [A], token: first.messages[0]?.token });

@@ -65,6 +65,15 @@ function follow(position: number, ...connections: Recorder[]): Subscriptions {
 }
 
 describe("a batch", () => {
+  test("that lacks what has left the shard has subscribers begin anew, once", () => {
+    const reader = new Recorder(A);
+    const hub = follow(10, reader);
+    const cut = { ...batch(10, 10), to: 20, isCut: true };
+    expect(hub.feed(cut)).toEqual({ position: 20, isListening: true });
+    expect(hub.feed(cut)).toEqual({ position: 20, isListening: true });
+    expect(reader.restarts).toBe(1);
+  });
+
   test("goes to those who want its topics, in one parcel each, and moves the hub on", () => {
     const [a, b, both, all] = [new Recorder(A), new Recorder(B), new Recorder(A, B), new Recorder()];
     const hub = follow(10, a, b, both, all);

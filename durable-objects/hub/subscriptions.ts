@@ -116,6 +116,8 @@ export class Subscriptions {
       return { position: batch.to, isListening: true };
     }
     if (batch.from === state.position) {
+      // What its subscribers miss they have to query.
+      if (batch.isCut) this.#restart(batch.shard);
       state.position = batch.to;
       this.#route(
         batch.shard,

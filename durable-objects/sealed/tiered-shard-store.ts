@@ -29,6 +29,7 @@ export class TieredShardStore implements ShardStore {
   readonly index: SealedIndex;
   readonly tree: TieredTreeStore;
   readonly links: TieredLinkStore;
+  readonly partitions: ShardStore["partitions"];
   readonly records: ShardStore["records"];
   readonly removed: ShardStore["removed"];
 
@@ -37,6 +38,7 @@ export class TieredShardStore implements ShardStore {
     this.index = new SealedIndex(hot.sealed);
     this.tree = new TieredTreeStore(hot.tree, this.index);
     this.links = new TieredLinkStore(hot.links, this.index);
+    this.partitions = hot.partitions;
     this.records = hot.records;
     this.removed = hot.removed;
   }

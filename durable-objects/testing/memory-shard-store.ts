@@ -12,6 +12,7 @@ import {
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
 import { MemoryEventTable } from "./memory-event-table.ts";
+import { MemoryHotPartitions } from "./memory-hot-partitions.ts";
 import { MemoryLinkStore } from "./memory-link-store.ts";
 import { MemoryRecordStore } from "./memory-record-store.ts";
 import { MemoryRemovedEvents } from "./memory-removed-events.ts";
@@ -43,6 +44,7 @@ function upToBytes(
 export class MemoryShardStore implements HotShardStore {
   readonly #log = new UndoLog();
   readonly #events = new MemoryEventTable(this.#log);
+  readonly partitions = new MemoryHotPartitions(this.#events, this.#log);
   readonly links = new MemoryLinkStore(this.#events, this.#log);
   readonly removed = new MemoryRemovedEvents(this.#log);
   readonly records = new MemoryRecordStore(this.#log);
@@ -68,6 +70,7 @@ export class MemoryShardStore implements HotShardStore {
   }
 
   insert(event: StoredEvent): void {
+    this.partitions.noteClass(event.class);
     this.#events.insert(event);
   }
 
@@ -157,7 +160,7 @@ export class MemoryShardStore implements HotShardStore {
   }
 
   lastPosition(): number {
-    return this.#events.byPosition.items[this.#firstPending - 1]?.position ?? 0;
+    return this.partitions.lastPosition;
   }
 
   lastPending(): number | undefined {

@@ -1,9 +1,18 @@
 import { vi } from "vitest";
 
+type Counted = "rowsRead" | "rowsWritten";
+
 /** What all statements of some work read, in rows as the platform bills them. */
-export function rowsRead({ sql }: { readonly sql: SqlStorage }, work: () => void): number {
+export const rowsRead = (storage: { readonly sql: SqlStorage }, work: () => void): number =>
+  count("rowsRead", storage, work);
+
+/** What they write. */
+export const rowsWritten = (storage: { readonly sql: SqlStorage }, work: () => void): number =>
+  count("rowsWritten", storage, work);
+
+function count(what: Counted, { sql }: { readonly sql: SqlStorage }, work: () => void): number {
   const exec = sql.exec.bind(sql);
-  const cursors: { readonly rowsRead: number }[] = [];
+  const cursors: { readonly [key in Counted]: number }[] = [];
   const spy = vi.spyOn(sql, "exec").mockImplementation((query, ...bindings: SqlStorageValue[]) => {
     const cursor = exec(query, ...bindings);
     cursors.push(cursor);
@@ -14,5 +23,5 @@ export function rowsRead({ sql }: { readonly sql: SqlStorage }, work: () => void
   } finally {
     spy.mockRestore();
   }
-  return cursors.reduce((sum, cursor) => sum + cursor.rowsRead, 0);
+  return cursors.reduce((sum, cursor) => sum + cursor[what], 0);
 }

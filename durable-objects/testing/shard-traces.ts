@@ -24,7 +24,11 @@ export type Step =
   | { readonly kind: "wait"; ms: number }
   | { readonly kind: "overdue"; limit: number }
   /** A record says that an origin is a member, or none any more, from a time on that may lie back. */
-  | { readonly kind: "record"; origin: number; admitted: boolean; agoMs: number };
+  | { readonly kind: "record"; origin: number; admitted: boolean; agoMs: number }
+  /** The open partition is closed, if there may be one more. */
+  | { readonly kind: "roll" }
+  /** A closed partition is dropped, if there is one. */
+  | { readonly kind: "drop"; which: number };
 
 const small = fc.nat({ max: 2 });
 const place = fc.nat({ max: 63 });
@@ -66,6 +70,20 @@ const record: fc.Arbitrary<Step> = fc.record({
 /** The same, while members are removed and admitted again. */
 export const tracesWithRecords = fc.array(
   fc.oneof({ weight: 14, arbitrary: step }, { weight: 1, arbitrary: record }),
+  { maxLength: 60, size: "max" },
+);
+
+const partitionStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("roll" as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("drop" as const), which: place }) },
+);
+/** The same, while partitions are closed and dropped, too. */
+export const tracesWithPartitions = fc.array(
+  fc.oneof(
+    { weight: 14, arbitrary: step },
+    { weight: 1, arbitrary: record },
+    { weight: 2, arbitrary: partitionStep },
+  ),
   { maxLength: 60, size: "max" },
 );
 
@@ -111,6 +129,10 @@ export class World {
         for (const node of subjects) node.addRecords([record], nowMs);
         return subjects.map((node) => toHex(node.core.records.set.digest));
       }
+      case "roll":
+        return subjects.map((node) => node.run(() => rollIfRoom(node.store, nowMs)));
+      case "drop":
+        return subjects.map((node) => dropSome(node, each.which));
       case "forge":
         this.#forge(each);
         return [];
@@ -145,11 +167,34 @@ export class World {
   }
 }
 
+function rollIfRoom({ partitions }: ShardStore, nowMs: number): void {
+  if (partitions.canRoll()) partitions.roll(nowMs);
+}
+
+/** Answers the number of the partition that was dropped, if there was one to drop. */
+function dropSome(node: Node, which: number): number | undefined {
+  const closed = node.store.partitions.all().slice(0, -1);
+  const number = closed[which % Math.max(1, closed.length)]?.number;
+  if (number !== undefined) node.run((core) => core.dropPartition(number));
+  return number;
+}
+
 const MANY = 1e6;
 const line = (event: { position: number; flags: number; id: Bytes }) =>
   `${event.position} ${event.flags} ${toHex(event.id)}`;
 
 export const delivered = (store: ShardStore): string[] => store.namesAfter(0, MANY).map(line);
+
+/** The partitions with what is in them. */
+const partitionsOf = ({ partitions }: ShardStore) =>
+  partitions.all().map((each) => {
+    const all = (classId: number) =>
+      partitions.eventsOf(each.number, classId, null, MANY, Number.MAX_SAFE_INTEGER);
+    return {
+      ...each,
+      events: partitions.classesOf(each.number).map((classId) => [classId, all(classId).map(line)]),
+    };
+  });
 
 /** All that a store tells of itself, in a form that can be compared. */
 export function dump(store: ShardStore) {
@@ -160,6 +205,7 @@ export function dump(store: ShardStore) {
     missing: store.links.missingParents(MANY, null).map(({ topicKey, id }) => toHex(topicKey) + toHex(id)),
     ends: [store.lastPosition(), store.lastPending(), store.firstPendingMs()],
     checkpoint: store.checkpoint(),
+    partitions: partitionsOf(store),
   };
 }
 

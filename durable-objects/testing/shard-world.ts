@@ -13,6 +13,7 @@ import { migrateSchema } from "../topic-shard/schema.ts";
 import type { ScrubLimits } from "../topic-shard/scrub/scrub-limits.ts";
 import { type Envelope, ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore, StoredEvent } from "../topic-shard/shard-store.ts";
+import { createPartition } from "../topic-shard/sql-hot-partitions.ts";
 
 /** What the tests of shards share: a small closed network, its origins, and stores to compare. */
 
@@ -181,7 +182,6 @@ export function onStorage<T>(work: (storage: DurableObjectStorage) => T | Promis
 /** Empties a shard's tables, so that one object serves many runs of a property. */
 export function wipe({ sql }: DurableObjectStorage): void {
   const tables = [
-    "events",
     "heads",
     "unmet",
     "digest_runs",
@@ -195,6 +195,23 @@ export function wipe({ sql }: DurableObjectStorage): void {
   ];
   for (const table of tables) sql.exec(`DELETE FROM ${table}`);
   sql.exec("DELETE FROM meta WHERE name <> 'schema'");
+  wipeEvents(sql);
+}
+
+/** Leaves one empty partition, the first. */
+function wipeEvents(sql: SqlStorage): void {
+  const numbers = sql.exec<{ number: number }>("SELECT number FROM partitions").toArray();
+  const isAlone = numbers.length === 1 && numbers[0]?.number === 1;
+  if (isAlone) sql.exec("DELETE FROM events_1");
+  else {
+    sql.exec("DROP VIEW events");
+    for (const { number } of numbers) sql.exec(`DROP TABLE events_${number}`);
+    for (const statement of createPartition("events_1")) sql.exec(statement);
+    sql.exec("CREATE VIEW events AS SELECT * FROM events_1");
+  }
+  sql.exec("DELETE FROM partition_classes");
+  sql.exec("DELETE FROM partitions");
+  sql.exec("INSERT INTO partitions (number, after, opened_ms) VALUES (1, 0, 0)");
 }
 
 /** The heads of a topic by their definition: stored events that no other stored event links to. */

@@ -5,16 +5,25 @@ import { suite } from "../platform-suite.ts";
 import { onStorage, wipe } from "../testing/shard-world.ts";
 import { DigestIndex } from "./digest-index.ts";
 import { PENDING_BASE } from "./shard-store.ts";
+import { SqlHotPartitions } from "./sql-hot-partitions.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
 const RUN = 4_096;
 const digestOf = (n: number): Bytes => suite.sha256(uint64Bytes(BigInt(n)));
 
 /** Rows as the shard writes them, but empty: the index reads positions and ids alone. */
-function insert({ sql }: DurableObjectStorage, position: number, digest: Bytes, seq = position): void {
+function insert(
+  { sql }: DurableObjectStorage,
+  position: number,
+  digest: Bytes,
+  seq = position,
+  table = "events_1",
+): void {
   const id = concatBytes(uint64Bytes(BigInt(seq)), digest);
   const key = new Uint8Array(32);
-  sql.exec("INSERT INTO events VALUES (?, ?, ?, ?, 0, 0, x'', x'', x'', 1)", position, key, key, id);
+  const columns = "position, topic_key, time_key, id, class, flags, stored_ms, signature, block, message";
+  const query = `INSERT INTO ${table} (${columns}) VALUES (?, ?, ?, ?, 1, 0, 0, x'', x'', x'')`;
+  sql.exec(query, position, key, key, id);
 }
 
 const fill = (storage: DurableObjectStorage, from: number, to: number) => {
@@ -28,7 +37,7 @@ const runs = ({ sql }: DurableObjectStorage) =>
 
 /** Every event is found, with no more than its own position, and what is not there is not. */
 function checkAll(storage: DurableObjectStorage, positions: Iterable<number>): void {
-  const index = new DigestIndex(storage.sql);
+  const index = new SqlHotPartitions(storage).digests;
   index.writeRuns();
   for (const n of positions) {
     const found = index.candidates(digestOf(n));
@@ -42,6 +51,44 @@ function* range(from: number, to: number, step = 1): Iterable<number> {
 }
 
 describe("digest runs", () => {
+  test("leave with the partitions that they cover, but for those that reach into others", () =>
+    onStorage((storage) => {
+      const { partitions } = new SqlShardStore(storage);
+      const put = (from: number, to: number) => {
+        const table = partitions.openTable;
+        for (let n = from; n <= to; n++) insert(storage, n, digestOf(n), n, table);
+      };
+      put(1, 100);
+      partitions.roll(1);
+      put(101, 3 * RUN + 100);
+      partitions.roll(2);
+      put(3 * RUN + 101, 3 * RUN + 200);
+      const index = partitions.digests;
+      index.writeRuns();
+      partitions.drop(2);
+      // The first run has what is left of the first partition; the rest is in no run.
+      expect(runs(storage)).toEqual([RUN]);
+      const all = (from: number, to: number) =>
+        [...range(from, to, 7)].map((n) => index.candidates(digestOf(n)));
+      expect(all(1, 100)).toEqual([...range(1, 100, 7)].map((n) => [n]));
+      expect(all(RUN + 1, RUN + 100).flat()).toEqual([]);
+      expect(all(3 * RUN + 101, 3 * RUN + 200)).toEqual(
+        [...range(3 * RUN + 101, 3 * RUN + 200, 7)].map((n) => [n]),
+      );
+      const store = new SqlShardStore(storage);
+      for (const n of [101, 3 * RUN, 3 * RUN + 50]) expect(store.findByDigest(digestOf(n))).toBeUndefined();
+      expect(store.findByDigest(digestOf(99))?.position).toBe(99);
+      partitions.drop(1);
+      expect(runs(storage)).toEqual([]);
+      // Nothing is written for what is gone.
+      index.writeRuns();
+      expect(runs(storage)).toEqual([]);
+      put(3 * RUN + 201, 4 * RUN);
+      index.writeRuns();
+      expect(runs(storage)).toEqual([4 * RUN]);
+      expect(all(4 * RUN - 50, 4 * RUN)).toEqual([...range(4 * RUN - 50, 4 * RUN, 7)].map((n) => [n]));
+    }));
+
   test("all positions are found, in two runs and after them, and pending ones too", () =>
     onStorage((storage) => {
       fill(storage, 1, 2 * RUN + 100);
@@ -79,7 +126,7 @@ describe("digest runs", () => {
     onStorage((storage) => {
       fill(storage, 1, RUN);
       const twin = (n: number) => concatBytes(digestOf(7).subarray(0, 8), new Uint8Array(24).fill(n));
-      storage.sql.exec("DELETE FROM events WHERE position IN (100, 200)");
+      storage.sql.exec("DELETE FROM events_1 WHERE position IN (100, 200)");
       insert(storage, 100, twin(1));
       insert(storage, 200, twin(2));
       const store = new SqlShardStore(storage);
@@ -98,7 +145,7 @@ describe("digest runs", () => {
       fill(storage, 1, RUN);
       for (let failing = 1; failing <= 32; failing += 3) {
         storage.sql.exec("DELETE FROM digest_runs");
-        const index = new DigestIndex(failingAtWrite(storage.sql, failing));
+        const index = new DigestIndex(failingAtWrite(storage.sql, failing), new SqlHotPartitions(storage));
         expect(() => index.writeRuns()).toThrow("disk is full");
         checkAll(storage, range(1, RUN, 211));
       }

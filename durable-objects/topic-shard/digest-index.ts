@@ -1,5 +1,5 @@
 import { type Bytes, compareBytes, readUint64, uint64Bytes } from "../../protocol/bytes.ts";
-import { PENDING_BASE } from "./shard-store.ts";
+import type { Partition } from "./hot-partitions.ts";
 
 /**
  * Finds an event by its block digest alone (its CID) without an index that costs a row per event: every
@@ -32,14 +32,24 @@ function positionAt(entries: Uint8Array, at: number): number {
 
 const digestOf = (row: IdRow): Bytes => new Uint8Array(row.id, 8);
 
+/** What the index has to know of the events' partitions. */
+interface EventPositions {
+  all(): readonly Pick<Partition, "after" | "upTo">[];
+  lastPosition(): number;
+  /** The position behind which nothing was dropped. */
+  wholeFrom(): number;
+}
+
 export class DigestIndex {
   readonly #sql: SqlStorage;
+  readonly #events: EventPositions;
 
-  constructor(sql: SqlStorage) {
+  constructor(sql: SqlStorage, events: EventPositions) {
     this.#sql = sql;
+    this.#events = events;
   }
 
-  /** Positions at which the event may be: all but the right one differ in their id. */
+  /** Positions at which the event may be: all but the right one differ in their id, or are of an event that was dropped. */
   candidates(digest: Bytes): number[] {
     return [...this.#inRuns(digest), ...this.#inTable(digest)];
   }
@@ -94,11 +104,13 @@ export class DigestIndex {
     for (const row of rows) if (compareBytes(digestOf(row), digest) === 0) yield row.position;
   }
 
+  /** What the runs that are dropped with their partition have covered is gone, and needs none. */
   #covered(): number {
     const { run } = this.#sql
       .exec<{ run: number | null }>("SELECT max(run) AS run FROM digest_runs WHERE part = 0")
       .one();
-    return run ?? 0;
+    const gone = this.#events.wholeFrom();
+    return Math.max(run ?? 0, gone - (gone % RUN_EVENTS));
   }
 
   /**
@@ -106,19 +118,32 @@ export class DigestIndex {
    * is written says what it covers.
    */
   writeRuns(): void {
-    for (let covered = this.#covered(); ; covered += RUN_EVENTS) {
-      const end = covered + RUN_EVENTS;
-      const last = this.#sql
-        .exec<{ last: number | null }>(
-          "SELECT max(position) AS last FROM events WHERE position < ?",
-          PENDING_BASE,
-        )
-        .one().last;
-      if ((last ?? 0) < end) return;
+    const last = this.#events.lastPosition();
+    for (let end = this.#covered() + RUN_EVENTS; end <= last; end += RUN_EVENTS) {
       const rows = this.#sql
-        .exec<IdRow>("SELECT position, id FROM events WHERE position > ? AND position <= ?", covered, end)
+        .exec<IdRow>(
+          "SELECT position, id FROM events WHERE position > ? AND position <= ?",
+          end - RUN_EVENTS,
+          end,
+        )
         .toArray();
       this.#writeRun(end, rows);
+    }
+  }
+
+  /** A stretch of positions was dropped: runs go that cover no others. */
+  dropRuns(after: number, upTo: number): void {
+    const kept = this.#events.all();
+    const isGone = (run: number) =>
+      !kept.some((each) => run > each.after && run - RUN_EVENTS < (each.upTo ?? Number.POSITIVE_INFINITY));
+    const query = "SELECT run FROM digest_runs WHERE part = 0 AND run > ? AND run < ?";
+    const runs = this.#sql.exec<{ run: number }>(query, after, upTo + RUN_EVENTS).toArray();
+    const gone = runs.map(({ run }) => run).filter(isGone);
+    if (gone.length === 0) return;
+    const [first, last] = [Math.min(...gone), Math.max(...gone)];
+    for (let part = 0; part < PARTS; part++) {
+      const remove = "DELETE FROM digest_runs WHERE part = ? AND run >= ? AND run <= ?";
+      this.#sql.exec(remove, part, first, last);
     }
   }
 

@@ -2,7 +2,7 @@ import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { StoredEvent } from "./shard-store.ts";
 
-/** The rows of the `events` table, as the platform answers them. */
+/** The rows of the partitions' tables, as the platform answers them. */
 
 export interface EventRow extends Record<string, SqlStorageValue> {
   position: number;
@@ -35,16 +35,41 @@ export const toEvent = (row: EventRow): StoredEvent => ({
   message: bytes(row.message),
 });
 
-/** Takes events from a cursor until a limit is reached; the first one always fits. */
-export function takePage(rows: Iterable<EventRow>, maxBytes: number): StoredEvent[] {
-  const page: StoredEvent[] = [];
-  let taken = 0;
-  for (const row of rows) {
-    taken += row.block.byteLength + row.message.byteLength;
-    if (page.length > 0 && taken > maxBytes) break;
-    page.push(toEvent(row));
+/** A row without what may be large, but for its size. Has all that pages are ordered by. */
+interface SizeRow extends Record<string, SqlStorageValue> {
+  size: number;
+}
+const SIZE_COLUMNS = "position, topic_key, time_key, id, length(block) + length(message) AS size";
+
+/**
+ * Reads events until a limit is reached; the first one always fits. `select` makes the query of its columns: its last parameter is the
+ * limit. What does not fit is not read, by asking for the sizes first: a cursor that is left before its end would stay open until
+ * the garbage collector comes by, and a table cannot be dropped meanwhile (seen: "database table is locked").
+ */
+export function readPage(
+  sql: SqlStorage,
+  select: (columns: string) => string,
+  bindings: readonly (Bytes | number)[],
+  limit: number,
+  maxBytes: number,
+): StoredEvent[] {
+  const fitting =
+    limit > 1 ? fittingRows(sql.exec<SizeRow>(select(SIZE_COLUMNS), ...bindings, limit), maxBytes) : limit;
+  if (fitting === 0) return [];
+  return sql
+    .exec<EventRow>(select(COLUMNS), ...bindings, fitting)
+    .toArray()
+    .map(toEvent);
+}
+
+function fittingRows(rows: Iterable<SizeRow>, maxBytes: number): number {
+  let [fitting, taken] = [0, 0];
+  for (const { size } of [...rows]) {
+    taken += size;
+    if (fitting > 0 && taken > maxBytes) break;
+    fitting++;
   }
-  return page;
+  return fitting;
 }
 
 /** Sorts before every event. */

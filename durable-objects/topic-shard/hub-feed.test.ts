@@ -106,6 +106,31 @@ describe("a hub that attached", () => {
       expect(hub.batches.map(({ events }) => events)).toEqual([2, 2, 1]);
     }));
 
+  test("and missed what has left the shard since is told so, and fed what is there", () =>
+    scene(async ({ feed, node, publish, hub }) => {
+      feed.attach("h");
+      hub.answer = () => {
+        throw new Error("down");
+      };
+      publish(2);
+      await settle();
+      node.run(() => node.store.partitions.roll(START_MS));
+      publish(2);
+      node.run((core) => core.dropPartition(1));
+      await settle();
+      const cut: (boolean | undefined)[] = [];
+      hub.batches.length = 0;
+      hub.answer = ({ to, isCut }) => {
+        cut.push(isCut);
+        return { position: to, isListening: true };
+      };
+      feed.kick();
+      await settle();
+      expect(hub.ranges).toEqual(["3-5", "5-7"]);
+      expect(hub.batches.map(({ events }) => events)).toEqual([0, 2]);
+      expect(cut).toEqual([true, undefined]);
+    }));
+
   test("is fed one batch at a time, and what comes meanwhile is the next", () =>
     scene(async ({ feed, publish, hub }) => {
       feed.attach("h");

@@ -50,9 +50,10 @@ export class NewestOfOrigins {
     if (this.#entries.size > MAX_REMEMBERED * 2) this.#forget();
   }
 
-  /** Events of an origin were taken out: reads them all again when they are asked for. */
+  /** Events of an origin were taken out: reads all again when they are asked for, but for what was dropped with its partition. */
   readAnew(): void {
-    this.#entries = new Map();
+    for (const [key, entry] of this.#entries)
+      if (this.#store.removed.isRemoved(entry)) this.#entries.delete(key);
     this.#unreadFrom = 0;
   }
 

@@ -182,7 +182,7 @@ describe("links", () => {
       for (let n = 0; n < 3; n++)
         node.ingest(forgeEvent({ topic: PLAIN, ts: n, timeMs: START_MS + n }), START_MS);
       const ids = node.eventsOf(PLAIN).map(({ id }) => id);
-      storage.sql.exec("DELETE FROM events WHERE position = 3");
+      storage.sql.exec("DELETE FROM events_1 WHERE position = 3");
       const own = node.publish(PLAIN, 9, "m", START_MS + 10);
       expect(linksOf(own)).toEqual(ids.slice(0, 2));
     }));
@@ -284,9 +284,9 @@ describe("the checkpoint", () => {
       expect(known()).toEqual(expected);
       node.store.saveCheckpoint(saved);
       // Events may be sealed and leave the table; what is written down stays.
-      storage.sql.exec("DELETE FROM events WHERE position <= 1024");
+      storage.sql.exec("DELETE FROM events_1 WHERE position <= 1024");
       expect(known()).toEqual(expected);
-      storage.sql.exec("DELETE FROM events WHERE position < ?", PENDING_BASE);
+      storage.sql.exec("DELETE FROM events_1 WHERE position < ?", PENDING_BASE);
       expect(known()).toEqual([1_024, saved.lastOwn, 1_023]);
     }));
 });

@@ -108,7 +108,7 @@ describe("an event whose parent is missing", () => {
     expect(await runDurableObjectAlarm(shardStub(env, 2))).toBe(true);
     expect((await stored(2))[0]?.position).toBeGreaterThan(PENDING_BASE);
     expect(await inShard(2, (storage) => storage.getAlarm())).toBeGreaterThan(Date.now());
-    await inShard(2, ({ sql }) => sql.exec("UPDATE events SET stored_ms = stored_ms - 31000").toArray());
+    await inShard(2, ({ sql }) => sql.exec("UPDATE events_1 SET stored_ms = stored_ms - 31000").toArray());
     expect(await runDurableObjectAlarm(shardStub(env, 2))).toBe(true);
     expect((await stored(2)).map(({ position, flags }) => [position, flags & 7])).toEqual([[1, GAP]]);
     expect(await inShard(2, (storage) => storage.getAlarm())).toBeNull();

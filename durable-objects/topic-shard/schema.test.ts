@@ -3,7 +3,9 @@ import { env } from "cloudflare:workers";
 import { describe, expect, test } from "vitest";
 import { SLOT_MS } from "../../protocol/retention.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
-import { madeUpId, Node, onStorage, START_MS } from "../testing/shard-world.ts";
+import { rowsWritten } from "../testing/rows-read.ts";
+import { dump } from "../testing/shard-traces.ts";
+import { forgeEvent, madeUpId, Node, onStorage, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { TREE_TOPICS, TreeNode } from "../testing/tree-node.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
@@ -69,6 +71,49 @@ test("settings are kept as they were written, the last one counting", () =>
     expect(readMeta(sql, "c")).toBeUndefined();
     expect(() => bytesMeta(sql, "c")).toThrow("no c");
     expect(() => bytesMeta(sql, "a")).toThrow("no a");
+  }));
+
+test("a storage whose events are in one table has them in the first partition, and no row is written for each", () =>
+  onStorage((storage) => {
+    const { sql } = storage;
+    const node = new Node(new SqlShardStore(storage));
+    for (let n = 0; n < 50; n++) node.publish(TOPICS[n % 3] as string, n, "m", START_MS + n);
+    for (let n = 0; n < 5; n++)
+      node.ingest(
+        forgeEvent({ topic: TOPICS[0] as string, ts: n, links: [madeUpId(START_MS - 9, n)] }),
+        START_MS + 60 + n,
+      );
+    sql.exec("INSERT INTO digest_runs (part, run, entries) VALUES (1, 4096, x'00')");
+    const { partitions: _, ...before } = dump(node.store);
+    const events = node.store.deliveredAfter(0, 100, 1e9);
+    // As the third version had it.
+    sql.exec("DROP VIEW events");
+    sql.exec("DROP TABLE partitions");
+    sql.exec("DROP TABLE partition_classes");
+    sql.exec("ALTER TABLE events_1 RENAME TO events");
+    writeMeta(sql, "schema", 3);
+
+    expect(rowsWritten(storage, () => migrateSchema(storage))).toBeLessThan(40);
+    const store = new SqlShardStore(storage);
+    const { partitions, ...after } = dump(store);
+    expect(after).toEqual(before);
+    expect(before.pending).toHaveLength(5);
+    expect(before.heads.flat().length).toBeGreaterThan(3);
+    expect(store.deliveredAfter(0, 100, 1e9)).toEqual(events);
+    expect(sql.exec("SELECT part, run FROM digest_runs").toArray()).toEqual([{ part: 1, run: 4_096 }]);
+    expect(partitions).toMatchObject([
+      { number: 1, after: 0, upTo: null, openedMs: START_MS, closedMs: null },
+    ]);
+    const again = new Node(store);
+    again.run(() => store.partitions.roll(START_MS + 100));
+    expect(store.partitions.all()[0]).toMatchObject({ upTo: 50, closedMs: START_MS + 100 });
+    expect(store.pendingStoredUntil(START_MS * 2, 100)).toHaveLength(5);
+    again.publish("t", 1_000, "m", START_MS + 200);
+    again.run((core) => core.dropPartition(1));
+    expect(store.namesAfter(0, 100).map(({ position }) => position)).toEqual([51]);
+    expect(sql.exec("SELECT count(*) AS n FROM sqlite_master WHERE name LIKE 'events_1%'").one()).toEqual({
+      n: 0,
+    });
   }));
 
 describe("a storage of the first version", () => {

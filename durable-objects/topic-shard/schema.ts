@@ -6,8 +6,8 @@ import { CREATE_SEALED } from "../sealed/create-sealed.ts";
 /**
  * The schema of a shard's SQLite, as steps that are applied once each. A step is never edited once released.
  *
- * Rows are the bill: an event costs three (its row and two indexes). `events` has an INTEGER PRIMARY KEY because a
- * WITHOUT ROWID table with payload takes 3.4 times the bytes (measured).
+ * Rows are the bill: an event costs three (its row and two indexes). `events`, which is in partitions from the fourth step on (see
+ * `hot-partitions.ts`), has an INTEGER PRIMARY KEY because a WITHOUT ROWID table with payload takes 3.4 times the bytes (measured).
  */
 const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
   [
@@ -51,6 +51,20 @@ const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
     CREATE_RECORDS,
     // Events that the network's records took out of the stored set: links to them count as expired.
     "CREATE TABLE removed (topic_key BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (topic_key, id)) WITHOUT ROWID",
+  ],
+  [
+    // The indexes keep their names: to make them anew would cost a row for each event.
+    "ALTER TABLE events RENAME TO events_1",
+    `CREATE TABLE partitions (
+       number INTEGER PRIMARY KEY, after INTEGER NOT NULL, up_to INTEGER, opened_ms INTEGER NOT NULL, closed_ms INTEGER
+     )`,
+    `INSERT INTO partitions (number, after, opened_ms)
+       VALUES (1, 0, coalesce((SELECT stored_ms FROM events_1 ORDER BY position LIMIT 1), 0))`,
+    // Which classes have events in a partition: a row for the first event of each.
+    "CREATE TABLE partition_classes (partition INTEGER NOT NULL, class INTEGER NOT NULL, PRIMARY KEY (partition, class)) WITHOUT ROWID",
+    "INSERT INTO partition_classes (partition, class) SELECT DISTINCT 1, class FROM events_1",
+    `CREATE VIEW events AS
+       SELECT position, topic_key, time_key, id, class, flags, stored_ms, signature, block, message FROM events_1`,
   ],
   CREATE_SEALED,
 ];

@@ -4,7 +4,15 @@ import { toHex } from "../../protocol/bytes.ts";
 import { decodeBlock } from "../../protocol/event.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
-import { absentLinks, delivered, dump, type Step, traces, World } from "../testing/shard-traces.ts";
+import {
+  absentLinks,
+  delivered,
+  dump,
+  type Step,
+  traces,
+  tracesWithPartitions,
+  World,
+} from "../testing/shard-traces.ts";
 import {
   forgeEvent,
   keyOf,
@@ -14,6 +22,7 @@ import {
   onStorage,
   START_MS,
   SUBJECT,
+  signers,
   TOPICS,
   wipe,
 } from "../testing/shard-world.ts";
@@ -79,6 +88,37 @@ test("SQLite and the model say and hold the same after every step, and delivery 
       expect(now.delivered.slice(0, before.length)).toEqual(before);
       before = now.delivered;
     }
+  }));
+
+test("SQLite and the model hold the same while partitions are closed and dropped", () =>
+  onStorage((storage) => {
+    const check = (trace: readonly Step[]) => {
+      wipe(storage);
+      const world = new World();
+      const inSql = new Node(new SqlShardStore(storage));
+      const inModel = new Node(new MemoryShardStore());
+      for (const step of trace) {
+        const before = inSql.store.lastPosition();
+        const [bySql, byModel] = world.apply(step, [inSql, inModel]);
+        expect(bySql).toEqual(byModel);
+        expect(dump(inSql.store)).toEqual(dump(inModel.store));
+        if (step.kind === "drop") expect(inSql.store.lastPosition()).toBe(before);
+      }
+      // What is in memory alone is all that a fresh core reads, though some of it was dropped.
+      const fresh = inSql.freshCore();
+      expect(fresh.position).toBe(inSql.core.position);
+      expect(fresh.own.last).toEqual(inSql.core.own.last);
+      expect(fresh.own.lastSeq).toBe(inSql.core.own.lastSeq);
+      for (const { publicKey } of signers) {
+        const ids = (core: typeof fresh) =>
+          core
+            .newestOf(publicKey)
+            .map(({ id }) => toHex(id))
+            .sort();
+        expect(ids(fresh)).toEqual(ids(inSql.core));
+      }
+    };
+    fc.assert(fc.property(tracesWithPartitions, check), { numRuns: 60 });
   }));
 
 test("a fresh core knows what the old one did", () =>

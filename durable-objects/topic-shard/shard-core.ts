@@ -265,6 +265,11 @@ export class ShardCore {
     this.#scrub = undefined;
   }
 
+  /** Drops a closed partition, inside a transaction. */
+  dropPartition(number: number): void {
+    this.seal(() => this.#store.partitions.drop(number));
+  }
+
   /** Begins to rebuild what derives from the events, beside what is kept. */
   beginScrub(): ShardScrub {
     this.#scrub = new ShardScrub(this.#store, this.#context, this.#tree);

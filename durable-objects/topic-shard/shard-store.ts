@@ -1,6 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { RecordStore } from "../records/record-store.ts";
+import type { HotPartitions } from "./hot-partitions.ts";
 import type { LinkStore } from "./link-store.ts";
 import type { RemovedEvents } from "./removed-events.ts";
 import type { TreeStore } from "./sync-tree/tree-store.ts";
@@ -62,6 +63,8 @@ export interface Checkpoint {
 
 /** A shard's storage. Every method is synchronous: nothing comes between two of them. */
 export interface ShardStore {
+  /** The events by arrival, as they will leave. */
+  readonly partitions: HotPartitions;
   /** What anti-entropy reads and keeps, in the same transactions. */
   readonly tree: TreeStore;
   /** The network's records, as far as this shard has them. */
@@ -76,6 +79,7 @@ export interface ShardStore {
   /** All or nothing; @throws whatever `work` throws, after a rollback. */
   transaction<T>(work: () => T): T;
 
+  /** Adds an event to the open partition: one that is stored nowhere yet. */
   insert(event: StoredEvent): void;
   /** Moves a pending event to its place among the delivered ones. */
   deliver(pendingPosition: number, position: number, flags: number): void;
@@ -101,6 +105,7 @@ export interface ShardStore {
   greatestSealed(topicKey: Bytes): Bytes | undefined;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;
 
+  /** The greatest position of a delivered event, also where it was dropped with its partition; 0 before the first. */
   lastPosition(): number;
   lastPending(): number | undefined;
   pendingStoredUntil(storedMs: number, limit: number): PlacedName[];

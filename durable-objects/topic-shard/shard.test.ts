@@ -73,6 +73,35 @@ class Disk {
   }
 }
 
+test("has readers begin anew that miss what has left it, and others go on", async () => {
+  const disk = new Disk();
+  const shard = disk.start();
+  const publish = async (from: number) => {
+    for (let ts = from; ts < from + 3; ts++) await shard.publish([envelopeOf(TOPIC, ts)]);
+  };
+  await publish(0);
+  const { cursor } = await shard.pull(null, 2);
+  const { cursor: end } = await shard.pull(cursor, 10);
+  const { store } = disk;
+  store.transaction(() => store.partitions.roll(START_MS));
+  store.transaction(() => store.partitions.drop(1));
+  // Also while there is nothing.
+  expect(await shard.pull(end, 10)).toMatchObject({ restart: false, names: [], cursor: { position: 3 } });
+  expect(await shard.pull(null, 10)).toMatchObject({ restart: false, names: [], cursor: { position: 3 } });
+  await publish(3);
+  const again = await shard.pull(cursor, 2);
+  expect([again.restart, again.names.length, again.more, again.cursor.position]).toEqual([true, 2, true, 5]);
+  expect(await shard.pull(again.cursor, 2)).toMatchObject({
+    restart: false,
+    more: false,
+    cursor: { position: 6 },
+  });
+  expect((await shard.pull(end, 10)).restart).toBe(false);
+  expect((await shard.deliveredAfter(2, null)).isTooFar).toBe(true);
+  const caughtUp = await shard.deliveredAfter(3, null);
+  expect([caughtUp.isTooFar, caughtUp.events.length]).toEqual([false, 3]);
+});
+
 test("begins a generation when a peer has a later event of its own, tells every reader, and issues no seq twice", async () => {
   const disk = new Disk();
   const shard = disk.start();

@@ -19,8 +19,9 @@ export class SqlLinkStore implements LinkStore {
   }
 
   linkableHeads(topicKey: Bytes, lastId: Bytes, limit: number): Bytes[] {
-    const query = `SELECT h.id FROM heads AS h JOIN events AS e ON e.topic_key = h.topic_key AND e.id = h.id
-      WHERE h.topic_key = ? AND h.id <= ? AND e.position < ? ORDER BY h.id DESC LIMIT ?`;
+    const query = `SELECT id FROM heads AS h WHERE topic_key = ? AND id <= ? AND EXISTS (
+        SELECT 1 FROM events AS e WHERE e.topic_key = h.topic_key AND e.id = h.id AND e.position < ?
+      ) ORDER BY id DESC LIMIT ?`;
     const rows = this.#sql.exec<{ id: ArrayBuffer }>(query, topicKey, lastId, PENDING_BASE, limit).toArray();
     return rows.map(({ id }) => bytes(id)).reverse();
   }

@@ -4,8 +4,7 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import { SqlRecordStore } from "../records/sql-record-store.ts";
 import { SqlSealedStore } from "../sealed/sql-sealed-store.ts";
 import type { HotShardStore } from "../sealed/tiered-shard-store.ts";
-import { DigestIndex } from "./digest-index.ts";
-import { bytes, COLUMNS, type EventRow, takePage, toEvent } from "./event-rows.ts";
+import { bytes, COLUMNS, type EventRow, readPage, toEvent } from "./event-rows.ts";
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
@@ -16,8 +15,10 @@ import {
   type StoredEvent,
   type TimeRange,
 } from "./shard-store.ts";
+import { SqlHotPartitions } from "./sql-hot-partitions.ts";
 import { SqlLinkStore } from "./sql-link-store.ts";
 import { SqlRemovedEvents } from "./sql-removed-events.ts";
+import { timePageOf } from "./sql-time-page.ts";
 import { SqlTreeStore } from "./sync-tree/sql-tree-store.ts";
 
 interface NameRow extends Record<string, SqlStorageValue> {
@@ -45,8 +46,12 @@ const toPlace = (row: PlaceRow | undefined) => row && { id: bytes(row.id), posit
 
 const NAME_COLUMNS = "position, topic_key, id, class, flags";
 
-/** A shard's storage in the SQLite of its Durable Object. The `events` table is its own; what derives from it has a store of its own each. */
+/**
+ * A shard's storage in the SQLite of its Durable Object. The events are its own, read through the view `events` of all partitions and
+ * written in the table of one; what derives from them has a store of its own each.
+ */
 export class SqlShardStore implements HotShardStore {
+  readonly partitions: SqlHotPartitions;
   readonly tree: SqlTreeStore;
   readonly records: SqlRecordStore;
   readonly links: SqlLinkStore;
@@ -54,13 +59,12 @@ export class SqlShardStore implements HotShardStore {
   readonly sealed: SqlSealedStore;
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
-  readonly #digests: DigestIndex;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     this.#sql = storage.sql;
-    this.#digests = new DigestIndex(storage.sql);
-    this.tree = new SqlTreeStore(storage.sql, this.#digests);
+    this.partitions = new SqlHotPartitions(storage);
+    this.tree = new SqlTreeStore(storage.sql, this.partitions);
     this.records = new SqlRecordStore(storage.sql);
     this.links = new SqlLinkStore(storage.sql);
     this.removed = new SqlRemovedEvents(storage.sql);
@@ -72,12 +76,18 @@ export class SqlShardStore implements HotShardStore {
   }
 
   transaction<T>(work: () => T): T {
-    return this.#storage.transactionSync(work);
+    try {
+      return this.#storage.transactionSync(work);
+    } catch (error) {
+      this.partitions.forget();
+      throw error;
+    }
   }
 
   insert(event: StoredEvent): void {
+    this.partitions.noteClass(event.class);
     this.#sql.exec(
-      `INSERT INTO events (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO ${this.partitions.openTable} (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       event.position,
       event.topicKey,
       event.timeKey,
@@ -93,7 +103,7 @@ export class SqlShardStore implements HotShardStore {
 
   deliver(pendingPosition: number, position: number, flags: number): void {
     this.#sql.exec(
-      "UPDATE events SET position = ?, flags = ? WHERE position = ?",
+      `UPDATE ${this.partitions.openTable} SET position = ?, flags = ? WHERE position = ?`,
       position,
       flags,
       pendingPosition,
@@ -101,7 +111,8 @@ export class SqlShardStore implements HotShardStore {
   }
 
   clearEcho(position: number): void {
-    this.#sql.exec("UPDATE events SET flags = flags & ~? WHERE position = ?", ECHO, position);
+    const table = this.partitions.tableAt(position);
+    if (table) this.#sql.exec(`UPDATE ${table} SET flags = flags & ~? WHERE position = ?`, ECHO, position);
   }
 
   #first<T extends Record<string, SqlStorageValue>>(
@@ -112,11 +123,12 @@ export class SqlShardStore implements HotShardStore {
   }
 
   remove(position: number): void {
-    this.#sql.exec("DELETE FROM events WHERE position = ?", position);
+    const table = this.partitions.tableAt(position);
+    if (table) this.#sql.exec(`DELETE FROM ${table} WHERE position = ?`, position);
   }
 
   positionOf({ topicKey, id }: EventName): number | undefined {
-    const query = "SELECT position FROM events WHERE topic_key = ? AND id = ?";
+    const query = "SELECT position FROM events WHERE topic_key = ? AND id = ? LIMIT 1";
     return this.#first<{ position: number }>(query, topicKey, id)?.position;
   }
 
@@ -129,7 +141,7 @@ export class SqlShardStore implements HotShardStore {
 
   get({ topicKey, id }: EventName): StoredEvent | undefined {
     const row = this.#first<EventRow>(
-      `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id = ?`,
+      `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id = ? LIMIT 1`,
       topicKey,
       id,
     );
@@ -137,7 +149,8 @@ export class SqlShardStore implements HotShardStore {
   }
 
   outline({ topicKey, id }: EventName): Outline | undefined {
-    const query = "SELECT position, time_key, flags, block FROM events WHERE topic_key = ? AND id = ?";
+    const query =
+      "SELECT position, time_key, flags, block FROM events WHERE topic_key = ? AND id = ? LIMIT 1";
     const row = this.#first<Pick<EventRow, "position" | "time_key" | "flags" | "block">>(query, topicKey, id);
     if (!row) return undefined;
     const { position, flags } = row;
@@ -145,8 +158,10 @@ export class SqlShardStore implements HotShardStore {
   }
 
   findByDigest(blockDigest: Bytes): StoredEvent | undefined {
-    for (const position of this.#digests.candidates(blockDigest)) {
-      const row = this.#first<EventRow>(`SELECT ${COLUMNS} FROM events WHERE position = ?`, position);
+    for (const position of this.partitions.digests.candidates(blockDigest)) {
+      const table = this.partitions.tableAt(position);
+      if (!table) continue;
+      const row = this.#first<EventRow>(`SELECT ${COLUMNS} FROM ${table} WHERE position = ?`, position);
       if (row && equalBytes(digestOfId(bytes(row.id)), blockDigest)) return toEvent(row);
     }
     return undefined;
@@ -166,9 +181,14 @@ export class SqlShardStore implements HotShardStore {
   }
 
   firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined {
-    const query = `SELECT position FROM events
-      WHERE topic_key = ? AND time_key = ? AND position < ? ORDER BY position LIMIT 1`;
-    return this.#first<{ position: number }>(query, topicKey, timeKey, PENDING_BASE)?.position;
+    // The oldest partition that has one has the first.
+    for (const table of this.partitions.tables) {
+      const query = `SELECT min(position) AS first FROM ${table}
+        WHERE topic_key = ? AND time_key = ? AND position < ?`;
+      const first = this.#first<{ first: number | null }>(query, topicKey, timeKey, PENDING_BASE)?.first;
+      if (first !== null && first !== undefined) return first;
+    }
+    return undefined;
   }
 
   /** Segments are read by `TieredShardStore` alone. */
@@ -186,73 +206,40 @@ export class SqlShardStore implements HotShardStore {
   }
 
   lastPosition(): number {
-    return this.#greatestPosition("SELECT max(position) AS last FROM events WHERE position < ?") ?? 0;
+    return this.partitions.lastPosition();
   }
 
   lastPending(): number | undefined {
-    return this.#greatestPosition("SELECT max(position) AS last FROM events WHERE position >= ?");
-  }
-
-  #greatestPosition(query: string): number | undefined {
+    const query = `SELECT max(position) AS last FROM ${this.partitions.openTable} WHERE position >= ?`;
     return this.#first<{ last: number | null }>(query, PENDING_BASE)?.last ?? undefined;
   }
 
   pendingStoredUntil(storedMs: number, limit: number): PlacedName[] {
-    const query = `SELECT ${NAME_COLUMNS} FROM events
+    const query = `SELECT ${NAME_COLUMNS} FROM ${this.partitions.openTable}
       WHERE position >= ? AND stored_ms <= ? ORDER BY position LIMIT ?`;
     return this.#sql.exec<NameRow>(query, PENDING_BASE, storedMs, limit).toArray().map(toName);
   }
 
   firstPendingMs(): number | undefined {
-    const query = "SELECT stored_ms FROM events WHERE position >= ? ORDER BY position LIMIT 1";
+    const query = `SELECT stored_ms FROM ${this.partitions.openTable}
+      WHERE position >= ? ORDER BY position LIMIT 1`;
     return this.#first<{ stored_ms: number }>(query, PENDING_BASE)?.stored_ms;
   }
 
   deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[] {
-    const query = `SELECT ${COLUMNS} FROM events WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
-    return takePage(this.#sql.exec<EventRow>(query, position, PENDING_BASE, limit), maxBytes);
+    const query = (columns: string) => `SELECT ${columns} FROM ${this.partitions.sourceBehind(position)}
+      WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
+    return readPage(this.#sql, query, [position, PENDING_BASE], limit, maxBytes);
   }
 
   namesAfter(position: number, limit: number): PlacedName[] {
-    const query = `SELECT ${NAME_COLUMNS} FROM events
+    const query = `SELECT ${NAME_COLUMNS} FROM ${this.partitions.sourceBehind(position)}
       WHERE position > ? AND position < ? ORDER BY position LIMIT ?`;
     return this.#sql.exec<NameRow>(query, position, PENDING_BASE, limit).toArray().map(toName);
   }
 
   timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
-    const page: StoredEvent[] = [];
-    let { from, to } = range;
-    let taken = 0;
-    for (let isFirst = true; page.length < limit; isFirst = false) {
-      let read = 0;
-      for (const row of this.#timeRows(range, from, to, isFirst, limit)) {
-        read++;
-        const last = page.at(-1);
-        if (last && equalBytes(last.timeKey, bytes(row.time_key))) continue;
-        taken += row.message.byteLength;
-        if (page.length === limit || (last && taken > maxBytes)) return this.#withLeastIds(page, range);
-        page.push(toEvent(row));
-      }
-      const last = page.at(-1);
-      if (read < limit || !last) break;
-      if (range.isDescending) to = last.timeKey;
-      else from = last.timeKey;
-    }
-    return this.#withLeastIds(page, range);
-  }
-
-  #timeRows(
-    { topicKey, isDescending, leastId }: TimeRange,
-    from: Bytes,
-    to: Bytes,
-    isFirst: boolean,
-    limit: number,
-  ) {
-    const order = isDescending ? "DESC" : "ASC";
-    const query = `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id >= ?
-      AND time_key ${isDescending || isFirst ? ">=" : ">"} ? AND time_key ${isDescending && !isFirst ? "<" : "<="} ?
-      ORDER BY time_key ${order}, id ${order} LIMIT ?`;
-    return this.#sql.exec<EventRow>(query, topicKey, leastId, from, to, limit);
+    return this.#withLeastIds(timePageOf(this.#sql, range, limit, maxBytes), range);
   }
 
   /** Descending, the first row of an envelope's events is the one with the greatest id: asks for the least. */
@@ -265,8 +252,9 @@ export class SqlShardStore implements HotShardStore {
   }
 
   causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
-    const query = `SELECT ${COLUMNS} FROM events WHERE topic_key = ? AND id > ? ORDER BY id LIMIT ?`;
-    return takePage(this.#sql.exec<EventRow>(query, topicKey, afterId, limit), maxBytes);
+    const query = (columns: string) =>
+      `SELECT ${columns} FROM events WHERE topic_key = ? AND id > ? ORDER BY id LIMIT ?`;
+    return readPage(this.#sql, query, [topicKey, afterId], limit, maxBytes);
   }
 
   generation(): Bytes {
@@ -290,6 +278,6 @@ export class SqlShardStore implements HotShardStore {
     const parts = [uint64Bytes(BigInt(position)), uint64Bytes(lastSeq)];
     if (lastOwn) parts.push(lastOwn.topicKey, lastOwn.id);
     writeMeta(this.#sql, "checkpoint", Buffer.concat(parts));
-    this.#digests.writeRuns();
+    this.partitions.digests.writeRuns();
   }
 }

@@ -206,7 +206,7 @@ describe("reads", () => {
       const id = event.id.slice();
       const seq = new DataView(id.buffer).getBigUint64(0) - (BigInt(2 * SLOT_MS) << 21n);
       new DataView(id.buffer).setBigUint64(0, seq);
-      storage.sql.exec("UPDATE events SET id = ?", id);
+      storage.sql.exec("UPDATE events_1 SET id = ?", id);
     });
     expect(await seen()).toEqual([0, 0, 0, 0, 0]);
   });
@@ -228,7 +228,7 @@ describe("reads", () => {
     expect(await read(1, [keyOf("plain")])).toEqual([[3], 3, false]);
     expect(await read(3, null)).toEqual([[], 3, false]);
     await runInDurableObject(shard(), (_, { storage }) =>
-      storage.sql.exec("UPDATE events SET position = position + 100000"),
+      storage.sql.exec("UPDATE events_1 SET position = position + 100000"),
     );
     expect(await read(2, null)).toEqual([[], 2, true]);
     expect((await read(3, null))[2]).toBe(false);

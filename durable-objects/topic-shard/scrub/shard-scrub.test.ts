@@ -86,7 +86,7 @@ describe("a scrub", () => {
           const lost = TREE_TOPICS.flatMap((topic) => shard.stored(topic)).filter(
             ({ position }) => position % modulus === rest % modulus,
           );
-          for (const { position } of lost) shard.sql("DELETE FROM events WHERE position = ?", position);
+          for (const { position } of lost) shard.sql("DELETE FROM events_1 WHERE position = ?", position);
           shard.restart();
           shard.scrub();
           shard.checkAll();

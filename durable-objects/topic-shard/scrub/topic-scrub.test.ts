@@ -186,7 +186,7 @@ describe("whatever is stored between its steps, a scrub", () => {
     (kind) =>
       onStorage((storage) => {
         const loseRow = (position: number) =>
-          storage.sql.exec("DELETE FROM events WHERE position = ?", position);
+          storage.sql.exec("DELETE FROM events_1 WHERE position = ?", position);
         fc.assert(
           fc.property(before, damages, between, (history, spoilt, meanwhile) => {
             wipe(storage);

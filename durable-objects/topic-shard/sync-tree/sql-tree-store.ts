@@ -2,23 +2,12 @@ import { type Bytes, compareBytes } from "../../../protocol/bytes.ts";
 import { byName, type EventName } from "../../../protocol/peer-messages.ts";
 import { SLOTS_PER_GROUP, slotGroupOf } from "../../../protocol/sync-tree.ts";
 import { topicKeysOf } from "../../../protocol/topic.ts";
-import type { DigestIndex } from "../digest-index.ts";
-import { BEFORE_ALL, bytes, COLUMNS, type EventRow, takePage } from "../event-rows.ts";
+import { BEFORE_ALL, bytes, readPage } from "../event-rows.ts";
 import type { StoredEvent } from "../shard-store.ts";
+import type { SqlHotPartitions } from "../sql-hot-partitions.ts";
+import { type ListedRow, mergedRows, type TopicRow } from "./merged-rows.ts";
 import { END_OF_IDS } from "./slot-spans.ts";
 import type { BucketPage, ListedEvent, SavedSlotGroup, TopicKeyRange, TreeStore } from "./tree-store.ts";
-
-interface ListedRow extends Record<string, SqlStorageValue> {
-  topic_key: ArrayBuffer;
-  id: ArrayBuffer;
-  class: number;
-}
-
-/** A topic without any such event. */
-interface TopicRow extends Record<string, SqlStorageValue> {
-  topic_key: ArrayBuffer;
-  id: null;
-}
 
 interface SlotGroupRow extends Record<string, SqlStorageValue> {
   slot_group: number;
@@ -30,17 +19,21 @@ interface SlotGroupRow extends Record<string, SqlStorageValue> {
 
 /** Above every topic key. */
 const END_OF_KEYS = new Uint8Array(33).fill(255);
-/** The topics from ?1 on and below ?2, one seek each. */
-const TOPICS = `WITH RECURSIVE topics (key) AS (
-    SELECT min(topic_key) FROM events WHERE topic_key >= ?1 AND topic_key < ?2
+/**
+ * A bucket's page in one partition: its topics from ?1 on and below ?2, one seek each; of each the ids from ?3 on and below ?4. A page
+ * begins where the one before ended, in the topic ?5 at ?6, however long that topic is. (A LEFT JOIN with the view of all partitions
+ * would read them from end to end.)
+ */
+const pageOfTable = (table: string): string => `WITH RECURSIVE topics (key) AS (
+    SELECT min(topic_key) FROM ${table} WHERE topic_key >= ?1 AND topic_key < ?2
     UNION ALL
-    SELECT (SELECT min(topic_key) FROM events WHERE topic_key > topics.key AND topic_key < ?2) FROM topics
+    SELECT (SELECT min(topic_key) FROM ${table} WHERE topic_key > topics.key AND topic_key < ?2) FROM topics
       WHERE topics.key IS NOT NULL
-  )`;
-
-/** Their ids from ?3 on and below ?4. A page begins where the one before ended, in the topic ?5 at ?6, however long that topic is. */
-const EVENTS_OF_TOPICS = `events AS e ON e.topic_key = topics.key AND e.id < ?4
-  AND e.id >= CASE topics.key WHEN ?5 THEN max(?3, ?6) ELSE ?3 END`;
+  )
+  SELECT topics.key AS topic_key, e.id, e.class FROM topics
+    LEFT JOIN ${table} AS e ON e.topic_key = topics.key AND e.id < ?4
+      AND e.id >= CASE topics.key WHEN ?5 THEN max(?3, ?6) ELSE ?3 END
+    WHERE topics.key IS NOT NULL LIMIT ?7`;
 
 function bindingsOf(bucket: number, fromId: Bytes, toId: Bytes, after: EventName | null): Bytes[] {
   const { from, to } = topicKeysOf(bucket, bucket + 1);
@@ -52,11 +45,11 @@ function bindingsOf(bucket: number, fromId: Bytes, toId: Bytes, after: EventName
 /** The same in the SQLite of the shard's Durable Object. */
 export class SqlTreeStore implements TreeStore {
   readonly #sql: SqlStorage;
-  readonly #digests: DigestIndex;
+  readonly #partitions: Pick<SqlHotPartitions, "tables" | "digests">;
 
-  constructor(sql: SqlStorage, digests: DigestIndex) {
+  constructor(sql: SqlStorage, partitions: Pick<SqlHotPartitions, "tables" | "digests">) {
     this.#sql = sql;
-    this.#digests = digests;
+    this.#partitions = partitions;
   }
 
   pageOfBucket(
@@ -66,10 +59,11 @@ export class SqlTreeStore implements TreeStore {
     after: EventName | null,
     limit: number,
   ): BucketPage {
-    const query = `${TOPICS} SELECT topics.key AS topic_key, e.id, e.class FROM topics
-      LEFT JOIN ${EVENTS_OF_TOPICS} WHERE topics.key IS NOT NULL LIMIT ?7`;
     const bindings = bindingsOf(bucket, fromId, toId, after);
-    const rows = this.#sql.exec<ListedRow | TopicRow>(query, ...bindings, limit).toArray();
+    const pages = this.#partitions.tables.map((table) =>
+      this.#sql.exec<ListedRow | TopicRow>(pageOfTable(table), ...bindings, limit).toArray(),
+    );
+    const rows = mergedRows(pages, limit);
     const events: ListedEvent[] = [];
     for (const row of rows) {
       if (row.id === null) continue;
@@ -87,20 +81,18 @@ export class SqlTreeStore implements TreeStore {
     limit: number,
     maxBytes: number,
   ): StoredEvent[] {
-    const query = `SELECT ${COLUMNS} FROM events
+    const query = (columns: string) => `SELECT ${columns} FROM events
       WHERE (topic_key, id) > (?, ?) AND topic_key >= ? AND topic_key < ? ORDER BY topic_key, id LIMIT ?`;
     const { topicKey, id } = after ?? { topicKey: from, id: BEFORE_ALL.id };
-    return takePage(this.#sql.exec<EventRow>(query, topicKey, id, from, to ?? END_OF_KEYS, limit), maxBytes);
+    return readPage(this.#sql, query, [topicKey, id, from, to ?? END_OF_KEYS], limit, maxBytes);
   }
 
   topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
     const keys = ["events", "heads", "unmet"].flatMap((table) => {
-      const query = `SELECT min(topic_key) AS key FROM ${table}
-        WHERE topic_key ${after ? ">" : ">="} ? AND topic_key < ?`;
-      const { key } = this.#sql
-        .exec<{ key: ArrayBuffer | null }>(query, after ?? from, to ?? END_OF_KEYS)
-        .one();
-      return key ? [bytes(key)] : [];
+      const query = `SELECT topic_key FROM ${table}
+        WHERE topic_key ${after ? ">" : ">="} ? AND topic_key < ? ORDER BY topic_key LIMIT 1`;
+      const rows = this.#sql.exec<{ topic_key: ArrayBuffer }>(query, after ?? from, to ?? END_OF_KEYS);
+      return rows.toArray().map((row) => bytes(row.topic_key));
     });
     return keys.sort(compareBytes)[0];
   }
@@ -112,8 +104,8 @@ export class SqlTreeStore implements TreeStore {
   }
 
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[] {
-    const positions = this.#digests.withPrefixes(prefixes);
-    const query = `SELECT e.topic_key, e.id FROM json_each(?) AS wanted JOIN events AS e ON e.position = wanted.value`;
+    const positions = this.#partitions.digests.withPrefixes(prefixes);
+    const query = `SELECT e.topic_key, e.id FROM json_each(?) AS wanted CROSS JOIN events AS e ON e.position = wanted.value`;
     const rows = this.#sql.exec<{ topic_key: ArrayBuffer; id: ArrayBuffer }>(
       query,
       JSON.stringify(positions),
