@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, joinBytes, readUint64, toHex } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES, digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import { mergeSorted } from "../../protocol/merge-sorted.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
@@ -32,10 +32,11 @@ export interface NameSpanOfTopics {
   readonly after: EventName | null;
 }
 
-/** What is to be added: a written segment and its runs. */
+/** What is to be added: a written segment, its runs, and the SHA-256 of its messages that are objects of their own. */
 export interface NewSegment {
   readonly segment: Segment;
   readonly runs: Runs;
+  readonly large?: readonly Bytes[];
 }
 
 /**
@@ -45,6 +46,7 @@ export interface NewSegment {
 export class SealedIndex {
   readonly #store: SealedStore;
   #segments: readonly HeldSegment[] = [];
+  #building: readonly HeldSegment[] = [];
   readonly #greatest = new Map<string, Bytes | null>();
 
   constructor(store: SealedStore) {
@@ -53,7 +55,9 @@ export class SealedIndex {
   }
 
   reload(): void {
-    this.#segments = this.#store.segments();
+    const all = this.#store.segments();
+    this.#segments = all.filter(({ sealing }) => sealing === null);
+    this.#building = all.filter(({ sealing }) => sealing !== null);
     this.#greatest.clear();
   }
 
@@ -61,13 +65,49 @@ export class SealedIndex {
     return this.#segments;
   }
 
+  /** The segments of a partition that is being sealed, in the order in which they were held. */
+  building(partition: number): readonly HeldSegment[] {
+    return this.#building.filter(({ sealing }) => sealing === partition);
+  }
+
+  /** Whether anything is being sealed. */
+  get isBuilding(): boolean {
+    return this.#building.length > 0;
+  }
+
+  /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
+  hold(partition: number, added: NewSegment): void {
+    const [first] = this.building(partition);
+    const last = this.#store.lastNumbers();
+    this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition);
+    this.reload();
+  }
+
+  #add(
+    { segment, runs, large = [] }: NewSegment,
+    number: number,
+    group: number,
+    sealing: number | null,
+  ): void {
+    const held: HeldSegment = { ...segment, number, group, sealing, isMessageless: false };
+    this.#store.addSegment(held, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
+  }
+
+  /** The segments of a partition are read from now on, inside the transaction that drops it. */
+  sealed(partition: number): void {
+    for (const segment of this.building(partition)) this.#store.saveSegment({ ...segment, sealing: null });
+    this.reload();
+  }
+
+  /** What is being sealed is other than what the segments have, inside a transaction: they are made anew. */
+  discardBuilding(): void {
+    this.remove(this.#building.map(({ number }) => number));
+  }
+
   /** Adds a group of segments, inside a transaction. */
   addGroup(segments: readonly NewSegment[]): void {
     const last = this.#store.lastNumbers();
-    for (const [i, { segment, runs }] of segments.entries()) {
-      const held = { ...segment, number: last.number + 1 + i, group: last.group + 1, isMessageless: false };
-      this.#store.addSegment(held, { ...runs, digests: packDigests(runs.ids) });
-    }
+    for (const [i, each] of segments.entries()) this.#add(each, last.number + 1 + i, last.group + 1, null);
     this.reload();
   }
 
@@ -252,6 +292,14 @@ function* placesFrom(
   for (let number = index.firstFrom(run, id); number < run.first + run.count; number++)
     yield { segment, number, topicKey: run.topicKey, entry: index.entry(number) };
 }
+
+/** Digests of one part. */
+const LARGE_PER_PART = 1_024;
+
+const partsOfLarge = (digests: readonly Bytes[]): Bytes[] =>
+  Array.from({ length: Math.ceil(digests.length / LARGE_PER_PART) }, (_, part) =>
+    joinBytes(digests.slice(part * LARGE_PER_PART, (part + 1) * LARGE_PER_PART)),
+  );
 
 /** A part that is asked for several times in a row is read once. */
 function remembered(read: (part: number) => Bytes): (part: number) => Bytes {

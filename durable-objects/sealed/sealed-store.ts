@@ -2,8 +2,11 @@ import type { Bytes } from "../../protocol/bytes.ts";
 import { RUN_KINDS } from "../../protocol/segment-runs.ts";
 import type { Segment } from "./segment.ts";
 
-/** The runs that a shard keeps of a segment: those of its file, and the one by digest. */
-export const PART_KINDS = [...RUN_KINDS, "digests"] as const;
+/**
+ * What a shard keeps of a segment in parts: the runs of its file, the one by digest, and the SHA-256 of those of its messages that are objects
+ * of their own, joined.
+ */
+export const PART_KINDS = [...RUN_KINDS, "digests", "large"] as const;
 export type PartKind = (typeof PART_KINDS)[number];
 export type SegmentParts = Readonly<Record<PartKind, readonly Bytes[]>>;
 
@@ -13,6 +16,8 @@ export interface HeldSegment extends Segment {
   readonly number: number;
   /** What was sealed or merged as one: the segments of a group share no stretch of the order of topic and id. */
   readonly group: number;
+  /** The partition that is being sealed: until that has ended its events are hot, and the segment is as if it were not there. */
+  readonly sealing: number | null;
   /** Whether this node dropped its messages. */
   readonly isMessageless: boolean;
 }

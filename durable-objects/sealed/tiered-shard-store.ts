@@ -33,6 +33,8 @@ export class TieredShardStore implements ShardStore {
   readonly records: ShardStore["records"];
   readonly removed: ShardStore["removed"];
 
+  #removals = 0;
+
   constructor(hot: HotShardStore) {
     this.hot = hot;
     this.index = new SealedIndex(hot.sealed);
@@ -41,6 +43,11 @@ export class TieredShardStore implements ShardStore {
     this.partitions = hot.partitions;
     this.records = hot.records;
     this.removed = hot.removed;
+  }
+
+  /** How many events this life took out of the hot tier: what was read of it before may be other now. */
+  get removals(): number {
+    return this.#removals;
   }
 
   reload(): void {
@@ -64,7 +71,10 @@ export class TieredShardStore implements ShardStore {
     this.hot.clearEcho(position);
   }
 
+  /** What is being sealed may have it: it is made anew. */
   remove(position: number): void {
+    if (this.index.isBuilding) this.index.discardBuilding();
+    this.#removals++;
     this.hot.remove(position);
   }
 

@@ -90,6 +90,8 @@ test("a storage whose events are in one table has them in the first partition, a
     sql.exec("DROP VIEW events");
     sql.exec("DROP TABLE partitions");
     sql.exec("DROP TABLE partition_classes");
+    sql.exec("DROP TABLE segments");
+    sql.exec("DROP TABLE segment_parts");
     sql.exec("ALTER TABLE events_1 RENAME TO events");
     writeMeta(sql, "schema", 3);
 
