@@ -22,6 +22,8 @@ export interface Env {
   /** Comma-separated `KEY@URL`; under the development genesis also bare URLs. */
   readonly PEERS?: string;
   readonly SHARDS?: string;
+  /** Hours that events stay in the shards' own storage before they are sealed. Without it nothing is sealed. */
+  readonly HOT_HOURS?: string;
   /** Comma-separated policies that admit publishes: open, wallet, stamp. By default open on a local node, wallet,stamp elsewhere. */
   readonly ADMISSION?: string;
   /** "off", or JSON: see `RateLimits`. By default off on a local node. */

@@ -17,6 +17,10 @@ import { parseRpcUrl } from "./rpc-url.ts";
 const LOCAL_ADMISSION = "open";
 const DEPLOYED_ADMISSION = "wallet,stamp";
 
+const HOUR_MS = 3_600_000;
+/** 30 days: what is hot is 13 times as dear as what is sealed. */
+const MAX_HOT_HOURS = 720;
+
 export const VERSION = "0.1.0";
 /** A node's configuration, checked. */
 export interface NodeConfig extends NodeIdentity {
@@ -26,6 +30,8 @@ export interface NodeConfig extends NodeIdentity {
   readonly isLocal: boolean;
   /** Who may publish: the policies in the order in which they are asked. */
   readonly admission: readonly PolicyName[];
+  /** How long events stay in the shards' own storage after they have come, in ms; null for ever. */
+  readonly hotMs: number | null;
   /** How much a wallet and an address may publish; undefined for no limits. */
   readonly rateLimits: RateLimits | undefined;
   /** Whether a wallet's publish needs a proof of its identity key. */
@@ -109,6 +115,13 @@ function readSwitch(name: string, text: string | undefined): boolean {
   return value === "true";
 }
 
+function readHotMs(text: string | undefined): number | null {
+  if (!text?.trim()) return null;
+  const hours = Number(text);
+  if (Number.isInteger(hours) && hours >= 1 && hours <= MAX_HOT_HOURS) return hours * HOUR_MS;
+  throw misconfigured("HOT_HOURS", `a number of hours from 1 to ${MAX_HOT_HOURS} is needed`);
+}
+
 function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Bytes): PeerAddress[] {
   const rules = { isLocal, mayBeBare: network.isOpen };
   const peers = settingOf("PEERS", () => parsePeerAddresses(text, rules));
@@ -133,6 +146,7 @@ function read(env: Env): NodeConfig {
     isLocal,
     admission,
     rateLimits,
+    hotMs: readHotMs(env.HOT_HOURS),
     requiresIdentityProof: readSwitch("REQUIRE_IDENTITY_PROOF", env.REQUIRE_IDENTITY_PROOF),
     ...readIssuerName(env.ISSUER_NAME, isLocal),
     ...readRpcUrl(env.RPC_URL, isLocal),

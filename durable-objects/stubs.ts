@@ -61,6 +61,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     checkClock: () => outcomeOf("shard", stub().checkClock()),
     addRecords: (records) => outcomeOf("shard", stub().addRecords(records)),
     newestOf: (origin) => outcomeOf("shard", stub().newestOf(origin)),
+    maintain: () => outcomeOf("shard", stub().maintain()),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
     scrub: () => outcomeOf("shard", stub().scrub()),
     listBuckets: (targets, asOf, form) => outcomeOf("shard", stub().listBuckets(targets, asOf, form)),

@@ -23,6 +23,7 @@ import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
 import { SyncRoots } from "../durable-objects/sync/sync-roots.ts";
 import type { SyncStore } from "../durable-objects/sync/sync-store.ts";
 import type { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
+import { memoryTier } from "../durable-objects/testing/memory-tier.ts";
 import { Shard } from "../durable-objects/topic-shard/shard.ts";
 import type { ShardApi, Shards } from "../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../protocol/bytes.ts";
@@ -128,7 +129,7 @@ export function openShard(
     config: settings.config,
     shard,
     store,
-    files: { read: async () => null },
+    tier: memoryTier(clockOf(parts, life)),
     suite: world.suite,
     clock: clockOf(parts, life),
     random: (bytes) => random.bytes(bytes),

@@ -6,8 +6,9 @@ import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryArchive } from "../testing/memory-archive.ts";
 import { freshPlace, largeMessage, sealableEvents, writtenOf } from "../testing/sealing-scene.ts";
 import { FAULT_KINDS, StorageFaults, withFaults } from "../testing/storage-faults.ts";
-import { type Archive, LEFT_ALONE_MS, R2Archive } from "./archive.ts";
+import { type Archive, LEFT_ALONE_MS } from "./archive.ts";
 import { blocksKey, largeKey, messagesKey, segmentsPrefix } from "./archive-keys.ts";
+import { R2Archive } from "./r2-archive.ts";
 import { STORAGE_DEADLINE_MS } from "./storage-calls.ts";
 
 interface Scene {

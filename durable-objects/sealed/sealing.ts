@@ -31,8 +31,8 @@ export interface SealingParts {
   readonly store: TieredShardStore;
   readonly archive: Archive;
   readonly catalogue: Catalogue;
-  /** How long an event stays hot after it has come, in ms. */
-  readonly hotMs: number;
+  /** How long an event stays hot after it has come, in ms; null for ever. */
+  readonly hotMs: number | null;
   /** Runs a step in a transaction of the shard's writer, and resolves when it is durable. */
   write<T>(step: () => T): Promise<T>;
   /** Moves events out of the hot tier, inside a transaction: see `ShardCore.seal`. */
@@ -73,26 +73,23 @@ export class Sealing {
    * step tries again.
    */
   async step(): Promise<SealStep> {
-    const { store, write, clock } = this.#parts;
+    const { store, write, clock, hotMs } = this.#parts;
+    if (hotMs === null) return IDLE;
     const nowMs = clock.nowMs();
-    if (this.#isRollDue(nowMs)) {
+    if (this.#isRollDue(nowMs, hotMs)) {
       await write(() => store.partitions.roll(nowMs));
       return { kind: "rolled" };
     }
-    const due = store.partitions.all().find((each) => this.#isDue(each, nowMs));
+    const due = store.partitions.all().find((each) => isDue(each, nowMs, hotMs));
     return due ? this.#sealOn(due.number, nowMs) : IDLE;
   }
 
   /** A partition without events stays open. */
-  #isRollDue(nowMs: number): boolean {
-    const { store, hotMs } = this.#parts;
+  #isRollDue(nowMs: number, hotMs: number): boolean {
+    const { store } = this.#parts;
     const open = store.partitions.all().at(-1);
     if (!open || !store.partitions.canRoll() || store.lastPosition() <= open.after) return false;
     return nowMs - open.openedMs >= hotMs * PARTITION_PART;
-  }
-
-  #isDue({ closedMs }: Partition, nowMs: number): boolean {
-    return closedMs !== null && nowMs - closedMs >= this.#parts.hotMs;
   }
 
   async #sealOn(partition: number, nowMs: number): Promise<SealStep> {
@@ -174,6 +171,9 @@ export class Sealing {
     });
   }
 }
+
+const isDue = ({ closedMs }: Partition, nowMs: number, hotMs: number): boolean =>
+  closedMs !== null && nowMs - closedMs >= hotMs;
 
 const nameOf = (name: Bytes): EventName => ({
   topicKey: name.slice(0, DIGEST_BYTES),

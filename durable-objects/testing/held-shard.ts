@@ -7,7 +7,7 @@ import { ManualClock } from "./manual-clock.ts";
 import { MemoryEvidenceStore } from "./memory-evidence-store.ts";
 import { MemoryHubNames } from "./memory-hub-names.ts";
 import { MemoryShardStore } from "./memory-shard-store.ts";
-import { NO_FILES } from "./no-files.ts";
+import { memoryTier } from "./memory-tier.ts";
 import { network, SUBJECT } from "./shard-world.ts";
 
 /** Lets all go on that waits for nothing but its turn. */
@@ -35,7 +35,7 @@ export class HeldShard {
       shard: 0,
       random: (length) => new Uint8Array(length).fill(2),
       store,
-      files: NO_FILES,
+      tier: memoryTier(this.clock),
       suite,
       clock: this.clock,
       peers: fixedPeers([]),

@@ -18,6 +18,7 @@ import type {
 } from "../../protocol/sync-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
+import type { Maintained } from "../sealed/maintenance.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
@@ -103,6 +104,8 @@ export interface ShardApi {
   handOver(asOf: number): Promise<HandOver>;
   /** Rebuilds what derives from the events and mends what differs. */
   scrub(): Promise<ScrubReport>;
+  /** Does what is due of sealing: old events move into files. */
+  maintain(): Promise<Maintained>;
   /** What some buckets and classes hold of the compared range. */
   listBuckets(targets: readonly BucketClass[], asOf: number, form: ListingForm): Promise<BucketListing[]>;
   listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]>;

@@ -19,9 +19,10 @@ import type { NodeIdentity } from "../node-identity.ts";
 import type { EvidenceApi } from "../node-state/evidence-api.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import type { PeerSource } from "../peers/peer-source.ts";
+import { filesIn } from "../sealed/archive.ts";
 import { BodyReader } from "../sealed/body-reader.ts";
-import type { RangeSource } from "../sealed/range-reader.ts";
 import type { HeldSegment } from "../sealed/sealed-store.ts";
+import type { SealedTier } from "../sealed/sealed-tier.ts";
 import { TieredReads } from "../sealed/tiered-reads.ts";
 import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
@@ -54,8 +55,7 @@ export interface ShardPorts {
   readonly config: NodeIdentity;
   readonly shard: number;
   readonly store: HotShardStore;
-  /** Those of its segments. */
-  readonly files: RangeSource;
+  readonly tier: SealedTier;
   readonly suite: CryptoSuite;
   readonly clock: Clock;
   readonly links: Links;
@@ -89,7 +89,7 @@ export abstract class ShardReads {
     this.store = new TieredShardStore(ports.store);
     const { index } = this.store;
     const bodies = new BodyReader({
-      source: ports.files,
+      source: filesIn(ports.tier.archive),
       suite,
       prefix: { shardCount, shard },
       blocksEnd: (segment) => index.blocksEnd(segment as HeldSegment),

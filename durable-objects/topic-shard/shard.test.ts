@@ -10,7 +10,7 @@ import { ManualClock } from "../testing/manual-clock.ts";
 import { MemoryEvidenceStore } from "../testing/memory-evidence-store.ts";
 import { MemoryHubNames } from "../testing/memory-hub-names.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
-import { NO_FILES } from "../testing/no-files.ts";
+import { memoryTier } from "../testing/memory-tier.ts";
 import {
   envelopeOf,
   forgeEvent,
@@ -51,7 +51,7 @@ class Disk {
         return new Uint8Array(bytes).fill(2);
       },
       store: this.store,
-      files: NO_FILES,
+      tier: memoryTier(this.clock),
       suite,
       clock: this.clock,
       peers: fixedPeers([]),

@@ -6,7 +6,9 @@ import type { EventName, PushBody } from "../../protocol/peer-messages.ts";
 import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
-import { logWarning } from "../log.ts";
+import { logInfo, logWarning } from "../log.ts";
+import { type Maintained, maintain } from "../sealed/maintenance.ts";
+import { Sealing } from "../sealed/sealing.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
@@ -54,6 +56,8 @@ export class Shard extends ShardReads implements ShardApi {
   #isCatchingUp = false;
   #isCheckingRecords = false;
   #scrubbing: Promise<ScrubReport> | undefined;
+  readonly #sealing: Sealing;
+  #maintaining: Promise<Maintained> | undefined;
 
   /** Reads what the store has. `start` is to follow. */
   constructor(ports: ShardPorts) {
@@ -87,6 +91,16 @@ export class Shard extends ShardReads implements ShardApi {
       shard,
       relay: (event, hops) => this.#relay(event, hops),
       stored: () => this.#stored(),
+    });
+    this.#sealing = new Sealing({
+      place: { shardCount, shard },
+      network: config.network,
+      suite,
+      clock,
+      store,
+      ...ports.tier,
+      write: (step) => this.#inTurn(step),
+      seal: (move) => this.core.seal(move),
     });
     const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
     this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
@@ -261,6 +275,25 @@ export class Shard extends ShardReads implements ShardApi {
       this.#scrubbing = undefined;
     });
     return this.#scrubbing;
+  }
+
+  /** One run at a time; its writes take turns with others. */
+  maintain(): Promise<Maintained> {
+    this.#maintaining ??= this.#maintain().finally(() => {
+      this.#maintaining = undefined;
+    });
+    return this.#maintaining;
+  }
+
+  async #maintain(): Promise<Maintained> {
+    const { shard } = this.ports;
+    const done = await maintain(() => this.#sealing.step());
+    if (done.failed) logWarning("sealing_cut", { shard, why: done.failed });
+    if (done.segments + done.partitions > 0) {
+      const { segments, events, bytes, partitions } = done;
+      logInfo("sealed", { shard, segments, events, bytes, partitions });
+    }
+    return done;
   }
 
   async #scrub(): Promise<ScrubReport> {

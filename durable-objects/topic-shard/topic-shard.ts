@@ -24,7 +24,9 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import { filesIn, R2Archive } from "../sealed/archive.ts";
+import { D1Catalogue } from "../sealed/d1-catalogue.ts";
+import type { Maintained } from "../sealed/maintenance.ts";
+import { R2Archive } from "../sealed/r2-archive.ts";
 import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
@@ -91,7 +93,11 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
       roots: syncOf(this.env),
       evidence: nodeStateOf(this.env),
       random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
-      files: filesIn(new R2Archive(this.env.BUCKET, suite, platformClock)),
+      tier: {
+        archive: new R2Archive(this.env.BUCKET, suite, platformClock),
+        catalogue: new D1Catalogue(this.env.DB, platformClock),
+        hotMs: config.hotMs,
+      },
       sync: () => storage.sync(),
       wakeAt: (timeMs) => this.#wakeAt(timeMs),
     });
@@ -201,6 +207,10 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async scrub(): Promise<Outcome<ScrubReport>> {
     return attempt(() => this.#started.scrub());
+  }
+
+  async maintain(): Promise<Outcome<Maintained>> {
+    return attempt(() => this.#started.maintain());
   }
 
   async listBuckets(

@@ -17,8 +17,8 @@ import { MemoryHubNames } from "../../durable-objects/testing/memory-hub-names.t
 import { MemoryRecordStore } from "../../durable-objects/testing/memory-record-store.ts";
 import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
+import { memoryTier } from "../../durable-objects/testing/memory-tier.ts";
 import { MemoryUntoldStore } from "../../durable-objects/testing/memory-untold-store.ts";
-import { NO_FILES } from "../../durable-objects/testing/no-files.ts";
 import {
   envelopeOf,
   START_MS,
@@ -149,7 +149,7 @@ export class MemoryNode {
         shard,
         random: (bytes) => new Uint8Array(bytes).fill(100 + name),
         store: this.stores[shard] as MemoryShardStore,
-        files: NO_FILES,
+        tier: memoryTier(clock),
         suite,
         roots: this.sync,
         evidence: this.evidence,

@@ -1,4 +1,0 @@
-import type { RangeSource } from "../sealed/range-reader.ts";
-
-/** Of a shard that has sealed nothing. */
-export const NO_FILES: RangeSource = { read: async () => null };
