@@ -28,6 +28,7 @@ type Settings = Partial<
     | "RPC_URL"
     | "REQUIRE_IDENTITY_PROOF"
     | "ISSUER_NAME"
+    | "HOT_HOURS"
   >
 >;
 /** Bindings are not read here: settings alone make a configuration. */
@@ -70,6 +71,12 @@ describe("a configuration", () => {
       expect([config.network.genesis, config.shardCount]).toEqual([DEVELOPMENT_GENESIS, 16]);
       expect(config.peers).toEqual([{ url: "http://127.0.0.1:8788" }, { url: "http://localhost:8789" }]);
     }
+  });
+
+  test("of a node that seals, or keeps all events in its shards", () => {
+    expect(deployed({ HOT_HOURS: "48" }).hotMs).toBe(48 * 3_600_000);
+    for (const HOT_HOURS of ["", " "]) expect(deployed({ HOT_HOURS }).hotMs).toBeNull();
+    expect(deployed().hotMs).toBeNull();
   });
 
   test("of a network that asks for stamps", () => {
@@ -179,6 +186,13 @@ describe("a wrong setting is named", () => {
       expect(fault(() => deployed({ ISSUER_NAME }))[0]).toBe("ISSUER_NAME");
     },
   );
+
+  test.each(["0", "-1", "1.5", "721", "two days", "1e9"])("HOT_HOURS %j", (HOT_HOURS) => {
+    expect(fault(() => deployed({ HOT_HOURS }))).toEqual([
+      "HOT_HOURS",
+      expect.stringContaining("a number of hours from 1 to 720 is needed"),
+    ]);
+  });
 
   test.each(["3", "0", "-4", "2048", "16.5", "many", "1e1", " "])("SHARDS %j", (SHARDS) => {
     expect(fault(() => deployed({ SHARDS }))[0]).toBe("SHARDS");
