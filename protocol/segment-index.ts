@@ -75,6 +75,12 @@ export class SegmentIndex {
     return this.#read("topics", behind - 1, readTopicRun).topicKey;
   }
 
+  /** The key of a topic by its place in order. @throws RangeError for one that is none of the segment's. */
+  topicAt(number: number): Bytes {
+    if (number >= this.#lengths.topics) throw new RangeError(`no topic ${number}`);
+    return this.#read("topics", number, readTopicRun).topicKey;
+  }
+
   /** The topics from a key on, in order. */
   *topicsFrom(topicKey: Uint8Array): Iterable<TopicRun> {
     for (let number = this.#firstTopic(topicKey); number < this.#lengths.topics; number++)

@@ -45,12 +45,19 @@ export const PARTITION_METHODS: StoreMethods = {
 
 export const LINK_METHODS: StoreMethods = {
   reads: ["extraHeads", "linkableHeads", "headsBelow", "hasUnmet", "unmetAfter", "missingParents"],
-  writes: { addHead: null, removeHead: null, addUnmet: null, takeUnmet: null, removeUnmet: null },
+  writes: {
+    addHead: null,
+    removeHead: null,
+    addUnmet: null,
+    takeUnmet: null,
+    removeUnmet: null,
+    forgetBelow: null,
+  },
 };
 
 export const REMOVED_METHODS: StoreMethods = {
   reads: ["isRemoved"],
-  writes: { noteRemoved: null, forgetRemoved: null },
+  writes: { noteRemoved: null, forgetRemoved: null, forgetRemovedBelow: null },
 };
 
 export const SEALED_METHODS: StoreMethods = {

@@ -1,40 +1,78 @@
 import { PennypostError } from "../../protocol/errors.ts";
+import type { ExpireStep } from "./expiring.ts";
+import type { ReapStep } from "./reaping.ts";
 import type { SealStep } from "./sealing.ts";
 
 /** Steps of one call: a segment each, or less. The next call goes on. */
-export const MAX_STEPS = 32;
+export const MAX_STEPS = 64;
+
+export type MaintenanceStep = SealStep | ExpireStep | ReapStep;
+
+/** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
+export interface MaintenanceJob {
+  step(): Promise<MaintenanceStep>;
+}
 
 /** What a call did. */
 export interface Maintained {
-  /** Segments that were stored. */
+  /** Segments that were stored, their events, and the bytes of their files. */
   readonly segments: number;
-  /** Their events, and the bytes of their files. */
   readonly events: number;
   readonly bytes: number;
   /** Partitions that were dropped from the hot tier. */
   readonly partitions: number;
+  /** Sealed events that have expired, and the bytes of files that were deleted. */
+  readonly expiredEvents: number;
+  readonly reapedBytes: number;
   /** The code of the error that ended it. */
   readonly failed: string | null;
-  /** Whether it ended at its limit. */
+  /** Whether it ended at its limit, or by an error. */
   readonly isMore: boolean;
 }
 
-/** Does step after step of what is due, until nothing is, one fails, or they are many. */
-export async function maintain(step: () => Promise<SealStep>): Promise<Maintained> {
-  const done = { segments: 0, events: 0, bytes: 0, partitions: 0 };
-  try {
-    for (let steps = 0; steps < MAX_STEPS; steps++) {
-      const did = await step();
-      if (did.kind === "idle") return { ...done, failed: null, isMore: false };
-      if (did.kind === "sealed") done.partitions++;
-      if (did.kind !== "held") continue;
-      done.segments++;
-      done.events += did.events;
-      done.bytes += did.bytes;
+const NOTHING: Maintained = {
+  segments: 0,
+  events: 0,
+  bytes: 0,
+  partitions: 0,
+  expiredEvents: 0,
+  reapedBytes: 0,
+  failed: null,
+  isMore: false,
+};
+
+function withStep(done: Maintained, step: MaintenanceStep): Maintained {
+  switch (step.kind) {
+    case "held": {
+      const { segments, events, bytes } = done;
+      return { ...done, segments: segments + 1, events: events + step.events, bytes: bytes + step.bytes };
     }
-    return { ...done, failed: null, isMore: true };
+    case "sealed":
+      return { ...done, partitions: done.partitions + 1 };
+    case "expired":
+      return { ...done, expiredEvents: done.expiredEvents + step.events };
+    case "reaped":
+      return { ...done, reapedBytes: done.reapedBytes + step.bytes };
+    default:
+      return done;
+  }
+}
+
+/** Does what is due of all jobs, until nothing is, a step fails, or they are many. */
+export async function maintain(jobs: readonly MaintenanceJob[]): Promise<Maintained> {
+  let done = NOTHING;
+  let steps = 0;
+  try {
+    for (const job of jobs) {
+      for (;;) {
+        if (steps++ === MAX_STEPS) return { ...done, isMore: true };
+        const step = await job.step();
+        if (step.kind === "idle") break;
+        done = withStep(done, step);
+      }
+    }
+    return done;
   } catch (error) {
-    const failed = error instanceof PennypostError ? error.code : "internal";
-    return { ...done, failed, isMore: true };
+    return { ...done, failed: error instanceof PennypostError ? error.code : "internal", isMore: true };
   }
 }

@@ -15,7 +15,8 @@ import { segmentOf } from "../testing/held-segments.ts";
 import { MemorySealedStore } from "../testing/memory-sealed-store.ts";
 import { UndoLog } from "../testing/undo-log.ts";
 import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
-import { type HeldPlace, type NewSegment, SealedIndex } from "./sealed-index.ts";
+import { type HeldPlace, SealedIndex } from "./sealed-index.ts";
+import type { NewSegment } from "./segment-list.ts";
 
 /** What the index finds in segments, against what a plain list of the events says. */
 

@@ -1,15 +1,16 @@
-import { type Bytes, compareBytes, joinBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES, digestOfId, seqOfId } from "../../protocol/event-id.ts";
 import { mergeSorted } from "../../protocol/merge-sorted.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { slotOfSeq } from "../../protocol/retention.ts";
-import { numbersWithPrefix, packDigests } from "../../protocol/segment-digests.ts";
+import { numbersWithPrefix } from "../../protocol/segment-digests.ts";
 import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
-import type { Runs, TopicRun } from "../../protocol/segment-runs.ts";
+import type { TopicRun } from "../../protocol/segment-runs.ts";
 import { END_OF_IDS, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
-import type { HeldSegment, SealedStore } from "./sealed-store.ts";
+import type { HeldSegment } from "./sealed-store.ts";
 import type { SealedPlace, Segment } from "./segment.ts";
+import { SegmentList } from "./segment-list.ts";
 
 /** Topics of which the greatest sealed id is remembered, or that there is none. */
 const MAX_REMEMBERED_TOPICS = 4_096;
@@ -32,102 +33,22 @@ export interface NameSpanOfTopics {
   readonly after: EventName | null;
 }
 
-/** What is to be added: a written segment, its runs, and the SHA-256 of its messages that are objects of their own. */
-export interface NewSegment {
-  readonly segment: Segment;
-  readonly runs: Runs;
-  readonly large?: readonly Bytes[];
-}
-
 /**
  * Finds the sealed events of a shard by what it keeps of its segments: no file is read. The list of segments is a cache of the store, which
  * `reload` reads anew.
  */
-export class SealedIndex {
-  readonly #store: SealedStore;
-  #segments: readonly HeldSegment[] = [];
-  #building: readonly HeldSegment[] = [];
+export class SealedIndex extends SegmentList {
   readonly #greatest = new Map<string, Bytes | null>();
 
-  constructor(store: SealedStore) {
-    this.#store = store;
-    this.reload();
-  }
-
-  reload(): void {
-    const all = this.#store.segments();
-    this.#segments = all.filter(({ sealing }) => sealing === null);
-    this.#building = all.filter(({ sealing }) => sealing !== null);
+  override reload(): void {
+    super.reload();
     this.#greatest.clear();
-  }
-
-  get segments(): readonly HeldSegment[] {
-    return this.#segments;
-  }
-
-  /** The segments of a partition that is being sealed, in the order in which they were held. */
-  building(partition: number): readonly HeldSegment[] {
-    return this.#building.filter(({ sealing }) => sealing === partition);
-  }
-
-  /** Whether anything is being sealed. */
-  get isBuilding(): boolean {
-    return this.#building.length > 0;
-  }
-
-  /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
-  hold(partition: number, added: NewSegment): void {
-    const [first] = this.building(partition);
-    const last = this.#store.lastNumbers();
-    this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition);
-    this.reload();
-  }
-
-  #add(
-    { segment, runs, large = [] }: NewSegment,
-    number: number,
-    group: number,
-    sealing: number | null,
-  ): void {
-    const held: HeldSegment = { ...segment, number, group, sealing, isMessageless: false };
-    this.#store.addSegment(held, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
-  }
-
-  /** The segments of a partition are read from now on, inside the transaction that drops it. */
-  sealed(partition: number): void {
-    for (const segment of this.building(partition)) this.#store.saveSegment({ ...segment, sealing: null });
-    this.reload();
-  }
-
-  /** What is being sealed is other than what the segments have, inside a transaction: they are made anew. */
-  discardBuilding(): void {
-    this.remove(this.#building.map(({ number }) => number));
-  }
-
-  /** Adds a group of segments, inside a transaction. */
-  addGroup(segments: readonly NewSegment[]): void {
-    const last = this.#store.lastNumbers();
-    for (const [i, each] of segments.entries()) this.#add(each, last.number + 1 + i, last.group + 1, null);
-    this.reload();
-  }
-
-  /** Forgets segments, inside a transaction. */
-  remove(numbers: readonly number[]): void {
-    for (const number of numbers) this.#store.removeSegment(number);
-    this.reload();
-  }
-
-  /** This node has no messages of a segment any more, inside a transaction. */
-  dropMessages(number: number): void {
-    const segment = this.#segments.find((each) => each.number === number);
-    if (segment) this.#store.saveSegment({ ...segment, isMessageless: true });
-    this.reload();
   }
 
   /** For one use: it remembers parts that it has read. */
   #indexOf({ number, topics, count }: HeldSegment): SegmentIndex {
     const parts = {
-      part: (kind: "topics" | "ids" | "times", part: number) => this.#store.part(number, kind, part),
+      part: (kind: "topics" | "ids" | "times", part: number) => this.store.part(number, kind, part),
     };
     return new SegmentIndex(parts, { topics, events: count });
   }
@@ -138,9 +59,16 @@ export class SealedIndex {
     return blockAt + blockLength;
   }
 
+  /** Some of a segment's topics, in order, from a number on. */
+  topicsOf(segment: HeldSegment, from: number, limit: number): Bytes[] {
+    const index = this.#indexOf(segment);
+    const count = Math.max(0, Math.min(limit, segment.topics - from));
+    return Array.from({ length: count }, (_, i) => index.topicAt(from + i));
+  }
+
   /** The segments that may have events of a topic. */
   #withTopic(topicKey: Bytes): HeldSegment[] {
-    return this.#segments.filter((segment) => isWithin(segment, topicKey));
+    return this.segments.filter((segment) => isWithin(segment, topicKey));
   }
 
   find(name: EventName): HeldPlace | undefined {
@@ -227,7 +155,7 @@ export class SealedIndex {
   /** Events in the order of topic and id. What was passed is told, too, so that a reader can stop. */
   inOrder(span: NameSpanOfTopics): Iterable<HeldPlace | PassedTopic> {
     const [from, to] = [slotOfId(span.fromId), slotOfId(span.toId)];
-    const sequences = this.#segments
+    const sequences = this.segments
       .filter((segment) => segment.to > from && segment.from <= to && overlaps(segment, span.topics))
       .map((segment) => this.#inOrderIn(segment, span));
     return mergeSorted(sequences, (a, b) => byName(nameOf(a), nameOf(b)));
@@ -254,7 +182,7 @@ export class SealedIndex {
   /** The first topic of a range, or the first one after a topic. */
   topicAfter({ from, to }: TopicKeyRange, after: Bytes | null): Bytes | undefined {
     const start = after ? successorOf(after) : from;
-    const firsts = this.#segments.flatMap((segment) => {
+    const firsts = this.segments.flatMap((segment) => {
       if (!overlaps(segment, { from: start, to })) return [];
       for (const { topicKey } of this.#indexOf(segment).topicsFrom(start)) return [topicKey];
       return [];
@@ -272,9 +200,9 @@ export class SealedIndex {
 
   /** Events whose block digest begins with one of these: the first 62 bits, as a number. */
   *withPrefixes(prefixes: ReadonlySet<bigint>): Iterable<HeldPlace> {
-    for (const segment of this.#segments) {
+    for (const segment of this.segments) {
       const index = this.#indexOf(segment);
-      const partOf = remembered((part) => this.#store.part(segment.number, "digests", part));
+      const partOf = remembered((part) => this.store.part(segment.number, "digests", part));
       for (const prefix of prefixes) {
         for (const number of numbersWithPrefix(prefix, segment.count, partOf))
           yield { segment, number, topicKey: index.topicOf(number), entry: index.entry(number) };
@@ -292,14 +220,6 @@ function* placesFrom(
   for (let number = index.firstFrom(run, id); number < run.first + run.count; number++)
     yield { segment, number, topicKey: run.topicKey, entry: index.entry(number) };
 }
-
-/** Digests of one part. */
-const LARGE_PER_PART = 1_024;
-
-const partsOfLarge = (digests: readonly Bytes[]): Bytes[] =>
-  Array.from({ length: Math.ceil(digests.length / LARGE_PER_PART) }, (_, part) =>
-    joinBytes(digests.slice(part * LARGE_PER_PART, (part + 1) * LARGE_PER_PART)),
-  );
 
 /** A part that is asked for several times in a row is read once. */
 function remembered(read: (part: number) => Bytes): (part: number) => Bytes {

@@ -18,6 +18,10 @@ export interface HeldSegment extends Segment {
   readonly group: number;
   /** The partition that is being sealed: until that has ended its events are hot, and the segment is as if it were not there. */
   readonly sealing: number | null;
+  /** Since when it is not read any more, and its files are to be deleted, in ms; null while it is read. */
+  readonly doomedMs: number | null;
+  /** Messages that are objects of their own. */
+  readonly largeCount: number;
   /** Whether this node dropped its messages. */
   readonly isMessageless: boolean;
 }

@@ -4,164 +4,32 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Bytes, equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import { decodeBlock } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
-import { newestAsOf } from "../../protocol/sync-range.ts";
-import { BUCKETS, bucketOf } from "../../protocol/topic.ts";
-import { Evidence } from "../node-state/evidence.ts";
-import { fixedPeers } from "../peers/peer-source.ts";
 import { suite } from "../platform-suite.ts";
-import { ManualClock } from "../testing/manual-clock.ts";
-import { MemoryEvidenceStore } from "../testing/memory-evidence-store.ts";
-import { MemoryHubNames } from "../testing/memory-hub-names.ts";
+import { HOUR_MS, onSealingNode } from "../testing/sealing-node.ts";
 import {
   envelopeOf,
   forgeEvent,
   keyOf,
   memberRecord,
-  network,
-  onStorage,
   START_MS,
-  SUBJECT,
   signers,
   TOPICS,
 } from "../testing/shard-world.ts";
-import { FAULT_KINDS, StorageFaults, withFaults } from "../testing/storage-faults.ts";
-import { Shard } from "../topic-shard/shard.ts";
-import { SqlShardStore } from "../topic-shard/sql-shard-store.ts";
-import { D1Catalogue } from "./d1-catalogue.ts";
-import { R2Archive } from "./r2-archive.ts";
-import { STORAGE_DEADLINE_MS } from "./storage-calls.ts";
+import { FAULT_KINDS } from "../testing/storage-faults.ts";
 
 /** A shard on a real SQLite, R2 and D1, whose clock goes as the test says: what it seals is read as before. */
 
-const HOUR_MS = 3_600_000;
-const HOT_MS = 48 * HOUR_MS;
 const TOPIC = TOPICS[0];
 
 /** Of a message that is an object of its own. */
 const largeText = "x".repeat(70_000);
-
-let shards = 0;
-
-/** One storage with one shard of its own, in as many lives as are begun. */
-class Node {
-  readonly clock = new ManualClock(START_MS);
-  readonly faults = new StorageFaults();
-  readonly storage: DurableObjectStorage;
-  readonly number = shards++;
-  shard: Shard;
-
-  constructor(storage: DurableObjectStorage) {
-    this.storage = storage;
-    this.faults.onHang = () => void this.clock.step(this.clock.nowMs() + STORAGE_DEADLINE_MS);
-    this.shard = this.#start();
-  }
-
-  /** Lets time pass, and what was to be done in it. */
-  advance(ms: number): void {
-    const untilMs = this.clock.nowMs() + ms;
-    while (this.clock.step(untilMs));
-  }
-
-  restart(): void {
-    this.shard = this.#start();
-  }
-
-  #start(): Shard {
-    return new Shard({
-      config: { signer: SUBJECT, network, shardCount: 1 },
-      shard: this.number,
-      random: (bytes) => new Uint8Array(bytes).fill(2),
-      store: new SqlShardStore(this.storage),
-      tier: {
-        archive: new R2Archive(withFaults(env.BUCKET, this.faults), suite, this.clock),
-        catalogue: new D1Catalogue(withFaults(env.DB, this.faults), this.clock),
-        hotMs: HOT_MS,
-      },
-      suite,
-      clock: this.clock,
-      peers: fixedPeers([]),
-      links: { of: (url) => expect.fail(`no link to ${url}`) },
-      hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
-      roots: { changed: async () => null },
-      evidence: new Evidence(new MemoryEvidenceStore()),
-      sync: async () => {},
-      wakeAt: async () => {},
-    });
-  }
-
-  async publishDaily(days: number, each = 6): Promise<void> {
-    for (let hour = 0; hour < days * 24; hour += 24 / each) {
-      this.advance(START_MS + hour * HOUR_MS + 1 - this.clock.nowMs());
-      const nowNs = BigInt(this.clock.nowMs()) * 1_000_000n;
-      await this.shard.publish(TOPICS.map((topic) => envelopeOf(topic, nowNs, `${topic} at ${hour}`)));
-      await this.maintain();
-    }
-  }
-
-  maintain() {
-    return this.shard.maintain();
-  }
-
-  /** All that clients and peers can read here, in a form that can be compared. */
-  async everything() {
-    const pages = [];
-    for (const topic of TOPICS) {
-      const query = {
-        topic: utf8(topic),
-        topicKey: keyOf(topic),
-        startNs: 0n,
-        endNs: 0n,
-        maxBytes: 1e7,
-        limit: 1_000,
-        after: null,
-      };
-      for (const isDescending of [false, true]) {
-        const page = await this.shard.query({ ...query, isDescending });
-        const { events } = await this.shard.eventsByTime({ ...query, isDescending });
-        pages.push([
-          toHex(page.timeKeys),
-          page.json,
-          events.map(({ id, block, signature }) => [id, block, signature].map(toHex)),
-        ]);
-      }
-      const { events } = await this.shard.eventsByCause(utf8(topic), keyOf(topic), null, 1_000);
-      pages.push(events.map(({ id, message }) => toHex(id) + toHex(message)));
-      pages.push((await this.shard.heads(utf8(topic), keyOf(topic))).map(toHex));
-    }
-    const asOf = newestAsOf(this.clock.nowMs());
-    const range = await this.shard.listRange({
-      asOf,
-      class: null,
-      fromBucket: 0,
-      toBucket: BUCKETS,
-      after: null,
-    });
-    const buckets = await this.shard.listBuckets(
-      TOPICS.flatMap((topic) => [1, 2].map((id) => ({ bucket: bucketOf(keyOf(topic)), class: id }))),
-      asOf,
-      "groups",
-    );
-    return { pages, range: range.events.map(({ block }) => toHex(block)), buckets };
-  }
-
-  hotRows(): number {
-    return this.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM events").one().n;
-  }
-
-  async files(): Promise<string[]> {
-    const { objects } = await env.BUCKET.list({ prefix: `segments/1/${this.number}/` });
-    return objects.map(({ key }) => key);
-  }
-}
-
-const onNode = (work: (node: Node) => Promise<void>) => onStorage((storage) => work(new Node(storage)));
 
 beforeEach(() => vi.spyOn(console, "log").mockImplementation(() => {}));
 afterEach(() => vi.restoreAllMocks());
 
 describe("a shard that seals", () => {
   test("keeps the hot window in its own storage, and has the rest in files that public tools read", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       await node.publishDaily(10);
       const hot = node.hotRows();
       // 48 h, a partition of 18 h that is open, and one that is not due yet.
@@ -182,7 +50,7 @@ describe("a shard that seals", () => {
     }));
 
   test("answers clients and peers as it did before, also in its next life", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       await node.publishDaily(4);
       node.advance(30 * 24 * HOUR_MS);
       const before = await node.everything();
@@ -198,7 +66,7 @@ describe("a shard that seals", () => {
     }));
 
   test("finds an event by its CID, and sends it to a peer that wants it with its ancestors", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       const [receipt] = await node.shard.publish([envelopeOf(TOPIC, 1, "first")]);
       const id = receipt?.id as Bytes;
       await node.publishDaily(6);
@@ -213,7 +81,7 @@ describe("a shard that seals", () => {
     }));
 
   test("takes an event again that it has sealed as one that it knows, and links to sealed heads", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       const late = forgeEvent({ topic: TOPIC, ts: 5, timeMs: START_MS - 1_000 });
       await node.shard.ingest([late], "peer", []);
       await node.publishDaily(1);
@@ -229,7 +97,7 @@ describe("a shard that seals", () => {
     }));
 
   test("opens a further segment for what comes late for a sealed time", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       await node.publishDaily(5);
       const late = forgeEvent({ topic: TOPIC, ts: 5, message: "late", timeMs: START_MS + 1_000 });
       await node.shard.ingest([late], "peer", []);
@@ -246,7 +114,7 @@ describe("a seal that is cut", () => {
   test.each(FAULT_KINDS)(
     "at each call of R2 and D1 in turn leaves all that can be read as it was, and the next run ends it: %s",
     (kind) =>
-      onNode(async (node) => {
+      onSealingNode(async (node) => {
         let cuts = 0;
         for (let call = 1; ; call++) {
           await node.shard.publish([
@@ -275,7 +143,7 @@ describe("a seal that is cut", () => {
   );
 
   test("by a record that takes events out begins anew, and has none of them", () =>
-    onNode(async (node) => {
+    onSealingNode(async (node) => {
       const other = signers[1] as never;
       for (let n = 0; n < 5; n++)
         await node.shard.ingest(

@@ -5,7 +5,7 @@ import type { Network } from "../../protocol/genesis.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Clock } from "../clock.ts";
 import type { Partition } from "../topic-shard/hot-partitions.ts";
-import { expiryId } from "../topic-shard/shard-core.ts";
+import { firstIdOfSlot } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { Archive } from "./archive.ts";
 import type { ShardPlace } from "./archive-keys.ts";
 import { type Catalogue, entryOf } from "./catalogue.ts";
@@ -35,6 +35,8 @@ export interface SealingParts {
   readonly hotMs: number | null;
   /** Runs a step in a transaction of the shard's writer, and resolves when it is durable. */
   write<T>(step: () => T): Promise<T>;
+  /** The events of a class in slots below this one may be deleted: they have expired, and nothing asks for them any more. */
+  keptFrom(classId: number): number;
   /** Moves events out of the hot tier, inside a transaction: see `ShardCore.seal`. */
   seal(move: () => void): void;
   /** Smaller ones than the platform's are for tests. */
@@ -81,7 +83,7 @@ export class Sealing {
       return { kind: "rolled" };
     }
     const due = store.partitions.all().find((each) => isDue(each, nowMs, hotMs));
-    return due ? this.#sealOn(due.number, nowMs) : IDLE;
+    return due ? this.#sealOn(due.number) : IDLE;
   }
 
   /** A partition without events stays open. */
@@ -92,21 +94,21 @@ export class Sealing {
     return nowMs - open.openedMs >= hotMs * PARTITION_PART;
   }
 
-  async #sealOn(partition: number, nowMs: number): Promise<SealStep> {
+  async #sealOn(partition: number): Promise<SealStep> {
     const { store } = this.#parts;
     const { removals } = store;
     for (const classId of store.partitions.classesOf(partition)) {
-      const held = await this.#holdNext(partition, classId, nowMs);
+      const held = await this.#holdNext(partition, classId);
       if (held) return held;
     }
     return this.#end(partition, removals);
   }
 
   /** Stores the next segment of a class; answers undefined when all of its events are in segments. */
-  async #holdNext(partition: number, classId: number, nowMs: number): Promise<SealStep | undefined> {
+  async #holdNext(partition: number, classId: number): Promise<SealStep | undefined> {
     const { archive, catalogue, clock, limits, network, place, suite } = this.#parts;
     const { removals } = this.#parts.store;
-    const pages = this.#pagesOf(partition, classId, nowMs);
+    const pages = this.#pagesOf(partition, classId);
     for (const built of buildSegments({ net: network.id, class: classId, pages }, suite, limits)) {
       if (built.kind === "large") {
         await archive.putLarge(place, built.message);
@@ -136,9 +138,9 @@ export class Sealing {
   }
 
   /** Pages of what is in no segment yet; what has expired goes with the partition. No cursor is open between two. */
-  *#pagesOf(partition: number, classId: number, nowMs: number): Iterable<readonly SealableEvent[]> {
-    const { network, store } = this.#parts;
-    const leastId = expiryId(network.retentionOf(classId), nowMs);
+  *#pagesOf(partition: number, classId: number): Iterable<readonly SealableEvent[]> {
+    const { store } = this.#parts;
+    const leastId = firstIdOfSlot(this.#parts.keptFrom(classId));
     for (let after = this.#lastHeld(partition, classId); ; ) {
       const page = store.partitions.eventsOf(partition, classId, after, EVENTS_PER_READ, BYTES_PER_READ);
       const last = page.at(-1);

@@ -64,6 +64,10 @@ export class TieredLinkStore implements LinkStore {
     this.#hot.removeUnmet(topicKey, parent, child);
   }
 
+  forgetBelow(topicKey: Bytes, id: Bytes): void {
+    this.#hot.forgetBelow(topicKey, id);
+  }
+
   missingParents(limit: number, after: EventName | null): EventName[] {
     const missing: EventName[] = [];
     let from = after;

@@ -126,6 +126,15 @@ export class MemoryLinkStore implements LinkStore {
     );
   }
 
+  forgetBelow(topicKey: Bytes, id: Bytes): void {
+    for (const head of this.headsBelow(topicKey, id, Number.POSITIVE_INFINITY))
+      this.removeHead(topicKey, head);
+    const gone = this.#unmet.items.filter(
+      (note) => equalBytes(note.topicKey, topicKey) && compareBytes(note.parent, id) < 0,
+    );
+    for (const { parent, child } of gone) this.removeUnmet(topicKey, parent, child);
+  }
+
   missingParents(limit: number, after: EventName | null): EventName[] {
     const isBefore = ({ topicKey, parent }: Unmet) =>
       after !== null && (compareBytes(topicKey, after.topicKey) || compareBytes(parent, after.id)) <= 0;

@@ -1,4 +1,4 @@
-import { toHex } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { RemovedEvents } from "../topic-shard/removed-events.ts";
 import type { UndoLog } from "./undo-log.ts";
@@ -25,6 +25,15 @@ export class MemoryRemovedEvents implements RemovedEvents {
 
   isRemoved(event: EventName): boolean {
     return this.#keys.has(keyOf(event));
+  }
+
+  forgetRemovedBelow(topicKey: Bytes, id: Bytes): void {
+    const [first, end] = [keyOf({ topicKey, id: new Uint8Array() }), keyOf({ topicKey, id })];
+    const gone = [...this.#keys].filter((key) => key >= first && key < end);
+    this.#log.do(
+      () => gone.forEach((key) => void this.#keys.delete(key)),
+      () => gone.forEach((key) => void this.#keys.add(key)),
+    );
   }
 
   forgetRemoved(event: EventName): void {

@@ -26,6 +26,8 @@ export interface LinkStore {
   /** The notes of a topic in the order of parent and child, after a given one. */
   unmetAfter(topicKey: Bytes, after: UnmetNote, limit: number): UnmetNote[];
   removeUnmet(topicKey: Bytes, parent: Bytes, child: Bytes): void;
+  /** Events of a topic below an id are gone: forgets heads among them, and notes on parents among them. */
+  forgetBelow(topicKey: Bytes, id: Bytes): void;
   /** Parents that are named by stored events and are not stored, in the order of topic and id, after a given one. */
   missingParents(limit: number, after: EventName | null): EventName[];
 }

@@ -1,3 +1,4 @@
+import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 
 /**
@@ -9,4 +10,6 @@ export interface RemovedEvents {
   noteRemoved(name: EventName): void;
   isRemoved(name: EventName): boolean;
   forgetRemoved(name: EventName): void;
+  /** Forgets those of a topic below an id: they would have expired. */
+  forgetRemovedBelow(topicKey: Bytes, id: Bytes): void;
 }

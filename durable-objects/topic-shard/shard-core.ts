@@ -5,7 +5,7 @@ import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
-import { expiryLine, isEphemeral } from "../../protocol/retention.ts";
+import { expiryLine, isEphemeral, slotOfSeq } from "../../protocol/retention.ts";
 import { judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
@@ -43,6 +43,9 @@ export type Judged = Verdict | { readonly kind: "ephemeral"; readonly event: Ver
 
 /** What became of an event from a peer. */
 export type Ingested = Exclude<Judged, { kind: "valid" }> | { readonly kind: "stored" | "known" };
+
+/** Deletion begins so long after expiry, which every read hides. */
+const DELETED_AFTER_SLOTS = 2;
 
 /** After this many positions, or events that wait, the core writes down what it knows. */
 const CHECKPOINT_POSITIONS = 1_024;
@@ -150,6 +153,17 @@ export class ShardCore {
   catchUpTree(asOf: number): void {
     this.#tree.catchUp(asOf, this.position);
     this.equivocations.compareEntered();
+  }
+
+  /**
+   * The first slot of a class that is kept: two slots above what has expired, so that clocks may differ, and none that the hash tree still
+   * compares, which reads what leaves the compared range.
+   */
+  keptFrom(classId: number, nowMs: number): number {
+    const { network } = this.#context;
+    const expired = slotOfSeq(expiryLine(network.retentionOf(classId), nowMs));
+    const compared = this.#tree.rangeOf(classId, this.#tree.asOf - 1).from;
+    return Math.max(0, Math.min(expired - DELETED_AFTER_SLOTS, compared));
   }
 
   /** Whether a stored event is no longer shown. */

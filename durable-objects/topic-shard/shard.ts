@@ -7,7 +7,9 @@ import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logInfo, logWarning } from "../log.ts";
-import { type Maintained, maintain } from "../sealed/maintenance.ts";
+import { Expiring } from "../sealed/expiring.ts";
+import { type Maintained, type MaintenanceJob, maintain } from "../sealed/maintenance.ts";
+import { Reaping } from "../sealed/reaping.ts";
 import { Sealing } from "../sealed/sealing.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
@@ -56,7 +58,7 @@ export class Shard extends ShardReads implements ShardApi {
   #isCatchingUp = false;
   #isCheckingRecords = false;
   #scrubbing: Promise<ScrubReport> | undefined;
-  readonly #sealing: Sealing;
+  readonly #jobs: readonly MaintenanceJob[];
   #maintaining: Promise<Maintained> | undefined;
 
   /** Reads what the store has. `start` is to follow. */
@@ -92,18 +94,27 @@ export class Shard extends ShardReads implements ShardApi {
       relay: (event, hops) => this.#relay(event, hops),
       stored: () => this.#stored(),
     });
-    this.#sealing = new Sealing({
-      place: { shardCount, shard },
+    this.#jobs = this.#maintenanceJobs();
+    const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
+    this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
+  }
+
+  /** What has expired goes first: it is not to be sealed. */
+  #maintenanceJobs(): MaintenanceJob[] {
+    const { config, shard, suite, clock, tier } = this.ports;
+    const parts = {
+      place: { shardCount: config.shardCount, shard },
       network: config.network,
       suite,
       clock,
-      store,
-      ...ports.tier,
-      write: (step) => this.#inTurn(step),
-      seal: (move) => this.core.seal(move),
-    });
-    const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
-    this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
+      store: this.store,
+      ...tier,
+      nowMs: () => this.nowMs,
+      keptFrom: (classId: number) => this.core.keptFrom(classId, this.nowMs),
+      write: <T>(step: () => T) => this.#inTurn(step),
+      seal: (move: () => void) => this.core.seal(move),
+    };
+    return [new Expiring(parts), new Reaping(parts), new Sealing(parts)];
   }
 
   #startWriter(): WriterLoop {
@@ -287,12 +298,10 @@ export class Shard extends ShardReads implements ShardApi {
 
   async #maintain(): Promise<Maintained> {
     const { shard } = this.ports;
-    const done = await maintain(() => this.#sealing.step());
-    if (done.failed) logWarning("sealing_cut", { shard, why: done.failed });
-    if (done.segments + done.partitions > 0) {
-      const { segments, events, bytes, partitions } = done;
-      logInfo("sealed", { shard, segments, events, bytes, partitions });
-    }
+    const done = await maintain(this.#jobs);
+    const { failed, isMore: _, ...counts } = done;
+    if (failed) logWarning("maintenance_cut", { shard, why: failed });
+    if (Object.values(counts).some((count) => count > 0)) logInfo("maintained", { shard, ...counts });
     return done;
   }
 

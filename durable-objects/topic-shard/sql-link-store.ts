@@ -84,6 +84,11 @@ export class SqlLinkStore implements LinkStore {
     );
   }
 
+  forgetBelow(topicKey: Bytes, id: Bytes): void {
+    this.#sql.exec("DELETE FROM heads WHERE topic_key = ? AND id < ?", topicKey, id);
+    this.#sql.exec("DELETE FROM unmet WHERE topic_key = ? AND parent < ?", topicKey, id);
+  }
+
   missingParents(limit: number, after: EventName | null): EventName[] {
     const query = `SELECT DISTINCT topic_key, parent FROM unmet AS u
       WHERE (topic_key, parent) > (?, ?)

@@ -1,0 +1,172 @@
+import { env } from "cloudflare:workers";
+import { expect } from "vitest";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
+import { newestAsOf } from "../../protocol/sync-range.ts";
+import { BUCKETS, bucketOf } from "../../protocol/topic.ts";
+import { Evidence } from "../node-state/evidence.ts";
+import { fixedPeers } from "../peers/peer-source.ts";
+import { suite } from "../platform-suite.ts";
+import { blocksKey, largeKey, messagesKey } from "../sealed/archive-keys.ts";
+import { D1Catalogue } from "../sealed/d1-catalogue.ts";
+import { R2Archive } from "../sealed/r2-archive.ts";
+import { SealedIndex } from "../sealed/sealed-index.ts";
+import { STORAGE_DEADLINE_MS } from "../sealed/storage-calls.ts";
+import { Shard } from "../topic-shard/shard.ts";
+import { SqlShardStore } from "../topic-shard/sql-shard-store.ts";
+import { ManualClock } from "./manual-clock.ts";
+import { MemoryEvidenceStore } from "./memory-evidence-store.ts";
+import { MemoryHubNames } from "./memory-hub-names.ts";
+import { envelopeOf, keyOf, network, onStorage, START_MS, SUBJECT, TOPICS } from "./shard-world.ts";
+import { StorageFaults, withFaults } from "./storage-faults.ts";
+
+/** A shard on a real SQLite, R2 and D1, whose clock goes as the test says. */
+
+export const HOUR_MS = 3_600_000;
+const HOT_MS = 48 * HOUR_MS;
+
+/** One storage with one shard of its own, in as many lives as are begun. */
+export class SealingNode {
+  readonly clock = new ManualClock(START_MS);
+  readonly faults = new StorageFaults();
+  readonly storage: DurableObjectStorage;
+  shard: Shard;
+
+  constructor(storage: DurableObjectStorage) {
+    this.storage = storage;
+    this.faults.onHang = () => void this.clock.step(this.clock.nowMs() + STORAGE_DEADLINE_MS);
+    this.shard = this.#start();
+  }
+
+  /** Lets time pass, and what was to be done in it. */
+  advance(ms: number): void {
+    const untilMs = this.clock.nowMs() + ms;
+    while (this.clock.step(untilMs));
+  }
+
+  restart(): void {
+    this.shard = this.#start();
+  }
+
+  #start(): Shard {
+    return new Shard({
+      config: { signer: SUBJECT, network, shardCount: 1 },
+      shard: 0,
+      random: (bytes) => new Uint8Array(bytes).fill(2),
+      store: new SqlShardStore(this.storage),
+      tier: {
+        archive: new R2Archive(withFaults(env.BUCKET, this.faults), suite, this.clock),
+        catalogue: new D1Catalogue(withFaults(env.DB, this.faults), this.clock),
+        hotMs: HOT_MS,
+      },
+      suite,
+      clock: this.clock,
+      peers: fixedPeers([]),
+      links: { of: (url) => expect.fail(`no link to ${url}`) },
+      hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
+      roots: { changed: async () => null },
+      evidence: new Evidence(new MemoryEvidenceStore()),
+      sync: async () => {},
+      wakeAt: async () => {},
+    });
+  }
+
+  async publishDaily(days: number, each = 6): Promise<void> {
+    for (let hour = 0; hour < days * 24; hour += 24 / each) {
+      this.advance(START_MS + hour * HOUR_MS + 1 - this.clock.nowMs());
+      const nowNs = BigInt(this.clock.nowMs()) * 1_000_000n;
+      await this.shard.publish(TOPICS.map((topic) => envelopeOf(topic, nowNs, `${topic} at ${hour}`)));
+      await this.maintain();
+    }
+  }
+
+  maintain() {
+    return this.shard.maintain();
+  }
+
+  /** All that clients and peers can read here, in a form that can be compared. */
+  async everything() {
+    const pages = [];
+    for (const topic of TOPICS) {
+      const query = {
+        topic: utf8(topic),
+        topicKey: keyOf(topic),
+        startNs: 0n,
+        endNs: 0n,
+        maxBytes: 1e7,
+        limit: 1_000,
+        after: null,
+      };
+      for (const isDescending of [false, true]) {
+        const page = await this.shard.query({ ...query, isDescending });
+        const { events } = await this.shard.eventsByTime({ ...query, isDescending });
+        pages.push([
+          toHex(page.timeKeys),
+          page.json,
+          events.map(({ id, block, signature }) => [id, block, signature].map(toHex)),
+        ]);
+      }
+      const { events } = await this.shard.eventsByCause(utf8(topic), keyOf(topic), null, 1_000);
+      pages.push(events.map(({ id, message }) => toHex(id) + toHex(message)));
+      pages.push((await this.shard.heads(utf8(topic), keyOf(topic))).map(toHex));
+    }
+    const asOf = newestAsOf(this.clock.nowMs());
+    const range = await this.shard.listRange({
+      asOf,
+      class: null,
+      fromBucket: 0,
+      toBucket: BUCKETS,
+      after: null,
+    });
+    const buckets = await this.shard.listBuckets(
+      TOPICS.flatMap((topic) => [1, 2].map((id) => ({ bucket: bucketOf(keyOf(topic)), class: id }))),
+      asOf,
+      "groups",
+    );
+    return { pages, range: range.events.map(({ block }) => toHex(block)), buckets };
+  }
+
+  hotRows(): number {
+    return this.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM events").one().n;
+  }
+
+  /** The keys of all that the shard has in R2. */
+  async files(): Promise<string[]> {
+    const keys: string[] = [];
+    for (const kind of ["segments", "large"]) {
+      const { objects } = await env.BUCKET.list({ prefix: `${kind}/1/0/` });
+      keys.push(...objects.map(({ key }) => key));
+    }
+    return keys;
+  }
+
+  /** Whether each file, and each entry of the catalogue, is one that the shard needs. */
+  async everyKeyIsHeld(): Promise<boolean> {
+    const index = new SealedIndex(new SqlShardStore(this.storage).sealed);
+    const place = { shardCount: 1, shard: 0 };
+    const needed = index.all.flatMap((segment) => [
+      blocksKey(place, segment.root),
+      messagesKey(place, segment.root),
+      ...index.largeOf(segment).map((digest) => largeKey(place, digest)),
+    ]);
+    const entries = await new D1Catalogue(env.DB, this.clock).ofShard(place, null, 1_000);
+    const roots = new Set(index.all.map(({ root }) => toHex(root)));
+    return (
+      (await this.files()).every((key) => needed.includes(key)) &&
+      entries.every(({ root }) => roots.has(toHex(root)))
+    );
+  }
+
+  /** The hash tree as of the newest settled slot, as the sync object asks for it each slot. */
+  async handOver(): Promise<number> {
+    return (await this.shard.handOver(newestAsOf(this.clock.nowMs()))).asOf;
+  }
+}
+
+/** Works with a new node; what others left in R2 and D1 is gone. */
+export const onSealingNode = (work: (node: SealingNode) => Promise<void>) =>
+  onStorage(async (storage) => {
+    const node = new SealingNode(storage);
+    await env.BUCKET.delete(await node.files());
+    await env.DB.batch(["segments", "segment_topics"].map((table) => env.DB.prepare(`DELETE FROM ${table}`)));
+    await work(node);
+  });
