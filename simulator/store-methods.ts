@@ -16,6 +16,8 @@ export const SHARD_METHODS: StoreMethods = {
     "firstDelivered",
     "isSealed",
     "greatestSealed",
+    "sealedOf",
+    "removeSealed",
     "greatest",
     "lastPosition",
     "lastPending",
@@ -62,7 +64,7 @@ export const REMOVED_METHODS: StoreMethods = {
 
 export const SEALED_METHODS: StoreMethods = {
   reads: ["segments", "part", "lastNumbers"],
-  writes: { addSegment: null, saveSegment: null, removeSegment: null },
+  writes: { addSegment: null, saveSegment: null, savePart: null, removeSegment: null },
 };
 
 export const TREE_METHODS: StoreMethods = {
@@ -71,6 +73,7 @@ export const TREE_METHODS: StoreMethods = {
     "eventsOfTopics",
     "topicAfter",
     "blocksBelow",
+    "allBlocksBelow",
     "namesByDigestPrefix",
     "treeValue",
     "savedSlotGroups",

@@ -78,7 +78,7 @@ export class SealedIndex extends SegmentList {
       const index = this.#indexOf(segment);
       const run = index.topic(name.topicKey);
       const found = run && index.find(run, name.id);
-      if (found) return { segment, topicKey: name.topicKey, ...found };
+      if (found && !this.isOut(segment, found.number)) return { segment, topicKey: name.topicKey, ...found };
     }
     return undefined;
   }
@@ -105,7 +105,10 @@ export class SealedIndex extends SegmentList {
       const index = this.#indexOf(segment);
       const run = index.topic(topicKey);
       if (!run) continue;
-      const { id } = index.entry(run.first + run.count - 1);
+      let last = run.first + run.count - 1;
+      while (last >= run.first && this.isOut(segment, last)) last--;
+      if (last < run.first) continue;
+      const { id } = index.entry(last);
       if (!greatest || compareBytes(id, greatest) > 0) greatest = id;
     }
     return greatest;
@@ -129,7 +132,27 @@ export class SealedIndex extends SegmentList {
   *#fromId(segment: HeldSegment, topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
     const index = this.#indexOf(segment);
     const run = index.topic(topicKey);
-    if (run) yield* placesFrom(index, segment, run, id);
+    if (run) yield* this.#placesFrom(index, segment, run, id);
+  }
+
+  *#placesFrom(index: SegmentIndex, segment: HeldSegment, run: TopicRun, id: Bytes): Iterable<HeldPlace> {
+    for (let number = index.firstFrom(run, id); number < run.first + run.count; number++)
+      if (!this.isOut(segment, number))
+        yield { segment, number, topicKey: run.topicKey, entry: index.entry(number) };
+  }
+
+  /** A topic's events with ids below one, the greatest first. */
+  belowId(topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    const sequences = this.#withTopic(topicKey).map((segment) => this.#belowIdIn(segment, topicKey, id));
+    return mergeSorted(sequences, (a, b) => byId(b, a));
+  }
+
+  *#belowIdIn(segment: HeldSegment, topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    const index = this.#indexOf(segment);
+    const run = index.topic(topicKey);
+    if (!run) return;
+    for (let number = index.firstFrom(run, id) - 1; number >= run.first; number--)
+      if (!this.isOut(segment, number)) yield { segment, number, topicKey, entry: index.entry(number) };
   }
 
   /** A topic's events with ids above one, in their order: a causal order. */
@@ -149,7 +172,8 @@ export class SealedIndex extends SegmentList {
     const index = this.#indexOf(segment);
     const run = index.topic(topicKey);
     if (!run || run.greatestTs < readUint64(bounds.from) || run.leastTs > readUint64(bounds.to)) return;
-    for (const found of index.byTime(run, bounds)) yield { segment, topicKey, ...found };
+    for (const found of index.byTime(run, bounds))
+      if (!this.isOut(segment, found.number)) yield { segment, topicKey, ...found };
   }
 
   /** Events in the order of topic and id. What was passed is told, too, so that a reader can stop. */
@@ -171,7 +195,7 @@ export class SealedIndex extends SegmentList {
       const isFirst = after !== null && compareBytes(topicKey, after.topicKey) === 0;
       let start = fromId;
       if (isFirst && compareBytes(after.id, fromId) >= 0) start = successorOf(after.id);
-      for (const place of placesFrom(index, segment, run, start)) {
+      for (const place of this.#placesFrom(index, segment, run, start)) {
         if (compareBytes(place.entry.id, toId) >= 0) break;
         yield place;
       }
@@ -205,20 +229,11 @@ export class SealedIndex extends SegmentList {
       const partOf = remembered((part) => this.store.part(segment.number, "digests", part));
       for (const prefix of prefixes) {
         for (const number of numbersWithPrefix(prefix, segment.count, partOf))
-          yield { segment, number, topicKey: index.topicOf(number), entry: index.entry(number) };
+          if (!this.isOut(segment, number))
+            yield { segment, number, topicKey: index.topicOf(number), entry: index.entry(number) };
       }
     }
   }
-}
-
-function* placesFrom(
-  index: SegmentIndex,
-  segment: HeldSegment,
-  run: TopicRun,
-  id: Bytes,
-): Iterable<HeldPlace> {
-  for (let number = index.firstFrom(run, id); number < run.first + run.count; number++)
-    yield { segment, number, topicKey: run.topicKey, entry: index.entry(number) };
 }
 
 /** A part that is asked for several times in a row is read once. */

@@ -4,11 +4,11 @@ import type { Segment } from "./segment.ts";
 
 /**
  * What a shard keeps of a segment in parts: the runs of its file, the one by digest, and the SHA-256 of those of its messages that are objects
- * of their own, joined.
+ * of their own, joined; and, where there are any, a bit for each event that the network's records took out.
  */
-export const PART_KINDS = [...RUN_KINDS, "digests", "large"] as const;
+export const PART_KINDS = [...RUN_KINDS, "digests", "large", "out"] as const;
 export type PartKind = (typeof PART_KINDS)[number];
-export type SegmentParts = Readonly<Record<PartKind, readonly Bytes[]>>;
+export type SegmentParts = Readonly<Record<Exclude<PartKind, "out">, readonly Bytes[]>>;
 
 /** A segment that a shard holds to. */
 export interface HeldSegment extends Segment {
@@ -20,6 +20,8 @@ export interface HeldSegment extends Segment {
   readonly sealing: number | null;
   /** Since when it is not read any more, and its files are to be deleted, in ms; null while it is read. */
   readonly doomedMs: number | null;
+  /** Events that the network's records took out: they are in the files, and are as if they were not there. */
+  readonly outCount: number;
   /** Messages that are objects of their own. */
   readonly largeCount: number;
   /** Whether this node dropped its messages. */
@@ -33,6 +35,8 @@ export interface SealedStore {
   addSegment(segment: HeldSegment, parts: SegmentParts): void;
   /** Other values for a segment that is there; its parts stay. */
   saveSegment(segment: HeldSegment): void;
+  /** Puts a part in the place of what is there, if anything is. */
+  savePart(number: number, kind: PartKind, part: number, bytes: Bytes): void;
   /** With its parts. */
   removeSegment(number: number): void;
   /** @throws Error when the segment has no such part. */

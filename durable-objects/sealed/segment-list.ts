@@ -27,6 +27,8 @@ const partsOfLarge = (digests: readonly Bytes[]): Bytes[] =>
 export class SegmentList {
   protected readonly store: SealedStore;
   #lists: Lists | undefined;
+  /** By number: a bit for each event, of segments that have lost some. */
+  readonly #out = new Map<number, Bytes>();
 
   constructor(store: SealedStore) {
     this.store = store;
@@ -35,6 +37,7 @@ export class SegmentList {
   /** Forgets what it has read. */
   reload(): void {
     this.#lists = undefined;
+    this.#out.clear();
   }
 
   get #known(): Lists {
@@ -82,6 +85,7 @@ export class SegmentList {
       group,
       sealing,
       doomedMs: null,
+      outCount: 0,
       largeCount: large.length,
       isMessageless: false,
     };
@@ -132,6 +136,29 @@ export class SegmentList {
   /** Forgets segments, inside a transaction. */
   remove(numbers: readonly number[]): void {
     for (const number of numbers) this.store.removeSegment(number);
+    this.reload();
+  }
+
+  /** Whether the network's records took an event out. */
+  isOut({ number, outCount }: HeldSegment, event: number): boolean {
+    if (outCount === 0) return false;
+    const bits = this.#out.get(number) ?? this.store.part(number, "out", 0);
+    this.#out.set(number, bits);
+    return (((bits[event >> 3] as number) >> (event & 7)) & 1) === 1;
+  }
+
+  /** The network's records take events of a segment out, inside a transaction. */
+  takeOut(segment: HeldSegment, events: readonly number[]): void {
+    const known = this.all.find(({ number }) => number === segment.number);
+    if (!known) return;
+    const bits =
+      known.outCount > 0
+        ? this.store.part(known.number, "out", 0).slice()
+        : new Uint8Array(Math.ceil(known.count / 8));
+    const taken = events.filter((event) => !this.isOut(known, event));
+    for (const event of taken) bits[event >> 3] = (bits[event >> 3] as number) | (1 << (event & 7));
+    this.store.savePart(known.number, "out", 0, bits);
+    this.store.saveSegment({ ...known, outCount: known.outCount + taken.length });
     this.reload();
   }
 

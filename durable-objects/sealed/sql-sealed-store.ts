@@ -49,15 +49,9 @@ export class SqlSealedStore implements SealedStore {
 
   addSegment(segment: HeldSegment, parts: SegmentParts): void {
     this.saveSegment(segment);
-    for (const kind of PART_KINDS) {
-      if (parts[kind].length > PARTS_OF_KIND)
-        throw new Error(`a segment with ${parts[kind].length} parts of ${kind}`);
-      for (const [part, bytes] of parts[kind].entries())
-        this.#sql.exec(
-          "INSERT INTO segment_parts (key, bytes) VALUES (?, ?)",
-          keyOf(segment.number, kind, part),
-          bytes,
-        );
+    for (const [kind, all] of Object.entries(parts) as [PartKind, readonly Bytes[]][]) {
+      if (all.length > PARTS_OF_KIND) throw new Error(`a segment with ${all.length} parts of ${kind}`);
+      for (const [part, bytes] of all.entries()) this.savePart(segment.number, kind, part, bytes);
     }
     const { number, group } = this.lastNumbers();
     const last = { number: Math.max(number, segment.number), group: Math.max(group, segment.group) };
@@ -78,6 +72,14 @@ export class SqlSealedStore implements SealedStore {
       "DELETE FROM segment_parts WHERE key >= ? AND key < ?",
       number * PARTS_OF_SEGMENT,
       (number + 1) * PARTS_OF_SEGMENT,
+    );
+  }
+
+  savePart(number: number, kind: PartKind, part: number, bytes: Bytes): void {
+    this.#sql.exec(
+      "INSERT INTO segment_parts (key, bytes) VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
+      keyOf(number, kind, part),
+      bytes,
     );
   }
 

@@ -153,14 +153,20 @@ export class TieredReads {
       return block ? { block } : { place: this.#store.index.find(name) };
     });
     const places = found.flatMap((each) => ("place" in each && each.place ? [each.place] : []));
-    const wanted: WantedParts = { parts: "blocks" };
-    const blocks: (Bytes | undefined)[] = [];
-    while (blocks.length < places.length) {
-      const some = cutPlaces(places.slice(blocks.length), wanted, MAX_BYTES_PER_READ);
-      for (const { block } of await this.#bodies.read(some, wanted)) blocks.push(block);
-    }
+    const blocks = await this.blocksAt(places);
     let next = 0;
     return found.map((each) => ("block" in each ? each.block : each.place && blocks[next++]));
+  }
+
+  /** The blocks of sealed events, in order. */
+  async blocksAt(places: readonly HeldPlace[]): Promise<Bytes[]> {
+    const wanted: WantedParts = { parts: "blocks" };
+    const blocks: Bytes[] = [];
+    while (blocks.length < places.length) {
+      const some = cutPlaces(places.slice(blocks.length), wanted, MAX_BYTES_PER_READ);
+      for (const { block } of await this.#bodies.read(some, wanted)) blocks.push(block as Bytes);
+    }
+    return blocks;
   }
 
   /** Events in the order that is given, up to `maxBytes` but at least one: what a page between nodes has. */

@@ -1,12 +1,19 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import { sealUpTo } from "../testing/held-segments.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
-import { type Step, type TreeStep, traces, tracesOfTree, World } from "../testing/sealed-traces.ts";
+import {
+  type Step,
+  type TreeStep,
+  traces,
+  tracesOfTree,
+  tracesWithRecords,
+  World,
+} from "../testing/sealed-traces.ts";
 import { keyOf, Node, onStorage, TOPICS, wipe } from "../testing/shard-world.ts";
 import { TREE_TOPICS, TreeNode } from "../testing/tree-node.ts";
 import { headsOf } from "../topic-shard/heads.ts";
@@ -39,7 +46,18 @@ function seal(node: Node | TreeNode, part: number): void {
 
 function live(trace: readonly Step[], hot: HotShardStore): void {
   const world = new World();
-  const [sealing, plain] = [new Node(new TieredShardStore(hot)), new Node(new MemoryShardStore())];
+  const tiered = new TieredShardStore(hot);
+  const [sealing, plain] = [new Node(tiered), new Node(new MemoryShardStore())];
+  // Both have made all events that the world knows.
+  const blockOf = (id: Bytes) =>
+    world.events.find((each) => compareBytes(each.id, id) === 0)?.wire.block as Bytes;
+  sealing.readWanted = () => {
+    const wanted = tiered.tree.takeWanted();
+    tiered.tree.keepBlocks(
+      wanted,
+      wanted.map(({ entry }) => blockOf(entry.id)),
+    );
+  };
   for (const [n, step] of trace.entries()) {
     if (step.kind === "seal") seal(sealing, step.part);
     else if (step.kind === "restart") sealing.core = sealing.freshCore();
@@ -69,10 +87,17 @@ test("events are known, linked, waited for and heads as if nothing were sealed",
   );
 });
 
+test("also when records take origins' events out, hot and sealed, and let them come again", () => {
+  fc.assert(
+    fc.property(tracesWithRecords, (trace) => live(trace, new MemoryShardStore())),
+    { numRuns: 120, endOnFailure: true },
+  );
+});
+
 test("in SQLite as well", () =>
   onStorage((storage) => {
     fc.assert(
-      fc.property(traces, (trace) => {
+      fc.property(tracesWithRecords, (trace) => {
         wipe(storage);
         live(trace, new SqlShardStore(storage));
       }),

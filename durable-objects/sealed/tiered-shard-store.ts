@@ -1,8 +1,10 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type {
   Checkpoint,
   PlacedName,
+  SealedEvent,
   ShardStore,
   StoredEvent,
   TimeRange,
@@ -14,6 +16,8 @@ import { TieredTreeStore } from "./tiered-tree-store.ts";
 
 /** Where a sealed event stands in the order of arrival: before all hot ones. */
 export const SEALED_POSITION = 0;
+
+const BEFORE_IDS = new Uint8Array(EVENT_ID_BYTES);
 
 /** What a shard keeps in its own SQLite: hot events, and what it knows of the sealed ones. */
 export interface HotShardStore extends ShardStore {
@@ -114,6 +118,16 @@ export class TieredShardStore implements ShardStore {
 
   isSealed(name: EventName): boolean {
     return this.index.has(name);
+  }
+
+  *sealedOf(topicKey: Bytes): Iterable<SealedEvent> {
+    for (const { segment, entry } of [...this.index.afterId(topicKey, BEFORE_IDS)])
+      yield { id: entry.id, class: segment.class, origin: segment.origins[entry.origin] as Bytes };
+  }
+
+  removeSealed(name: EventName): void {
+    const place = this.index.find(name);
+    if (place) this.index.takeOut(place.segment, [place.number]);
   }
 
   greatestSealed(topicKey: Bytes): Bytes | undefined {

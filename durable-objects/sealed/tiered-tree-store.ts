@@ -1,16 +1,18 @@
-import type { Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { topicKeysOf } from "../../protocol/topic.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
 import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
 import type {
+  BlockPage,
   BucketPage,
+  IdAndBlock,
   ListedEvent,
   SavedSlotGroup,
   TopicKeyRange,
   TreeStore,
 } from "../topic-shard/sync-tree/tree-store.ts";
-import type { SealedIndex } from "./sealed-index.ts";
+import type { HeldPlace, SealedIndex } from "./sealed-index.ts";
 
 /**
  * What anti-entropy lists, hot and sealed as one. Blocks and messages are those of hot events alone: the others' are in files, which
@@ -19,6 +21,10 @@ import type { SealedIndex } from "./sealed-index.ts";
 export class TieredTreeStore implements TreeStore {
   readonly #hot: TreeStore;
   readonly #sealed: SealedIndex;
+
+  #wanted: readonly HeldPlace[] = [];
+  /** Blocks that were read from files: those of one page. */
+  #read: ReadonlyMap<string, Bytes> = new Map();
 
   constructor(hot: TreeStore, sealed: SealedIndex) {
     this.#hot = hot;
@@ -85,6 +91,35 @@ export class TieredTreeStore implements TreeStore {
     return this.#hot.blocksBelow(topicKey, id, limit);
   }
 
+  allBlocksBelow(topicKey: Bytes, id: Bytes, limit: number): BlockPage {
+    const sealed = taken(this.#sealed.belowId(topicKey, id), limit);
+    const hot = this.#hot.blocksBelow(topicKey, id, limit);
+    const all = [...hot, ...sealed.map((place) => ({ id: place.entry.id, place }))];
+    all.sort((a, b) => compareBytes(b.id, a.id));
+    const blocks: IdAndBlock[] = [];
+    for (const each of all.slice(0, limit)) {
+      const block = "block" in each ? each.block : this.#read.get(keyOf(each.place));
+      if (!block) {
+        this.#wanted = sealed.filter((place) => compareBytes(place.entry.id, each.id) <= 0);
+        return { blocks, isEnd: false, isWaiting: true };
+      }
+      blocks.push({ id: each.id, block });
+    }
+    return { blocks, isEnd: all.length < limit, isWaiting: false };
+  }
+
+  /** The sealed events whose blocks are to be read before work goes on. */
+  takeWanted(): readonly HeldPlace[] {
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    return wanted;
+  }
+
+  /** The blocks that were wanted, in order; those of before are forgotten. */
+  keepBlocks(places: readonly HeldPlace[], blocks: readonly Bytes[]): void {
+    this.#read = new Map(places.map((place, i) => [keyOf(place), blocks[i] as Bytes]));
+  }
+
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[] {
     const names = this.#hot.namesByDigestPrefix(prefixes);
     for (const { topicKey, entry } of this.#sealed.withPrefixes(prefixes))
@@ -115,4 +150,16 @@ export class TieredTreeStore implements TreeStore {
   dropSlotGroups(bucket: number): void {
     this.#hot.dropSlotGroups(bucket);
   }
+}
+
+const keyOf = ({ topicKey, entry }: HeldPlace): string => toHex(topicKey) + toHex(entry.id);
+
+/** The first of a sequence. */
+function taken<Item>(items: Iterable<Item>, limit: number): Item[] {
+  const first: Item[] = [];
+  for (const item of items) {
+    first.push(item);
+    if (first.length === limit) break;
+  }
+  return first;
 }

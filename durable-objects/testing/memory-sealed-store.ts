@@ -4,7 +4,7 @@ import type { UndoLog } from "./undo-log.ts";
 
 interface Kept {
   readonly segment: HeldSegment;
-  readonly parts: SegmentParts;
+  readonly parts: Readonly<Partial<Record<PartKind, readonly Bytes[]>>>;
 }
 
 /** What a shard keeps of its segments, in memory. */
@@ -51,8 +51,16 @@ export class MemorySealedStore implements SealedStore {
     this.#set(new Map([...this.#kept].filter(([each]) => each !== number)));
   }
 
+  savePart(number: number, kind: PartKind, part: number, bytes: Bytes): void {
+    const known = this.#kept.get(number);
+    if (!known) return;
+    const all = [...(known.parts[kind] ?? [])];
+    all[part] = bytes;
+    this.#set(new Map([...this.#kept, [number, { ...known, parts: { ...known.parts, [kind]: all } }]]));
+  }
+
   part(number: number, kind: PartKind, part: number): Bytes {
-    const bytes = this.#kept.get(number)?.parts[kind][part];
+    const bytes = this.#kept.get(number)?.parts[kind]?.[part];
     if (!bytes) throw new Error(`segment ${number} has no part ${part} of ${kind}`);
     return bytes;
   }

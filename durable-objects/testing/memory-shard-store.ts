@@ -8,6 +8,7 @@ import {
   type Outline,
   PENDING_BASE,
   type PlacedName,
+  type SealedEvent,
   type StoredEvent,
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
@@ -143,6 +144,14 @@ export class MemoryShardStore implements HotShardStore {
   /** Segments are read by `TieredShardStore` alone. */
   isSealed(): boolean {
     return false;
+  }
+
+  sealedOf(): Iterable<SealedEvent> {
+    return [];
+  }
+
+  removeSealed(): void {
+    // There is none.
   }
 
   greatestSealed(): Bytes | undefined {

@@ -5,6 +5,7 @@ import { topicKeysOf } from "../../protocol/topic.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
 import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
 import type {
+  BlockPage,
   BucketPage,
   ListedEvent,
   SavedSlotGroup,
@@ -90,6 +91,11 @@ export class MemoryTreeStore implements TreeStore {
       (!after || compareBytes(key, after) > 0) &&
       (to === null || compareBytes(key, to) < 0);
     return keys.filter(isIn).sort(compareBytes)[0];
+  }
+
+  allBlocksBelow(topicKey: Bytes, id: Bytes, limit: number): BlockPage {
+    const blocks = this.blocksBelow(topicKey, id, limit);
+    return { blocks, isEnd: blocks.length < limit, isWaiting: false };
   }
 
   blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {

@@ -1,6 +1,10 @@
 import * as fc from "fast-check";
 import { SLOT_MS } from "../../protocol/retention.ts";
-import { type Step as ShardStep, traces as shardTraces } from "./shard-traces.ts";
+import {
+  type Step as ShardStep,
+  traces as shardTraces,
+  tracesWithRecords as shardTracesWithRecords,
+} from "./shard-traces.ts";
 import { TREE_TOPICS } from "./tree-node.ts";
 
 export { World } from "./shard-traces.ts";
@@ -29,6 +33,7 @@ const mixed = <Other>(others: fc.Arbitrary<Other[]>): fc.Arbitrary<(Other | OwnS
   });
 
 export const traces: fc.Arbitrary<Step[]> = mixed(shardTraces);
+export const tracesWithRecords: fc.Arbitrary<Step[]> = mixed(shardTracesWithRecords);
 
 export type TreeStep =
   | OwnStep

@@ -31,7 +31,7 @@ export interface RecordCheckParts {
   readonly scrubLimits?: Partial<ScrubLimits>;
   records(): RecordSet;
   /** An event was taken out of the stored set, in the transaction under way. */
-  removed(name: EventName, fields: EventFields, nowMs: number): void;
+  removed(name: EventName, classId: number, nowMs: number): void;
 }
 
 /** How far a pass has come, as it is written down. */
@@ -60,6 +60,8 @@ export class RecordCheck {
   #topicKey: Bytes | undefined;
   #below: Bytes = ABOVE_ALL;
   #scrub: TopicScrub | undefined;
+  /** Whether blocks are to be read from files before the next step. */
+  #isWaiting = false;
   /** Events that this life took out. */
   removedCount = 0;
 
@@ -112,7 +114,8 @@ export class RecordCheck {
 
   /** One step, inside a transaction. Answers whether there is more to do. Small topics are many, and have room in one step. */
   step(nowMs: number): boolean {
-    for (let rows = 0; this.#place && rows < this.#limits.rowsPerStep; )
+    this.#isWaiting = false;
+    for (let rows = 0; this.#place && !this.#isWaiting && rows < this.#limits.rowsPerStep; )
       rows += 1 + (this.#scrub ? this.#stepScrub(this.#scrub, nowMs) : this.#stepTopic(this.#place, nowMs));
     return this.#place !== undefined;
   }
@@ -132,8 +135,28 @@ export class RecordCheck {
       if (!this.#holds(id, block)) this.#remove({ topicKey, id }, decodeBlock(block), nowMs);
     }
     this.#below = blocks.at(-1)?.id ?? this.#below;
-    if (blocks.length < BLOCKS_PER_READ) this.#endTopic(topicKey);
-    return blocks.length;
+    if (blocks.length === BLOCKS_PER_READ) return blocks.length;
+    const sealed = this.#judgeSealed(topicKey, nowMs);
+    this.#endTopic(topicKey);
+    return blocks.length + sealed;
+  }
+
+  /**
+   * Judges the sealed events of a topic by their origins, which the shard knows of each; a grant is in its block, and is not judged again.
+   * Answers how many there are.
+   */
+  #judgeSealed(topicKey: Bytes, nowMs: number): number {
+    const records = this.#parts.records();
+    let count = 0;
+    for (const { id, class: classId, origin } of this.#parts.store.sealedOf(topicKey)) {
+      count++;
+      if (records.standingAt(origin, seqOfId(id)) === "member") continue;
+      const name = { topicKey, id };
+      this.#tear(topicKey);
+      this.#parts.store.removeSealed(name);
+      this.#leave(name, classId, nowMs);
+    }
+    return count;
   }
 
   #holds(id: Bytes, block: Bytes): boolean {
@@ -150,13 +173,22 @@ export class RecordCheck {
     const { store } = this.#parts;
     const event = store.outline(name);
     if (!event) return;
-    if (!this.#place?.torn) this.#save({ ...(this.#place ?? BEGINNING), torn: name.topicKey });
+    this.#tear(name.topicKey);
     store.remove(event.position);
     this.#passOnDelivery(event);
+    this.#leave(name, fields.class, nowMs);
+  }
+
+  #tear(topicKey: Bytes): void {
+    if (!this.#place?.torn) this.#save({ ...(this.#place ?? BEGINNING), torn: topicKey });
+  }
+
+  #leave(name: EventName, classId: number, nowMs: number): void {
+    const { store } = this.#parts;
     store.links.removeHead(name.topicKey, name.id);
     store.removed.noteRemoved(name);
     this.removedCount++;
-    this.#parts.removed(name, fields, nowMs);
+    this.#parts.removed(name, classId, nowMs);
   }
 
   /** The envelope of an event that was delivered and is gone comes to readers by the next of its events, which was an echo until now. */
@@ -174,11 +206,16 @@ export class RecordCheck {
     }
     const { store, network } = this.#parts;
     const linked = new LinkedIds(this.#limits.linkedIds);
-    this.#scrub = new TopicScrub(store, network, topicKey, { linked, limits: this.#limits });
+    this.#scrub = new TopicScrub(store, network, topicKey, {
+      linked,
+      limits: this.#limits,
+      isOfFiles: true,
+    });
   }
 
   #stepScrub(scrub: TopicScrub, nowMs: number): number {
-    const { rows, more } = scrub.step(nowMs);
+    const { rows, more, isWaiting = false } = scrub.step(nowMs);
+    this.#isWaiting = isWaiting;
     if (!more) this.#passBy(scrub.topicKey);
     return rows;
   }

@@ -1,6 +1,6 @@
 import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
-import { decodeBlock, type EventFields, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
+import { decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { Network, RetentionClass } from "../../protocol/genesis.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
@@ -98,7 +98,7 @@ export class ShardCore {
     this.records = new ShardRecords({
       ...context,
       store,
-      removed: (name, fields, nowMs) => this.#removed(name, fields, nowMs),
+      removed: (name, classId, nowMs) => this.#removed(name, classId, nowMs),
     });
     this.reload();
   }
@@ -263,7 +263,7 @@ export class ShardCore {
     return this.records.isCheckDue;
   }
 
-  #removed(name: EventName, { class: classId }: EventFields, nowMs: number): void {
+  #removed(name: EventName, classId: number, nowMs: number): void {
     this.#scrub = undefined;
     this.#tree.noteRemoved({ ...name, class: classId });
     this.#delivery.deliverChildren(name, nowMs);

@@ -45,6 +45,14 @@ export interface PlacedName extends EventName {
   readonly class: number;
 }
 
+/** What is known of a sealed event without its block. */
+export interface SealedEvent {
+  readonly id: Bytes;
+  /** Retention class. */
+  readonly class: number;
+  readonly origin: Bytes;
+}
+
 /** A stretch of one topic in time order. Bounds are time keys; `leastId` hides what has expired. */
 export interface TimeRange {
   readonly topicKey: Bytes;
@@ -101,6 +109,10 @@ export interface ShardStore {
   firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined;
   /** Whether an event is in a segment, and no longer hot. */
   isSealed(name: EventName): boolean;
+  /** A topic's sealed events. */
+  sealedOf(topicKey: Bytes): Iterable<SealedEvent>;
+  /** Takes an event out of the sealed ones. */
+  removeSealed(name: EventName): void;
   /** The greatest of a topic's ids that are. */
   greatestSealed(topicKey: Bytes): Bytes | undefined;
   greatest(topicKey: Bytes): { readonly id: Bytes; readonly position: number } | undefined;

@@ -255,14 +255,23 @@ export class Shard extends ShardReads implements ShardApi {
     this.#isCheckingRecords = true;
     try {
       // Records that came in the group of the last step began a pass anew.
-      do await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs));
-      while (this.core.records.isCheckDue);
+      do {
+        await this.#inTurn(() => this.core.stepRecordCheck(this.nowMs));
+        await this.#readWanted();
+      } while (this.core.records.isCheckDue);
     } catch (error) {
       logWarning("record_check_cut", { shard: this.ports.shard, why: String(error) });
       this.ports.clock.after(FAILED_PAUSE_MS, () => void this.#checkRecords());
     } finally {
       this.#isCheckingRecords = false;
     }
+  }
+
+  /** Reads the blocks that the last step asked for from their files. @throws PennypostError `storage_unavailable` and others. */
+  async #readWanted(): Promise<void> {
+    const { tree } = this.store;
+    const wanted = tree.takeWanted();
+    if (wanted.length > 0) tree.keepBlocks(wanted, await this.reads.blocksAt(wanted));
   }
 
   /** One step of long work, which waits while too much else waits for the writer. */

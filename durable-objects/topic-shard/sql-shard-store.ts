@@ -12,6 +12,7 @@ import {
   type Outline,
   PENDING_BASE,
   type PlacedName,
+  type SealedEvent,
   type StoredEvent,
   type TimeRange,
 } from "./shard-store.ts";
@@ -194,6 +195,14 @@ export class SqlShardStore implements HotShardStore {
   /** Segments are read by `TieredShardStore` alone. */
   isSealed(): boolean {
     return false;
+  }
+
+  sealedOf(): Iterable<SealedEvent> {
+    return [];
+  }
+
+  removeSealed(): void {
+    // There is none.
   }
 
   greatestSealed(): Bytes | undefined {

@@ -5,6 +5,7 @@ import type { Network, RetentionClass } from "../../../protocol/genesis.ts";
 import { expiryLine } from "../../../protocol/retention.ts";
 import type { UnmetNote } from "../link-store.ts";
 import type { ShardStore } from "../shard-store.ts";
+import type { BlockPage } from "../sync-tree/tree-store.ts";
 import type { LinkedIds } from "./linked-ids.ts";
 import type { ScrubLimits } from "./scrub-limits.ts";
 
@@ -18,6 +19,8 @@ const behind = (id: Bytes): Bytes => concatBytes(id, new Uint8Array(1));
 export interface ScrubStep {
   readonly rows: number;
   readonly more: boolean;
+  /** Whether blocks are to be read from files before it goes on. */
+  readonly isWaiting?: boolean;
 }
 
 /**
@@ -37,6 +40,8 @@ export class TopicScrub {
   readonly #limits: ScrubLimits;
   /** Ids of stored events below `#below` that events from there on link to. */
   readonly #linked: LinkedIds;
+  /** Whether the blocks of sealed events are read, too. Otherwise what they link to is not known. */
+  readonly #isOfFiles: boolean;
   /** The last note on a missing parent that was looked at; null once all were. */
   #lastNote: UnmetNote | null = { parent: BELOW_ALL, child: BELOW_ALL };
   /** This walk has read the events from here on. */
@@ -54,8 +59,10 @@ export class TopicScrub {
     store: ShardStore,
     network: Network,
     topicKey: Bytes,
-    { linked, limits }: { readonly linked: LinkedIds; readonly limits: ScrubLimits },
+    parts: { readonly linked: LinkedIds; readonly limits: ScrubLimits; readonly isOfFiles?: boolean },
   ) {
+    const { linked, limits, isOfFiles = false } = parts;
+    this.#isOfFiles = isOfFiles;
     this.#store = store;
     this.#network = network;
     this.topicKey = topicKey;
@@ -124,14 +131,22 @@ export class TopicScrub {
     return rows;
   }
 
+  #blocksBelow(limit: number): BlockPage {
+    const { tree } = this.#store;
+    if (this.#isOfFiles) return tree.allBlocksBelow(this.topicKey, this.#below, limit);
+    const blocks = tree.blocksBelow(this.topicKey, this.#below, limit);
+    return { blocks, isEnd: blocks.length < limit, isWaiting: false };
+  }
+
   #walkOn(nowMs: number): ScrubStep {
     const { eventsPerRead, headsPerRead } = this.#limits;
     const { topicKey } = this;
-    const blocks = this.#store.tree.blocksBelow(topicKey, this.#below, eventsPerRead);
+    const { blocks, isEnd, isWaiting } = this.#blocksBelow(eventsPerRead);
+    if (isWaiting && blocks.length === 0) return { rows: 0, more: true, isWaiting };
     const toTop = compareBytes(this.#below, this.#top) < 0 ? this.#below : this.#top;
     const kept = this.#store.links.headsBelow(topicKey, toTop, headsPerRead);
     // The stretch ends where events or heads are not all read.
-    const lastBlock = blocks.length === eventsPerRead ? blocks.at(-1)?.id : undefined;
+    const lastBlock = isEnd ? undefined : blocks.at(-1)?.id;
     const lastHead = kept.length === headsPerRead ? kept.at(-1) : undefined;
     const end = greater(lastBlock ?? BELOW_ALL, lastHead ?? BELOW_ALL);
     const heads: Bytes[] = [];
@@ -201,10 +216,11 @@ export class TopicScrub {
   /** Whether a row is that of a head whose block is in a file, and which no hot event links to. */
   #isOfSealed(id: Bytes): boolean {
     const name = { topicKey: this.topicKey, id };
-    return this.#store.isSealed(name) && !this.#linked.take(id);
+    return !this.#isOfFiles && this.#store.isSealed(name) && !this.#linked.take(id);
   }
 
   #mayBeLinked(id: Bytes): boolean {
+    if (this.#isOfFiles) return false;
     const sealed = this.#store.greatestSealed(this.topicKey);
     return sealed !== undefined && compareBytes(sealed, id) > 0;
   }

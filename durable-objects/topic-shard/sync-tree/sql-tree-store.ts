@@ -7,7 +7,14 @@ import type { StoredEvent } from "../shard-store.ts";
 import type { SqlHotPartitions } from "../sql-hot-partitions.ts";
 import { type ListedRow, mergedRows, type TopicRow } from "./merged-rows.ts";
 import { END_OF_IDS } from "./slot-spans.ts";
-import type { BucketPage, ListedEvent, SavedSlotGroup, TopicKeyRange, TreeStore } from "./tree-store.ts";
+import type {
+  BlockPage,
+  BucketPage,
+  ListedEvent,
+  SavedSlotGroup,
+  TopicKeyRange,
+  TreeStore,
+} from "./tree-store.ts";
 
 interface SlotGroupRow extends Record<string, SqlStorageValue> {
   slot_group: number;
@@ -95,6 +102,11 @@ export class SqlTreeStore implements TreeStore {
       return rows.toArray().map((row) => bytes(row.topic_key));
     });
     return keys.sort(compareBytes)[0];
+  }
+
+  allBlocksBelow(topicKey: Bytes, id: Bytes, limit: number): BlockPage {
+    const blocks = this.blocksBelow(topicKey, id, limit);
+    return { blocks, isEnd: blocks.length < limit, isWaiting: false };
   }
 
   blocksBelow(topicKey: Bytes, id: Bytes, limit: number) {

@@ -27,6 +27,19 @@ export interface SavedSlotGroup {
   readonly late: readonly number[];
 }
 
+export interface IdAndBlock {
+  readonly id: Bytes;
+  readonly block: Bytes;
+}
+
+export interface BlockPage {
+  readonly blocks: readonly IdAndBlock[];
+  /** Whether no event follows. */
+  readonly isEnd: boolean;
+  /** Whether the next ones are to be read from their files first, which is asked for. */
+  readonly isWaiting: boolean;
+}
+
 /** Topic keys from `from` on and below `to`; all from `from` on when `to` is null. */
 export interface TopicKeyRange {
   readonly from: Bytes;
@@ -55,8 +68,10 @@ export interface TreeStore {
   ): StoredEvent[];
   /** The next topic of a range after one, or its first: of those with events, and of those that have heads or notes only, since their rows were lost. */
   topicAfter(range: TopicKeyRange, after: Bytes | null): Bytes | undefined;
-  /** Blocks of a topic with ids below one, the greatest first. */
-  blocksBelow(topicKey: Bytes, id: Bytes, limit: number): { readonly id: Bytes; readonly block: Bytes }[];
+  /** Blocks of a topic's hot events with ids below one, the greatest first. */
+  blocksBelow(topicKey: Bytes, id: Bytes, limit: number): IdAndBlock[];
+  /** The same of hot and sealed events. It ends before a sealed one whose block is still to be read from its file: see `BlockPage`. */
+  allBlocksBelow(topicKey: Bytes, id: Bytes, limit: number): BlockPage;
   /** Events whose block digest begins with one of these: the first 62 bits, as a number. */
   namesByDigestPrefix(prefixes: ReadonlySet<bigint>): EventName[];
 
