@@ -33,7 +33,17 @@ const mixed = <Other>(others: fc.Arbitrary<Other[]>): fc.Arbitrary<(Other | OwnS
   });
 
 export const traces: fc.Arbitrary<Step[]> = mixed(shardTraces);
-export const tracesWithRecords: fc.Arbitrary<Step[]> = mixed(shardTracesWithRecords);
+
+/** Records that go further back than in the lives of shards that do not seal, and at the end one that takes out what an origin has. */
+const lateRecord = fc.record({
+  kind: fc.constant("record" as const),
+  origin: fc.nat(2),
+  admitted: fc.constant(false),
+  agoMs: fc.nat({ max: 60_000 }),
+});
+export const tracesWithRecords: fc.Arbitrary<Step[]> = fc
+  .tuple(mixed(shardTracesWithRecords), lateRecord, mixed(shardTraces), lateRecord)
+  .map(([before, first, between, last]) => [...before, first, ...between, last]);
 
 export type TreeStep =
   | OwnStep
