@@ -41,6 +41,17 @@ const NOT_FOR_PEERS = [
   "stamp_malformed",
   "stamp_invalid",
   "issuer_key_invalid",
+  // Of sealing, which answers nobody.
+  "catalogue_call_too_large",
+  "catalogue_damaged",
+  "event_damaged",
+  "partition_open",
+  "partitions_full",
+  "segment_class",
+  "segment_malformed",
+  "segment_missing",
+  "segment_order",
+  "segment_too_large",
 ];
 /** What answers before the peer API, or when something else failed. */
 const OF_ALL_PATHS = ["not_found", "method_not_allowed", "internal"];

@@ -164,9 +164,19 @@ describe("a wallet that is a contract", () => {
   test("is asked once for a token that comes many times at once", async () => {
     const wallet = await chain.deploy("OwnedWallet", owner.address);
     const [good, bad] = [token(wallet), token(wallet, { wallet: new TestKey("stranger") })];
-    const answers = await Promise.all(
-      [good, bad].flatMap((each) => Array.from({ length: 12 }, () => publish(each))),
-    );
+    // The chain answers only once all have come: whoever comes later asks again for a bad token.
+    const gate = Promise.withResolvers<void>();
+    let asked = 0;
+    line.way = async (request, forward) => {
+      asked++;
+      await gate.promise;
+      return toChain(request, forward);
+    };
+    const publishes = [good, bad].flatMap((each) => Array.from({ length: 12 }, () => publish(each)));
+    await until("the chain is asked for both", () => asked === 2);
+    expect(await publish(contractToken(wallet, () => new Uint8Array(1)))).toEqual(REFUSED);
+    gate.resolve();
+    const answers = await Promise.all(publishes);
     expect(answers).toEqual([...Array(12).fill(GRANTED), ...Array(12).fill(REFUSED)]);
     expect(line.take()).toHaveLength(2);
   });
