@@ -57,6 +57,8 @@ async function watch(
 }
 
 const ALLOWED = [
+  // The list of segments, which a shard keeps in memory: read once in a life, and after each change of it.
+  /SCAN segments$/,
   // As many rows as a node has hubs.
   /SCAN hubs$/,
   // At most five.
