@@ -23,11 +23,11 @@ import {
  * the order of topic and id, then their signatures and the runs of `segment-runs.ts`, all dag-cbor; `messages` has the messages, raw, in
  * the same order. So messages can be dropped by deleting one file, and what stays is read as before.
  */
-export const SEGMENT_VERSION = 1;
+const SEGMENT_VERSION = 1;
 /** A message of more bytes is in no segment's file, but an object of its own. */
 export const MAX_INLINE_MESSAGE_BYTES = 65_536;
 /** Events of one segment, so that its root block stays below 64 KB. */
-export const MAX_SEGMENT_EVENTS = 131_072;
+const MAX_SEGMENT_EVENTS = 131_072;
 const MAX_ROOT_BYTES = 131_072;
 
 /** In place of the offset of a message: it was dropped, or is an object of its own. No block begins there. */
@@ -192,7 +192,7 @@ function partsOfSignatures(events: readonly SegmentEvent[]): Bytes[] {
 }
 
 /** What a segment's file of blocks says, with nothing of its events checked but that each block is what its CID names. */
-export interface SegmentContent {
+interface SegmentContent {
   readonly root: Bytes;
   readonly facts: SegmentFacts;
   readonly origins: readonly Bytes[];

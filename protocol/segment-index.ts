@@ -10,18 +10,18 @@ import {
 } from "./segment-runs.ts";
 
 /** Where the parts of a segment's runs are. @throws what keeps a part from being read. */
-export interface RunParts {
+interface RunParts {
   part(kind: RunKind, part: number): Bytes;
 }
 
 /** How long a segment's runs are. */
-export interface RunLengths {
+interface RunLengths {
   readonly topics: number;
   readonly events: number;
 }
 
 /** An event by its place in the order of topic and id, from 0. */
-export interface NumberedEntry {
+interface NumberedEntry {
   readonly number: number;
   readonly entry: SealedEntry;
 }

@@ -6,10 +6,10 @@ export interface ShardPlace {
   readonly shard: number;
 }
 
-export type ArchivedKind = "blocks" | "messages" | "large";
+type ArchivedKind = "blocks" | "messages" | "large";
 
 /** What a key names: a segment's file by its root, or a large message by its SHA-256. */
-export interface ArchivedName {
+interface ArchivedName {
   readonly kind: ArchivedKind;
   readonly digest: Bytes;
 }

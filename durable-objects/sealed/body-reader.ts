@@ -21,7 +21,7 @@ import {
 import type { SealedPlace, Segment } from "./segment.ts";
 
 /** What a reader of sealed events needs of the shard. */
-export interface BodyPorts extends DamageListener {
+interface BodyPorts extends DamageListener {
   readonly source: RangeSource;
   readonly suite: CryptoSuite;
   readonly prefix: ShardPlace;

@@ -8,9 +8,9 @@ import type { SegmentFile } from "./segment.ts";
 import type { WrittenSegment } from "./segment-builder.ts";
 
 /** Segments of one call: with their topics they are one batch, and what D1 takes in one is limited. */
-export const MAX_CATALOGUED_PER_CALL = 16;
-export const MAX_REMOVED_PER_CALL = 1_000;
-export const MAX_CATALOGUE_PAGE = 1_000;
+const MAX_CATALOGUED_PER_CALL = 16;
+const MAX_REMOVED_PER_CALL = 1_000;
+const MAX_CATALOGUE_PAGE = 1_000;
 
 /** What the catalogue says of a segment; `Segment` has more, which its files tell. */
 export interface CatalogueEntry {
@@ -102,7 +102,7 @@ export function checkCallSize(out: number, added: number): void {
 /** At least 1, at most a page. */
 export const pageLimit = (limit: number): number => Math.min(Math.max(1, limit), MAX_CATALOGUE_PAGE);
 
-export const hexOfSeq = (seq: bigint): string => toHex(uint64Bytes(seq));
+const hexOfSeq = (seq: bigint): string => toHex(uint64Bytes(seq));
 
 export type SegmentRow = typeof segments.$inferSelect;
 

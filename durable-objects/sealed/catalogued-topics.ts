@@ -10,7 +10,7 @@ import {
 } from "../../protocol/segment-runs.ts";
 
 /** Bytes of a file: from one (inclusive) to another (exclusive). Both are 0 for none. */
-export interface FileRange {
+interface FileRange {
   readonly from: number;
   readonly to: number;
 }
@@ -22,7 +22,7 @@ export interface CataloguedTopic extends TopicRun {
 }
 
 /** An entry of the segment's run of topics, and four offsets. */
-export const CATALOGUED_TOPIC_BYTES = ENTRY_BYTES.topics + 4 * 4;
+const CATALOGUED_TOPIC_BYTES = ENTRY_BYTES.topics + 4 * 4;
 
 /** Packs the topics of a segment, part by part as in its runs: a part has at most 512 topics and 36,864 bytes. */
 export function packCataloguedTopics(runs: Runs): Bytes[] {

@@ -5,7 +5,7 @@ import type { TieredShardStore } from "./tiered-shard-store.ts";
 /** Topics of one step: for each, three statements that mostly find nothing. */
 const TOPICS_PER_STEP = 512;
 
-export interface ExpiringParts {
+interface ExpiringParts {
   readonly store: TieredShardStore;
   nowMs(): number;
   /** The events of a class in slots below this one may be deleted: they have expired, and nothing asks for them any more. */

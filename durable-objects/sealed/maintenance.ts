@@ -6,7 +6,7 @@ import type { SealStep } from "./sealing.ts";
 /** Steps of one call: a segment each, or less. The next call goes on. */
 export const MAX_STEPS = 64;
 
-export type MaintenanceStep = SealStep | ExpireStep | ReapStep;
+type MaintenanceStep = SealStep | ExpireStep | ReapStep;
 
 /** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
 export interface MaintenanceJob {

@@ -8,7 +8,7 @@ import type { TieredShardStore } from "./tiered-shard-store.ts";
 /** A page that was begun before a segment was taken out has been read by then. */
 export const REAP_AFTER_MS = 10 * 60_000;
 
-export interface ReapingParts {
+interface ReapingParts {
   readonly place: ShardPlace;
   readonly store: TieredShardStore;
   readonly archive: Archive;

@@ -6,7 +6,7 @@ import { slotOfSeq } from "../../protocol/retention.ts";
 import { numbersWithPrefix } from "../../protocol/segment-digests.ts";
 import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
 import type { TopicRun } from "../../protocol/segment-runs.ts";
-import { END_OF_IDS, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
+import { END_OF_IDS, firstIdOfSeq, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
 import type { HeldSegment } from "./sealed-store.ts";
 import type { SealedPlace, Segment } from "./segment.ts";
@@ -26,7 +26,7 @@ export interface PassedTopic {
 }
 
 /** What is read in the order of topic and id: ids from one on and below another, of a range of topics, after a name. */
-export interface NameSpanOfTopics {
+interface NameSpanOfTopics {
   readonly topics: TopicKeyRange;
   readonly fromId: Bytes;
   readonly toId: Bytes;
@@ -272,10 +272,4 @@ function successorOf(bytes: Bytes): Bytes {
     if (value !== 0) return next;
   }
   return bytes.slice();
-}
-
-function firstIdOfSeq(seq: bigint): Bytes {
-  const id = new Uint8Array(8 + DIGEST_BYTES);
-  new DataView(id.buffer).setBigUint64(0, seq);
-  return id;
 }

@@ -24,8 +24,6 @@ export interface HeldSegment extends Segment {
   readonly outCount: number;
   /** Messages that are objects of their own. */
   readonly largeCount: number;
-  /** Whether this node dropped its messages. */
-  readonly isMessageless: boolean;
 }
 
 /** What a shard keeps of its segments, in its own SQLite. Every method is synchronous, and part of the transaction under way. */

@@ -1,7 +1,9 @@
 import { env } from "cloudflare:workers";
 import { CarReader } from "@ipld/car";
+import type { CID } from "multiformats/cid";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Bytes, equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import type { Signer } from "../../protocol/crypto.ts";
 import { decodeBlock } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { suite } from "../platform-suite.ts";
@@ -44,7 +46,7 @@ describe("a shard that seals", () => {
         );
         for await (const { cid, bytes } of reader.blocks())
           expect(equalBytes(suite.sha256(bytes), cid.multihash.digest as Bytes)).toBe(true);
-        const root = await reader.get((await reader.getRoots())[0] as never);
+        const root = await reader.get((await reader.getRoots())[0] as CID);
         expect(key).toContain(toHex(suite.sha256(root?.bytes as Bytes)));
       }
     }));
@@ -144,7 +146,7 @@ describe("a seal that is cut", () => {
 
   test("by a record that takes events out begins anew, and has none of them", () =>
     onSealingNode(async (node) => {
-      const other = signers[1] as never;
+      const other = signers[1] as Signer;
       for (let n = 0; n < 5; n++)
         await node.shard.ingest(
           [forgeEvent({ topic: TOPIC, signer: other, ts: n, timeMs: START_MS - 5_000 + n })],
@@ -159,11 +161,7 @@ describe("a seal that is cut", () => {
       await maintained;
       await vi.waitFor(async () => {
         const { events } = await node.shard.eventsByCause(utf8(TOPIC), keyOf(TOPIC), null, 1_000);
-        expect(
-          events.some(({ block }) =>
-            equalBytes(block.subarray(-32), (other as { publicKey: Bytes }).publicKey),
-          ),
-        ).toBe(false);
+        expect(events.some(({ block }) => equalBytes(block.subarray(-32), other.publicKey))).toBe(false);
       });
       const before = await node.everything();
       for (let rounds = 0; rounds < 4; rounds++) await node.maintain();

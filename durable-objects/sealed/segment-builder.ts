@@ -11,7 +11,7 @@ import type { Segment, SegmentFile } from "./segment.ts";
 
 /** Blocks and messages of one segment together, in bytes; its signatures and runs come on top. */
 export const SEGMENT_CONTENT_BYTES = 8 * 1024 * 1024;
-export const SEGMENT_EVENTS = 32_768;
+const SEGMENT_EVENTS = 32_768;
 
 /** A stored event as a segment takes it. */
 export type SealableEvent = Pick<
@@ -30,7 +30,7 @@ export interface LargeMessage {
 }
 
 /** What a shard keeps of a segment. */
-export interface SealedSegment {
+interface SealedSegment {
   readonly segment: Segment;
   readonly runs: Runs;
   /** SHA-256 of its messages that are objects of their own, in order, each once. Other segments may have the same ones. */
@@ -50,7 +50,7 @@ export type Built =
   | { readonly kind: "segment"; readonly written: WrittenSegment };
 
 /** What the segments of one building have in common. */
-export interface SegmentSource {
+interface SegmentSource {
   /** Network id, 32 bytes. */
   readonly net: Bytes;
   /** Retention class. */

@@ -87,7 +87,6 @@ export class SegmentList {
       doomedMs: null,
       outCount: 0,
       largeCount: large.length,
-      isMessageless: false,
     };
     this.store.addSegment(held, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
   }
@@ -159,13 +158,6 @@ export class SegmentList {
     for (const event of taken) bits[event >> 3] = (bits[event >> 3] as number) | (1 << (event & 7));
     this.store.savePart(known.number, "out", 0, bits);
     this.store.saveSegment({ ...known, outCount: known.outCount + taken.length });
-    this.reload();
-  }
-
-  /** This node has no messages of a segment any more, inside a transaction. */
-  dropMessages(number: number): void {
-    const segment = this.segments.find((each) => each.number === number);
-    if (segment) this.store.saveSegment({ ...segment, isMessageless: true });
     this.reload();
   }
 }

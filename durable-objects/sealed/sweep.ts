@@ -53,7 +53,7 @@ export interface SweepCursor {
 
 export const SWEEP_START: SweepCursor = { stage: "catalogue", after: null };
 
-export interface SweepParts {
+interface SweepParts {
   readonly place: ShardPlace;
   readonly archive: Archive;
   readonly catalogue: Catalogue;
@@ -61,7 +61,7 @@ export interface SweepParts {
   readonly clock: Clock;
 }
 
-export interface Swept {
+interface Swept {
   /** Objects and rows that were taken away. */
   readonly objects: number;
   readonly rows: number;

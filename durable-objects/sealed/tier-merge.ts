@@ -107,7 +107,7 @@ class Merge<H extends Hit> {
 }
 
 /** What a page in time order is to have. */
-export interface TimePageAsk {
+interface TimePageAsk {
   readonly isDescending: boolean;
   /** Events with lesser ids have expired. */
   readonly leastId: Bytes;

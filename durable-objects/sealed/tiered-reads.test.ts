@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Bytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
+import type { Signer } from "../../protocol/crypto.ts";
 import { envelopeDigest } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
@@ -48,7 +49,7 @@ function eventOf({ topic, ts, text, origin, isLarge }: Seed, position: number): 
   const seq = firstSeqOf(START_MS + position * 300_000);
   const { id, block, signature, fields } = forgeEvent({
     topic: name,
-    signer: SIGNERS[origin] as never,
+    signer: SIGNERS[origin] as Signer,
     ts,
     message,
     seq,

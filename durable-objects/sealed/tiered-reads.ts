@@ -22,13 +22,13 @@ export type Found = { readonly event: StoredEvent } | { readonly place: HeldPlac
 type TierHit = Hit & Found;
 
 /** Events of a page; a short one may be full, too, since it ended at a limit other than its number. */
-export interface EventPageOfTiers {
+interface EventPageOfTiers {
   readonly events: StoredEvent[];
   readonly isFull: boolean;
 }
 
 /** What an envelope is made of. */
-export interface EnvelopeOfTiers {
+interface EnvelopeOfTiers {
   readonly timeKey: Bytes;
   readonly message: Bytes;
 }

@@ -12,6 +12,7 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Equivocation } from "../node-state/evidence-api.ts";
 import { SeqTable } from "./seq-table.ts";
 import type { ShardStore } from "./shard-store.ts";
+import { firstIdOfSeq } from "./sync-tree/slot-spans.ts";
 import { eventsOfSpans } from "./sync-tree/span-walk.ts";
 
 /** Proofs that wait to be handed over; they leave within seconds. What comes beyond is one more of many, and left. */
@@ -167,8 +168,6 @@ export class Equivocations {
 }
 
 const byNumber = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
-
-const firstIdOfSeq = (seq: bigint): Bytes => concatBytes(uint64Bytes(seq), new Uint8Array(DIGEST_BYTES));
 
 const pack = (pairs: readonly Pair[]): Bytes =>
   concatBytes(...pairs.flat().flatMap(({ topicKey, id }) => [topicKey, id]));

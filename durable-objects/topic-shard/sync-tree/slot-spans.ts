@@ -10,11 +10,13 @@ export const SLOTS = (MAX_TIME_MS + 1) / SLOT_MS;
 /** Above every id. */
 export const END_OF_IDS: Bytes = new Uint8Array(EVENT_ID_BYTES).fill(255);
 
+/** An id that is below every event with this seq, and above those with lesser ones. */
+export const firstIdOfSeq = (seq: bigint): Bytes =>
+  concatBytes(uint64Bytes(seq), new Uint8Array(DIGEST_BYTES));
+
 /** An id that is below every event of a slot and above those of the slots before; behind the last slot, above all. */
 export const firstIdOfSlot = (slot: number): Bytes =>
-  slot < SLOTS
-    ? concatBytes(uint64Bytes(firstSeqOfSlot(slot)), new Uint8Array(DIGEST_BYTES))
-    : END_OF_IDS.slice();
+  slot < SLOTS ? firstIdOfSeq(firstSeqOfSlot(slot)) : END_OF_IDS.slice();
 
 export const slotOfId = (id: Bytes): number => slotOfSeq(seqOfId(id));
 
