@@ -62,6 +62,8 @@ function shardAt(env: Env, shard: number): ShardApi {
     addRecords: (records) => outcomeOf("shard", stub().addRecords(records)),
     newestOf: (origin) => outcomeOf("shard", stub().newestOf(origin)),
     maintain: () => outcomeOf("shard", stub().maintain()),
+    adopt: (foreign, mayLack) => outcomeOf("shard", stub().adopt(foreign, mayLack)),
+    keepLarge: (message) => outcomeOf("shard", stub().keepLarge(message)),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),
     scrub: () => outcomeOf("shard", stub().scrub()),
     listBuckets: (targets, asOf, form) => outcomeOf("shard", stub().listBuckets(targets, asOf, form)),

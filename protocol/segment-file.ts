@@ -286,9 +286,14 @@ export function readSegment(file: Bytes, suite: CryptoSuite): SegmentContent {
   };
 }
 
-/** The messages in a segment's file of messages, by their CIDs as text. @throws PennypostError `segment_malformed`. */
+/** The messages in a segment's file of messages, by their SHA-256 as hex digits. @throws PennypostError `segment_malformed`. */
 export function readMessages(file: Bytes, suite: CryptoSuite): Map<string, Bytes> {
   const { root, blocks } = blocksOf(file, suite);
   const messages = blocks.filter(({ cid }) => !cid.equals(root));
-  return new Map(messages.map(({ cid, bytes }) => [cid.toString(), new Uint8Array(bytes)]));
+  return new Map(
+    messages.map(({ cid, bytes }) => [
+      toHex(digestOfMessageCid(cid) ?? cid.multihash.digest),
+      new Uint8Array(bytes),
+    ]),
+  );
 }

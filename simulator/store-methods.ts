@@ -42,7 +42,7 @@ export const SHARD_METHODS: StoreMethods = {
 
 export const PARTITION_METHODS: StoreMethods = {
   reads: ["all", "canRoll", "classesOf", "eventsOf", "usedBytes"],
-  writes: { roll: null, drop: null },
+  writes: { roll: null, drop: null, cut: null },
 };
 
 export const LINK_METHODS: StoreMethods = {

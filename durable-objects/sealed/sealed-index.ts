@@ -5,15 +5,18 @@ import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { slotOfSeq } from "../../protocol/retention.ts";
 import { numbersWithPrefix } from "../../protocol/segment-digests.ts";
 import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
-import type { TopicRun } from "../../protocol/segment-runs.ts";
+import type { RunKind, TopicRun } from "../../protocol/segment-runs.ts";
 import { END_OF_IDS, firstIdOfSeq, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
+import { RememberedParts } from "./remembered-parts.ts";
 import type { HeldSegment } from "./sealed-store.ts";
 import type { SealedPlace, Segment } from "./segment.ts";
 import { SegmentList } from "./segment-list.ts";
 
 /** Topics of which the greatest sealed id is remembered, or that there is none. */
 const MAX_REMEMBERED_TOPICS = 4_096;
+/** Bytes of parts that are remembered. */
+const MAX_REMEMBERED_BYTES = 2 * 1024 * 1024;
 
 /** A place in a segment that the shard holds to. */
 export interface HeldPlace extends SealedPlace {
@@ -39,16 +42,23 @@ interface NameSpanOfTopics {
  */
 export class SealedIndex extends SegmentList {
   readonly #greatest = new Map<string, Bytes | null>();
+  readonly #parts = new RememberedParts(MAX_REMEMBERED_BYTES);
 
   override reload(): void {
     super.reload();
+    this.#parts.clear();
+  }
+
+  protected override changed(): void {
+    super.changed();
     this.#greatest.clear();
   }
 
-  /** For one use: it remembers parts that it has read. */
+  /** For one use: it remembers all parts that it has read. */
   #indexOf({ number, topics, count }: HeldSegment): SegmentIndex {
     const parts = {
-      part: (kind: "topics" | "ids" | "times", part: number) => this.store.part(number, kind, part),
+      part: (kind: RunKind, part: number) =>
+        this.#parts.get(`${number} ${kind} ${part}`, () => this.store.part(number, kind, part)),
     };
     return new SegmentIndex(parts, { topics, events: count });
   }

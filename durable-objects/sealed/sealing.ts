@@ -23,7 +23,7 @@ const PARTITION_PART = 3 / 8;
 const EVENTS_PER_READ = 256;
 const BYTES_PER_READ = 1024 * 1024;
 
-interface SealingParts {
+export interface SealingParts {
   readonly place: ShardPlace;
   readonly network: Network;
   readonly suite: CryptoSuite;

@@ -12,14 +12,16 @@ import type { Segment, SegmentFile } from "./segment.ts";
 /** Blocks and messages of one segment together, in bytes; its signatures and runs come on top. */
 export const SEGMENT_CONTENT_BYTES = 8 * 1024 * 1024;
 const SEGMENT_EVENTS = 32_768;
+/** Large messages of one segment together, in bytes: who takes it over reads them all. */
+const LARGE_BYTES = 64 * 1024 * 1024;
 
 /** A stored event as a segment takes it. */
 export type SealableEvent = Pick<
   StoredEvent,
   "topicKey" | "timeKey" | "id" | "class" | "signature" | "block"
 > & {
-  /** Null when it was dropped. */
-  readonly message: Bytes | null;
+  /** Null when it was dropped; `apart` for a large one that is stored as an object of its own already. */
+  readonly message: Bytes | null | "apart";
 };
 
 /** A message that is an object of its own. */
@@ -63,6 +65,7 @@ interface SegmentSource {
 export interface BuilderLimits {
   readonly contentBytes: number;
   readonly events: number;
+  readonly largeBytes?: number;
 }
 
 const LIMITS: BuilderLimits = { contentBytes: SEGMENT_CONTENT_BYTES, events: SEGMENT_EVENTS };
@@ -106,7 +109,7 @@ function segmentEventOf(stored: SealableEvent, suite: CryptoSuite): SegmentEvent
   const { topicKey, id, timeKey, signature, block, message } = stored;
   if (!equalBytes(suite.sha256(block), digestOfId(id))) throw damaged(id, "block");
   const { msg, size } = messageOfStoredBlock(block);
-  if (message && !equalBytes(suite.sha256(message), msg)) throw damaged(id, "message");
+  if (message && message !== "apart" && !equalBytes(suite.sha256(message), msg)) throw damaged(id, "message");
   return {
     topicKey,
     id,
@@ -116,7 +119,7 @@ function segmentEventOf(stored: SealableEvent, suite: CryptoSuite): SegmentEvent
     size,
     signature,
     block,
-    message,
+    message: message === "apart" ? LARGE : message,
   };
 }
 
@@ -132,6 +135,8 @@ const isLarge = ({ message }: SegmentEvent): boolean =>
 const contentBytesOf = (event: SegmentEvent): number =>
   event.block.length + (isLarge(event) ? 0 : (event.message?.length ?? 0));
 
+const largeBytesOf = (event: SegmentEvent): number => (isLarge(event) ? event.size : 0);
+
 /** The events of the next segment. */
 class Draft {
   readonly #source: SegmentSource;
@@ -139,6 +144,7 @@ class Draft {
   readonly #limits: BuilderLimits;
   #events: SegmentEvent[] = [];
   #bytes = 0;
+  #largeBytes = 0;
   #origins = new Set<string>();
   #large = new Map<string, Bytes>();
 
@@ -158,13 +164,15 @@ class Draft {
     return (
       this.#events.length < this.#limits.events &&
       this.#bytes + contentBytesOf(event) <= this.#limits.contentBytes &&
+      this.#largeBytes + largeBytesOf(event) <= (this.#limits.largeBytes ?? LARGE_BYTES) &&
       (this.#origins.size < MAX_SEGMENT_ORIGINS || this.#origins.has(toHex(event.origin)))
     );
   }
 
-  /** Answers the event's message when it is large and has not been handed out for this segment. */
+  /** Answers the event's message when it is large, and neither stored already nor handed out for this segment. */
   add(event: SegmentEvent): LargeMessage | undefined {
     this.#bytes += contentBytesOf(event);
+    this.#largeBytes += largeBytesOf(event);
     this.#origins.add(toHex(event.origin));
     const { msg, message } = event;
     if (!message || !isLarge(event)) {
@@ -174,7 +182,7 @@ class Draft {
     this.#events.push({ ...event, message: LARGE });
     if (this.#large.has(toHex(msg))) return undefined;
     this.#large.set(toHex(msg), msg);
-    return { digest: msg, bytes: message };
+    return message === LARGE ? undefined : { digest: msg, bytes: message };
   }
 
   /** Writes the segment and begins the next. */
@@ -183,6 +191,7 @@ class Draft {
     const large = [...this.#large.values()];
     this.#events = [];
     this.#bytes = 0;
+    this.#largeBytes = 0;
     this.#origins = new Set();
     this.#large = new Map();
     return { ...written(this.#source, events, this.#suite), large };

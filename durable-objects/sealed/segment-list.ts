@@ -34,8 +34,13 @@ export class SegmentList {
     this.store = store;
   }
 
-  /** Forgets what it has read. */
+  /** Forgets what it has read: a transaction failed. */
   reload(): void {
+    this.changed();
+  }
+
+  /** The list is another now. */
+  protected changed(): void {
     this.#lists = undefined;
     this.#out.clear();
   }
@@ -70,7 +75,7 @@ export class SegmentList {
     const [first] = this.building(partition);
     const last = this.store.lastNumbers();
     this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition);
-    this.reload();
+    this.changed();
   }
 
   #add(
@@ -94,7 +99,7 @@ export class SegmentList {
   /** The segments of a partition are read from now on, inside the transaction that drops it. */
   sealed(partition: number): void {
     for (const segment of this.building(partition)) this.store.saveSegment({ ...segment, sealing: null });
-    this.reload();
+    this.changed();
   }
 
   /** What is being sealed is other than what the segments have, inside a transaction: they are made anew. */
@@ -111,7 +116,7 @@ export class SegmentList {
   /** Segments are not read any more, inside a transaction. Their files go later, since pages may be read from them still. */
   doom(segments: readonly HeldSegment[], nowMs: number): void {
     for (const segment of segments) this.store.saveSegment({ ...segment, doomedMs: nowMs });
-    this.reload();
+    this.changed();
   }
 
   /** The SHA-256 of a segment's messages that are objects of their own. */
@@ -129,13 +134,13 @@ export class SegmentList {
   addGroup(segments: readonly NewSegment[]): void {
     const last = this.store.lastNumbers();
     for (const [i, each] of segments.entries()) this.#add(each, last.number + 1 + i, last.group + 1, null);
-    this.reload();
+    this.changed();
   }
 
   /** Forgets segments, inside a transaction. */
   remove(numbers: readonly number[]): void {
     for (const number of numbers) this.store.removeSegment(number);
-    this.reload();
+    this.changed();
   }
 
   /** Whether the network's records took an event out. */
@@ -158,7 +163,7 @@ export class SegmentList {
     for (const event of taken) bits[event >> 3] = (bits[event >> 3] as number) | (1 << (event & 7));
     this.store.savePart(known.number, "out", 0, bits);
     this.store.saveSegment({ ...known, outCount: known.outCount + taken.length });
-    this.reload();
+    this.changed();
   }
 }
 

@@ -10,7 +10,7 @@ import { PENDING_BASE, type StoredEvent } from "../topic-shard/shard-store.ts";
 import type { MemoryEventTable } from "./memory-event-table.ts";
 import type { UndoLog } from "./undo-log.ts";
 
-const FIRST: Partition = { number: 1, after: 0, upTo: null, openedMs: 0, closedMs: null };
+const FIRST: Partition = { number: 1, after: 0, upTo: null, openedMs: 0, closedMs: null, cutAt: 0 };
 /** About what a row takes beside its block and message. */
 const ROW_BYTES = 400;
 
@@ -67,20 +67,24 @@ export class MemoryHotPartitions implements HotPartitions {
     );
   };
 
-  /** The greatest position that was delivered, of a dropped event too. */
+  /** The greatest position that was given, of a dropped event too. */
   get lastPosition(): number {
     const { items } = this.#events.byPosition;
     const last = items[this.#events.byPosition.firstNot(({ position }) => position < PENDING_BASE) - 1];
-    return Math.max(last?.position ?? 0, this.open.after);
+    return Math.max(last?.position ?? 0, this.open.after, this.open.cutAt);
   }
 
   roll(nowMs: number): void {
     if (!this.canRoll()) throw partitionsFull();
     const { open } = this;
     const upTo = this.lastPosition;
-    const next = { number: open.number + 1, after: upTo, upTo: null, openedMs: nowMs, closedMs: null };
+    const next = { ...FIRST, number: open.number + 1, after: upTo, openedMs: nowMs };
     this.#set([...this.#all.slice(0, -1), { ...open, upTo, closedMs: nowMs }, next]);
     for (const { class: classId } of this.#eventsIn(next)) this.noteClass(classId);
+  }
+
+  cut(position: number): void {
+    this.#set([...this.#all.slice(0, -1), { ...this.open, cutAt: position }]);
   }
 
   classesOf(number: number): number[] {

@@ -345,7 +345,14 @@ test.each([
   "a reader misses nothing from the position behind which all is there, where %s",
   (_, ranges, from) => {
     const partitions = ranges.map(
-      ([after, upTo], n): Partition => ({ number: n + 1, after, upTo, openedMs: 0, closedMs: upTo && 1 }),
+      ([after, upTo], n): Partition => ({
+        number: n + 1,
+        after,
+        upTo,
+        openedMs: 0,
+        closedMs: upTo && 1,
+        cutAt: 0,
+      }),
     );
     expect(wholeFrom(partitions)).toBe(from);
   },

@@ -20,6 +20,8 @@ export interface Partition {
   readonly openedMs: number;
   /** Null while it is open. */
   readonly closedMs: number | null;
+  /** A position that no event has, behind which readers begin anew: events came that have no position. 0 for none. */
+  readonly cutAt: number;
 }
 
 /**
@@ -36,6 +38,11 @@ export interface HotPartitions {
    * @throws PennypostError `partitions_full` when there are `MAX_PARTITIONS`.
    */
   roll(nowMs: number): void;
+  /**
+   * Events come without a position, inside a transaction: the open partition is cut at one that no event has. Who reads by positions and is
+   * below it has missed them, and begins anew.
+   */
+  cut(position: number): void;
   /** The retention classes of a partition's events, in their order; perhaps some whose events were all removed. */
   classesOf(number: number): number[];
   /**
@@ -68,6 +75,10 @@ export function wholeFrom(partitions: readonly Partition[]): number {
   }
   return from;
 }
+
+/** The position behind which a reader misses nothing: nothing was dropped, and all that came has a position. */
+export const readableFrom = (partitions: readonly Partition[]): number =>
+  Math.max(wholeFrom(partitions), ...partitions.map(({ cutAt }) => cutAt));
 
 export const partitionsFull = (): PennypostError =>
   unavailable("partitions_full", "the hot store has as many partitions as it may", { most: MAX_PARTITIONS });

@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import { type FeedAnswer, type FeedBatch, toFed } from "../feed.ts";
 import { logError, logWarning } from "../log.ts";
 import { EphemeralQueue } from "./ephemeral-queue.ts";
-import { wholeFrom } from "./hot-partitions.ts";
+import { readableFrom } from "./hot-partitions.ts";
 import type { ShardStore } from "./shard-store.ts";
 
 /** A batch to a hub: this many events, or bytes of them. */
@@ -110,7 +110,7 @@ export class HubFeed {
       const position = store.lastPosition();
       return { ...head, from: position, to: position, events: [] };
     }
-    const first = wholeFrom(store.partitions.all());
+    const first = readableFrom(store.partitions.all());
     if (hub.sent < first) return { ...head, from: hub.sent, to: first, events: [], isCut: true };
     const events = store.deliveredAfter(hub.sent, BATCH_EVENTS, BATCH_BYTES);
     const to = events.at(-1)?.position ?? hub.sent;

@@ -104,7 +104,7 @@ test("a storage whose events are in one table has them in the first partition, a
     expect(store.deliveredAfter(0, 100, 1e9)).toEqual(events);
     expect(sql.exec("SELECT part, run FROM digest_runs").toArray()).toEqual([{ part: 1, run: 4_096 }]);
     expect(partitions).toMatchObject([
-      { number: 1, after: 0, upTo: null, openedMs: START_MS, closedMs: null },
+      { number: 1, after: 0, upTo: null, openedMs: START_MS, closedMs: null, cutAt: 0 },
     ]);
     const again = new Node(store);
     again.run(() => store.partitions.roll(START_MS + 100));

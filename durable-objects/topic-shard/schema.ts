@@ -67,6 +67,8 @@ const STEPS: readonly (readonly (string | ((sql: SqlStorage) => void))[])[] = [
        SELECT position, topic_key, time_key, id, class, flags, stored_ms, signature, block, message FROM events_1`,
   ],
   CREATE_SEALED,
+  // Where events came that have no position.
+  ["ALTER TABLE partitions ADD COLUMN cut_at INTEGER NOT NULL DEFAULT 0"],
 ];
 
 /** Fills in the class of events that were stored before it had a column. */

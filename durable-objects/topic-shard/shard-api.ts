@@ -18,6 +18,7 @@ import type {
 } from "../../protocol/sync-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
+import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
@@ -106,6 +107,10 @@ export interface ShardApi {
   scrub(): Promise<ScrubReport>;
   /** Does what is due of sealing: old events move into files. */
   maintain(): Promise<Maintained>;
+  /** Takes the events of a segment that another node or shard has. `mayLack`: those whose large messages were not kept first are left. */
+  adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted>;
+  /** Keeps a large message for a segment that is to be adopted. */
+  keepLarge(message: Bytes): Promise<null>;
   /** What some buckets and classes hold of the compared range. */
   listBuckets(targets: readonly BucketClass[], asOf: number, form: ListingForm): Promise<BucketListing[]>;
   listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]>;

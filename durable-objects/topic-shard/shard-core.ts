@@ -7,6 +7,7 @@ import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine, isEphemeral, slotOfSeq } from "../../protocol/retention.ts";
 import { judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
+import { type AdoptableEvent, adoptEvents } from "./adopt-events.ts";
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
 import { recordHeads } from "./heads.ts";
@@ -226,7 +227,7 @@ export class ShardCore {
   #storeEvent(event: VerifiedEvent, nowMs: number, flags: number): void {
     const { topicKey, id, fields } = event;
     const unmet = this.#delivery.unmetLinks(event, nowMs);
-    recordHeads(this.#store, topicKey, id, fields.links);
+    recordHeads(this.#store, event, fields.links, this.#store.greatest(topicKey)?.id);
     const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
     const isDelivered = unmet.length === 0;
     const stored: StoredEvent = {
@@ -277,6 +278,23 @@ export class ShardCore {
     this.#checkpoint();
     move();
     this.#scrub = undefined;
+  }
+
+  /** Stores events that come in files, inside a transaction: see `adoptEvents`. */
+  adopt(events: readonly AdoptableEvent[], hold: () => void, nowMs: number): void {
+    const { signer } = this.#context;
+    const noted = {
+      store: this.#store,
+      delivery: this.#delivery,
+      tree: this.#tree,
+      origins: this.#origins,
+      own: this.own,
+      equivocations: this.equivocations,
+      records: this.records,
+      ownKey: signer.publicKey,
+    };
+    this.seal(() => adoptEvents(noted, events, hold, nowMs));
+    this.#checkpoint();
   }
 
   /** Drops a closed partition, inside a transaction. */

@@ -28,7 +28,7 @@ import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-sto
 import type { SyncApi } from "../sync/sync-api.ts";
 import { answerWant, answerWantOfTiers } from "./ancestors.ts";
 import { headsOf } from "./heads.ts";
-import { wholeFrom } from "./hot-partitions.ts";
+import { readableFrom } from "./hot-partitions.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { Intake } from "./intake.ts";
 import {
@@ -173,7 +173,7 @@ export abstract class ShardReads {
     const { shard } = this.ports;
     const { generation } = this;
     const isSame = cursor !== null && equalBytes(cursor.generation, generation);
-    const first = wholeFrom(store.partitions.all());
+    const first = readableFrom(store.partitions.all());
     // A cursor beyond the end is of a life of this store that was rolled back; something behind one before the first position was
     // dropped: the reader begins anew, and anti-entropy brings the rest.
     const isWithin = isSame && cursor.position >= first && cursor.position <= this.core.position;
@@ -202,7 +202,8 @@ export abstract class ShardReads {
     const { store } = this;
     const { generation } = this;
     const last = store.lastPosition();
-    const isTooFar = last - position > MAX_RESUME_POSITIONS || position < wholeFrom(store.partitions.all());
+    const isTooFar =
+      last - position > MAX_RESUME_POSITIONS || position < readableFrom(store.partitions.all());
     if (isTooFar) return { generation, isTooFar, events: [], position };
     const nowMs = this.nowMs;
     const rows = store.deliveredAfter(position, MAX_CATCH_UP_EVENTS, MAX_PEER_PAGE_BYTES);

@@ -6,11 +6,10 @@ import type { EventName, PushBody } from "../../protocol/peer-messages.ts";
 import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
-import { logInfo, logWarning } from "../log.ts";
-import { Expiring } from "../sealed/expiring.ts";
-import { type Maintained, type MaintenanceJob, maintain } from "../sealed/maintenance.ts";
-import { Reaping } from "../sealed/reaping.ts";
-import { Sealing } from "../sealed/sealing.ts";
+import { logWarning } from "../log.ts";
+import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
+import { FileWork } from "../sealed/file-work.ts";
+import type { Maintained } from "../sealed/maintenance.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
@@ -58,8 +57,7 @@ export class Shard extends ShardReads implements ShardApi {
   #isCatchingUp = false;
   #isCheckingRecords = false;
   #scrubbing: Promise<ScrubReport> | undefined;
-  readonly #jobs: readonly MaintenanceJob[];
-  #maintaining: Promise<Maintained> | undefined;
+  readonly #files: FileWork;
 
   /** Reads what the store has. `start` is to follow. */
   constructor(ports: ShardPorts) {
@@ -94,15 +92,14 @@ export class Shard extends ShardReads implements ShardApi {
       relay: (event, hops) => this.#relay(event, hops),
       stored: () => this.#stored(),
     });
-    this.#jobs = this.#maintenanceJobs();
+    this.#files = this.#fileWork();
     const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
     this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
   }
 
-  /** What has expired goes first: it is not to be sealed. */
-  #maintenanceJobs(): MaintenanceJob[] {
+  #fileWork(): FileWork {
     const { config, shard, suite, clock, tier } = this.ports;
-    const parts = {
+    return new FileWork({
       place: { shardCount: config.shardCount, shard },
       network: config.network,
       suite,
@@ -110,11 +107,14 @@ export class Shard extends ShardReads implements ShardApi {
       store: this.store,
       ...tier,
       nowMs: () => this.nowMs,
-      keptFrom: (classId: number) => this.core.keptFrom(classId, this.nowMs),
-      write: <T>(step: () => T) => this.#inTurn(step),
-      seal: (move: () => void) => this.core.seal(move),
-    };
-    return [new Expiring(parts), new Reaping(parts), new Sealing(parts)];
+      keptFrom: (classId) => this.core.keptFrom(classId, this.nowMs),
+      write: (step) => this.#inTurn(step),
+      seal: (move) => this.core.seal(move),
+      judge: (wire) => this.core.judge(wire, this.nowMs),
+      recordsDigest: () => this.recordsDigest,
+      storeHot: (event) => void this.core.store(event, this.nowMs),
+      adopt: (events, hold) => this.core.adopt(events, hold, this.nowMs),
+    });
   }
 
   #startWriter(): WriterLoop {
@@ -297,21 +297,19 @@ export class Shard extends ShardReads implements ShardApi {
     return this.#scrubbing;
   }
 
-  /** One run at a time; its writes take turns with others. */
   maintain(): Promise<Maintained> {
-    this.#maintaining ??= this.#maintain().finally(() => {
-      this.#maintaining = undefined;
-    });
-    return this.#maintaining;
+    return this.#files.maintain();
   }
 
-  async #maintain(): Promise<Maintained> {
-    const { shard } = this.ports;
-    const done = await maintain(this.#jobs);
-    const { failed, isMore: _, ...counts } = done;
-    if (failed) logWarning("maintenance_cut", { shard, why: failed });
-    if (Object.values(counts).some((count) => count > 0)) logInfo("maintained", { shard, ...counts });
-    return done;
+  async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted> {
+    const adopted = await this.#files.adopt(foreign, mayLack);
+    if (adopted.stored > 0) await this.#stored();
+    return adopted;
+  }
+
+  async keepLarge(message: Bytes): Promise<null> {
+    await this.#files.keepLarge(message);
+    return null;
   }
 
   async #scrub(): Promise<ScrubReport> {

@@ -17,6 +17,7 @@ interface PartitionRow extends Record<string, SqlStorageValue> {
   up_to: number | null;
   opened_ms: number;
   closed_ms: number | null;
+  cut_at: number;
 }
 
 const tableOf = (number: number): string => `events_${number}`;
@@ -61,14 +62,17 @@ export class SqlHotPartitions implements HotPartitions {
 
   all(): readonly Partition[] {
     this.#known ??= this.#sql
-      .exec<PartitionRow>("SELECT number, after, up_to, opened_ms, closed_ms FROM partitions ORDER BY number")
+      .exec<PartitionRow>(
+        "SELECT number, after, up_to, opened_ms, closed_ms, cut_at FROM partitions ORDER BY number",
+      )
       .toArray()
-      .map(({ number, after, up_to, opened_ms, closed_ms }) => ({
+      .map(({ number, after, up_to, opened_ms, closed_ms, cut_at }) => ({
         number,
         after,
         upTo: up_to,
         openedMs: opened_ms,
         closedMs: closed_ms,
+        cutAt: cut_at,
       }));
     return this.#known;
   }
@@ -109,10 +113,11 @@ export class SqlHotPartitions implements HotPartitions {
     return position >= after ? tableOf(number) : "events";
   }
 
-  /** The greatest position that was delivered, of a dropped event too. */
+  /** The greatest position that was given, of a dropped event too. */
   lastPosition(): number {
     const query = `SELECT max(position) AS last FROM ${this.openTable} WHERE position < ?`;
-    return this.#sql.exec<{ last: number | null }>(query, PENDING_BASE).one().last ?? this.#open.after;
+    const { after, cutAt } = this.#open;
+    return Math.max(this.#sql.exec<{ last: number | null }>(query, PENDING_BASE).one().last ?? after, cutAt);
   }
 
   /** An event of a class is to be in the open partition: a row for the first one. */
@@ -151,6 +156,11 @@ export class SqlHotPartitions implements HotPartitions {
     this.#sql.exec(open, number, upTo, nowMs);
     this.#changed();
     for (const row of pending) this.noteClass(row.class);
+  }
+
+  cut(position: number): void {
+    this.#sql.exec("UPDATE partitions SET cut_at = ? WHERE number = ?", position, this.#open.number);
+    this.forget();
   }
 
   /** Reads the list anew, and has the view read what is in it. */

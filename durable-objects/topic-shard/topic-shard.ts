@@ -24,6 +24,7 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
+import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { R2Archive } from "../sealed/r2-archive.ts";
@@ -207,6 +208,14 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async scrub(): Promise<Outcome<ScrubReport>> {
     return attempt(() => this.#started.scrub());
+  }
+
+  async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Outcome<Adopted>> {
+    return attempt(() => this.#started.adopt(foreign, mayLack));
+  }
+
+  async keepLarge(message: Bytes): Promise<Outcome<null>> {
+    return attempt(() => this.#started.keepLarge(message));
   }
 
   async maintain(): Promise<Outcome<Maintained>> {

@@ -1,0 +1,61 @@
+import type { Bytes } from "../../protocol/bytes.ts";
+import { logInfo, logWarning } from "../log.ts";
+import { Semaphore } from "../semaphore.ts";
+import { type Adopted, Adopting, type AdoptingParts, type ForeignSegment } from "./adopting.ts";
+import { Expiring } from "./expiring.ts";
+import { type Maintained, type MaintenanceJob, maintain } from "./maintenance.ts";
+import { Reaping } from "./reaping.ts";
+import { Sealing, type SealingParts } from "./sealing.ts";
+
+/** Calls that wait for the one that writes files. */
+const MAX_WAITING = 16;
+
+export interface FileWorkParts extends SealingParts, AdoptingParts {
+  nowMs(): number;
+}
+
+/** All that writes and deletes a shard's files: one piece of work at a time, so that none deletes what another one stores. */
+export class FileWork {
+  readonly #shard: number;
+  readonly #turn = new Semaphore(1, MAX_WAITING);
+  readonly #jobs: readonly MaintenanceJob[];
+  readonly #adopting: Adopting;
+  #maintaining: Promise<Maintained> | undefined;
+
+  constructor(parts: FileWorkParts) {
+    this.#shard = parts.place.shard;
+    // What has expired goes first: it is not to be sealed.
+    const jobs = [new Expiring(parts), new Reaping(parts), new Sealing(parts)];
+    this.#jobs = jobs.map((job) => ({
+      step: () => this.#turn.run<Awaited<ReturnType<MaintenanceJob["step"]>>>(() => job.step()),
+    }));
+    this.#adopting = new Adopting(parts);
+  }
+
+  /** Does what is due; one run at a time. */
+  maintain(): Promise<Maintained> {
+    this.#maintaining ??= this.#maintain().finally(() => {
+      this.#maintaining = undefined;
+    });
+    return this.#maintaining;
+  }
+
+  async #maintain(): Promise<Maintained> {
+    const done = await maintain(this.#jobs);
+    const { failed, isMore: _, ...counts } = done;
+    if (failed) logWarning("maintenance_cut", { shard: this.#shard, why: failed });
+    if (Object.values(counts).some((count) => count > 0))
+      logInfo("maintained", { shard: this.#shard, ...counts });
+    return done;
+  }
+
+  /** See `Adopting.adopt`. */
+  adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted> {
+    return this.#turn.run(() => this.#adopting.adopt(foreign, mayLack));
+  }
+
+  /** See `Adopting.keepLarge`. */
+  keepLarge(message: Bytes): Promise<void> {
+    return this.#turn.run(() => this.#adopting.keepLarge(message));
+  }
+}
