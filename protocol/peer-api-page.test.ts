@@ -52,6 +52,9 @@ const NOT_FOR_PEERS = [
   "segment_missing",
   "segment_order",
   "segment_too_large",
+  // Of segments that are taken over from others.
+  "adoption_contended",
+  "message_not_large",
 ];
 /** What answers before the peer API, or when something else failed. */
 const OF_ALL_PATHS = ["not_found", "method_not_allowed", "internal"];

@@ -30,6 +30,8 @@ const SYNC_PATHS = [
   "/peer/v1/sync/lacking",
 ] as const;
 export type SyncPath = (typeof SYNC_PATHS)[number];
+const SEGMENT_PATHS = ["/peer/v1/segments", "/peer/v1/segments/file"] as const;
+export type SegmentPath = (typeof SEGMENT_PATHS)[number];
 export const PEER_PATHS = [
   "/peer/v1/push",
   "/peer/v1/pull",
@@ -38,6 +40,7 @@ export const PEER_PATHS = [
   "/peer/v1/records",
   "/peer/v1/records/offer",
   ...SYNC_PATHS,
+  ...SEGMENT_PATHS,
 ] as const;
 export type PeerPath = (typeof PEER_PATHS)[number];
 

@@ -14,7 +14,7 @@ import {
 } from "../../protocol/peer-messages.ts";
 import { decodeNames, encodeNames } from "../../protocol/sync-codec.ts";
 import type { Clock } from "../clock.ts";
-import { logWarning } from "../log.ts";
+import { logInfo, logWarning } from "../log.ts";
 import { type ConductPort, peerSuspended } from "../node-state/conduct-api.ts";
 import type { RecordApi } from "../records/record-api.ts";
 import { Semaphore } from "../semaphore.ts";
@@ -30,6 +30,7 @@ import { HistoryKeeper, type HistoryStore } from "./link-history.ts";
 import { PushQueue } from "./push-queue.ts";
 import { Reconciliation, type SyncReport } from "./reconciliation.ts";
 import { RunBudget } from "./run-budget.ts";
+import { SegmentCopy } from "./segment-copy.ts";
 
 /** New events of all shards are gathered this long before they are pushed. */
 const GATHER_MS = 25;
@@ -37,6 +38,7 @@ const GATHER_MS = 25;
 const MAX_IN_FLIGHT = 4;
 const MAX_WAITING_CALLS = 64;
 const ASK_NEWEST_EVERY_MS = 86_400_000;
+const COPY_PAUSE_MS = 3_600_000;
 
 /** A peer whose key is known, so that requests can be signed for it. */
 export interface ResolvedPeer {
@@ -55,6 +57,8 @@ export interface LinkPorts {
   readonly cursors: CursorStore;
   readonly history: HistoryStore;
   readonly conduct: ConductPort;
+  /** See `Reconciliation`. */
+  readonly manyLacking?: number;
   /** The peer's key, if it is known without asking the peer. */
   knownKey(): Promise<Bytes | undefined>;
   /** The peer with its key, which it may be asked for. @throws PennypostError `peer_*` when that is the peer's fault. */
@@ -80,6 +84,7 @@ export class Link implements LinkApi {
   #syncing: Promise<SyncReport> | undefined;
   #round: Promise<null> | undefined;
   #isPushing = false;
+  #copyPausedUntilMs = 0;
   /** The peer answers again after a failure, and no round was made since. */
   #isBack = false;
 
@@ -185,11 +190,32 @@ export class Link implements LinkApi {
   async #syncOnce(): Promise<SyncReport> {
     this.#refuseWhilePaused();
     const watch = this.#watch();
-    const { sync, records } = this.#ports;
-    const run = new Reconciliation({ ...this.#partsWith(watch), sync, records });
+    const { sync, records, manyLacking } = this.#ports;
+    const run = new Reconciliation({
+      ...this.#partsWith(watch),
+      sync,
+      records,
+      copySegments: (parts) => this.#copySegments(parts),
+      ...(manyLacking === undefined ? {} : { manyLacking }),
+    });
     const report = await watch.run(() => run.run());
     this.#history.synced(report);
     return report;
+  }
+
+  /** What fails is left to anti-entropy; a peer whose segments bring nothing is asked for none for a while. */
+  async #copySegments(parts: ExchangeParts): Promise<number> {
+    const { clock } = this.#ports;
+    if (clock.nowMs() < this.#copyPausedUntilMs) return 0;
+    const copy = new SegmentCopy(parts);
+    try {
+      const { isCut: _, ...copied } = await copy.run();
+      logInfo("segments_copied", { peer: this.url, ...copied });
+    } catch (error) {
+      logFailure("segments_not_copied", this.url, error);
+    }
+    if (copy.events === 0) this.#copyPausedUntilMs = clock.nowMs() + COPY_PAUSE_MS;
+    return copy.events;
   }
 
   round(): Promise<null> {

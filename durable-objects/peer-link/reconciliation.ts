@@ -37,6 +37,8 @@ import { RunBudget } from "./run-budget.ts";
 
 /** Pages of events of one run; the next run goes on. */
 const MAX_PAGES_PER_RUN = 256;
+/** When the peer has so many events more, its segments are copied first. */
+const MANY_LACKING = 4_096;
 /** Cells that decode about 150 differences, and about 1,100. */
 const MIDDLE_CELLS = 224;
 const MOST_CELLS = 1_600;
@@ -64,6 +66,10 @@ export interface SyncReport {
 export interface ReconciliationParts extends ExchangeParts {
   readonly sync: SyncApi;
   readonly records: RecordApi;
+  /** Copies the peer's segments that are lacking here; answers how many events were stored. */
+  readonly copySegments: (parts: ExchangeParts) => Promise<number>;
+  /** A smaller number than the usual one is for tests. */
+  readonly manyLacking?: number;
 }
 
 type Different = Extract<CompareAnswer, { kind: "different" }>;
@@ -72,7 +78,7 @@ type Different = Extract<CompareAnswer, { kind: "different" }>;
 export class Reconciliation {
   readonly #parts: ReconciliationParts;
   readonly #calls: MeteredCalls;
-  readonly #budget: RunBudget;
+  #budget: RunBudget;
   readonly #exchange: BodyExchange;
   #roundTrips = 0;
   #received = 0;
@@ -90,22 +96,39 @@ export class Reconciliation {
    * @throws PennypostError `peer_*` when the peer fails or answers what it must not.
    */
   async run(mayUseSketch = true): Promise<SyncReport> {
+    const { answer: first, state } = await this.#compare();
+    if (first.kind !== "different") return this.#report(first.kind, first.asOf);
+    await this.#healRecords(first, state);
+    const answer = (await this.#copySegments(first)) ? (await this.#compare()).answer : first;
+    if (answer.kind !== "different") return this.#report("different", answer.asOf);
+    await this.#heal(answer, mayUseSketch);
+    return this.#report(this.#budget.isCut ? "partial" : "different", answer.asOf);
+  }
+
+  async #compare(): Promise<{ readonly answer: CompareAnswer; readonly state: ComparedState }> {
     const state = await this.#parts.sync.state();
     const answer = await this.#parts.ask("/peer/v1/sync/compare", encodeCompare(state), decodeCompareAnswer);
     this.#roundTrips = 1;
-    if (answer.kind !== "different") return this.#report(answer.kind, answer.asOf);
-    if (answer.asOf > state.asOf || answer.asOf < state.asOf - 1)
+    const isAsked = answer.asOf <= state.asOf && answer.asOf >= state.asOf - 1;
+    if (answer.kind === "different" && !isAsked)
       throw unavailable("peer_answer_invalid", "compared as of a slot that was not asked", {
         asOf: answer.asOf,
       });
-    await this.#healRecords(answer, state);
-    await this.#heal(answer, mayUseSketch);
-    return this.#report(this.#budget.isCut ? "partial" : "different", answer.asOf);
+    return { answer, state };
   }
 
   /** Before any event, since events are judged by records. */
   async #healRecords({ records }: Different, state: ComparedState): Promise<void> {
     if (!equalBytes(records, state.records)) await exchangeRecords(this.#parts);
+  }
+
+  async #copySegments({ asOf, count }: Different): Promise<boolean> {
+    const mine = await this.#parts.sync.range(asOf);
+    if (count - mine.count < (this.#parts.manyLacking ?? MANY_LACKING)) return false;
+    const stored = await this.#parts.copySegments(this.#parts);
+    this.#received += stored;
+    this.#budget = new RunBudget(this.#parts.clock, MAX_PAGES_PER_RUN);
+    return stored > 0;
   }
 
   async #heal(answer: Different, mayUseSketch: boolean): Promise<void> {

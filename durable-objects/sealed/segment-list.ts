@@ -1,4 +1,4 @@
-import { type Bytes, joinBytes } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, joinBytes } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES } from "../../protocol/event-id.ts";
 import { packDigests } from "../../protocol/segment-digests.ts";
 import type { Runs } from "../../protocol/segment-runs.ts";
@@ -58,6 +58,11 @@ export class SegmentList {
   /** Those that are read. */
   get segments(): readonly HeldSegment[] {
     return this.#known.read;
+  }
+
+  /** The segment of a name that is read. */
+  byRoot(root: Bytes): HeldSegment | undefined {
+    return this.segments.find((each) => equalBytes(each.root, root));
   }
 
   /** The segments of a partition that is being sealed, in the order in which they were held. */

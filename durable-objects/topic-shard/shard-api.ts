@@ -9,6 +9,7 @@ import type {
   WantBody,
 } from "../../protocol/peer-messages.ts";
 import type { WireRecord } from "../../protocol/record.ts";
+import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -20,6 +21,7 @@ import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
 import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
+import type { EventSpan } from "../sealed/segment-sharing.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
@@ -111,6 +113,12 @@ export interface ShardApi {
   adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted>;
   /** Keeps a large message for a segment that is to be adopted. */
   keepLarge(message: Bytes): Promise<null>;
+  /** The shard's segments by their numbers, after one. */
+  listSegments(after: number, limit: number): Promise<SegmentSummary[]>;
+  /** A part of a segment's file, unverified; null when it is not here. */
+  readSegmentFile(question: FilePartQuestion): Promise<Bytes | null>;
+  /** How many events are here of a span, at most `limit`. */
+  countWithin(span: EventSpan, limit: number): Promise<number>;
   /** What some buckets and classes hold of the compared range. */
   listBuckets(targets: readonly BucketClass[], asOf: number, form: ListingForm): Promise<BucketListing[]>;
   listSlotHashes(target: BucketClass, groups: readonly number[], asOf: number): Promise<SlotHash[]>;

@@ -2,6 +2,7 @@ import { type Bytes, compareBytes, equalBytes, fromUtf8, toHex } from "../../pro
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
+import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
 import { symbolOf } from "../../protocol/sketch-symbol.ts";
 import {
   type AskedSlots,
@@ -23,6 +24,7 @@ import { filesIn } from "../sealed/archive.ts";
 import { BodyReader } from "../sealed/body-reader.ts";
 import type { HeldSegment } from "../sealed/sealed-store.ts";
 import type { SealedTier } from "../sealed/sealed-tier.ts";
+import { type EventSpan, SegmentSharing } from "../sealed/segment-sharing.ts";
 import { TieredReads } from "../sealed/tiered-reads.ts";
 import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
@@ -80,6 +82,7 @@ export abstract class ShardReads {
   protected readonly store: TieredShardStore;
   protected readonly reads: TieredReads;
   protected readonly core: ShardCore;
+  readonly #sharing: SegmentSharing;
   protected abstract readonly intake: Intake;
 
   constructor(ports: ShardPorts) {
@@ -96,6 +99,8 @@ export abstract class ShardReads {
       damaged: ({ root }, file) => logWarning("segment_damaged", { shard, root: toHex(root), file }),
     });
     this.reads = new TieredReads(this.store, bodies);
+    const place = { shardCount, shard };
+    this.#sharing = new SegmentSharing({ place, store: this.store, archive: ports.tier.archive });
     this.core = new ShardCore(this.store, {
       network,
       suite,
@@ -251,6 +256,18 @@ export abstract class ShardReads {
     const { listings } = this.core;
     if (this.store.index.segments.length === 0) return listings.range(question);
     return this.reads.range(question, (classId, id) => listings.isAsked(question, classId, id));
+  }
+
+  async listSegments(after: number, limit: number): Promise<SegmentSummary[]> {
+    return this.#sharing.list(after, limit);
+  }
+
+  async readSegmentFile(question: FilePartQuestion): Promise<Bytes | null> {
+    return this.#sharing.read(question);
+  }
+
+  async countWithin(span: EventSpan, limit: number): Promise<number> {
+    return this.#sharing.countWithin(span, limit);
   }
 
   async bySymbols(symbols: readonly Bytes[]): Promise<EventName[]> {

@@ -11,6 +11,7 @@ import type {
   WantBody,
 } from "../../protocol/peer-messages.ts";
 import type { WireRecord } from "../../protocol/record.ts";
+import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
 import type {
   AskedSlots,
   BucketClass,
@@ -28,6 +29,7 @@ import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { R2Archive } from "../sealed/r2-archive.ts";
+import type { EventSpan } from "../sealed/segment-sharing.ts";
 import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
@@ -208,6 +210,18 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async scrub(): Promise<Outcome<ScrubReport>> {
     return attempt(() => this.#started.scrub());
+  }
+
+  async listSegments(after: number, limit: number): Promise<Outcome<SegmentSummary[]>> {
+    return attempt(() => this.#started.listSegments(after, limit));
+  }
+
+  async readSegmentFile(question: FilePartQuestion): Promise<Outcome<Bytes | null>> {
+    return attempt(() => this.#started.readSegmentFile(question));
+  }
+
+  async countWithin(span: EventSpan, limit: number): Promise<Outcome<number>> {
+    return attempt(() => this.#started.countWithin(span, limit));
   }
 
   async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Outcome<Adopted>> {

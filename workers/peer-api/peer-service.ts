@@ -36,9 +36,11 @@ import {
   encodeOfferAnswer,
   encodeRecordsAnswer,
 } from "../../protocol/record-messages.ts";
+import { decodeFilePart, decodeSegments } from "../../protocol/segment-messages.ts";
 import { encodeNames } from "../../protocol/sync-codec.ts";
 import { MAX_OFFERED_NAMES } from "../../protocol/sync-messages.ts";
 import { mergeShares } from "./merge-shares.ts";
+import { listSegments, readFilePart } from "./segment-service.ts";
 import { SyncService } from "./sync-service.ts";
 
 /** All that the peer API needs of the world around it. */
@@ -119,6 +121,14 @@ export class PeerService {
       case "/peer/v1/records/offer": {
         const records = decodeRecordsOffer(body);
         return () => this.#takeRecords(records, peer);
+      }
+      case "/peer/v1/segments": {
+        const after = decodeSegments(body);
+        return () => listSegments(this.#ports.shards, after);
+      }
+      case "/peer/v1/segments/file": {
+        const question = decodeFilePart(body);
+        return () => readFilePart(this.#ports.shards, question);
       }
       default:
         return this.#sync.read(path, body);

@@ -34,6 +34,7 @@ const PAGE_PATHS: readonly PeerPath[] = [
   "/peer/v1/sync/range",
   "/peer/v1/sync/slots",
   "/peer/v1/sync/roots",
+  "/peer/v1/segments/file",
 ];
 
 type Handler = Context<{ Bindings: Env }>;

@@ -79,6 +79,7 @@ export class Scene {
       sync: a.sync,
       records: a.records,
       ask: async (path, body, decode) => decode(await call(path, body)),
+      copySegments: async () => 0,
       refused: (rules) => this.refused.push(...rules),
     });
     return run.run(mayUseSketch);

@@ -67,6 +67,7 @@ export interface NodeOptions {
   readonly shardCount: number;
   readonly network?: Network;
   readonly smallBucketEvents?: number;
+  readonly manyLacking?: number;
 }
 
 export class MemoryNode {
@@ -86,7 +87,7 @@ export class MemoryNode {
 
   constructor(world: World, name: number, peers: readonly number[], options: NodeOptions) {
     const { clock } = world;
-    const { shardCount, network = shardWorldNetwork, smallBucketEvents } = options;
+    const { shardCount, network = shardWorldNetwork, smallBucketEvents, manyLacking } = options;
     this.url = urlOf(name);
     this.signer = signers[name] as Signer;
     this.conduct = new Conduct({ clock, store: new MemoryConductStore() });
@@ -137,6 +138,7 @@ export class MemoryNode {
         cursors: new MemoryCursorStore(),
         history: new MemoryHistoryStore(),
         conduct,
+        ...(manyLacking === undefined ? {} : { manyLacking }),
         knownKey: async () => key,
         resolve: async () => ({ url, key }),
         call: (peer, path, body) => world.send(this, peer.url, path, body),

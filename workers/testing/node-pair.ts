@@ -75,6 +75,7 @@ export class Pair {
       sync: from.sync,
       records: from.records,
       ask: async (path, body, decode) => decode(await this.world.send(from, to.url, path, body)),
+      copySegments: async () => 0,
       refused: (rules) => expect.fail(rules.join()),
     });
     return run.run(false);
