@@ -118,15 +118,33 @@ export function writeSegment(
   const origins = distinctOrigins(events);
   if (events.length > MAX_SEGMENT_EVENTS || origins.length > MAX_SEGMENT_ORIGINS)
     throw invalidArgument("segment_too_large", "too many events or origins for a segment");
-  const blocks = events.map(({ id, block }) => ({
-    cid: eventCid(new Uint8Array(id.subarray(8))),
-    bytes: block,
-  }));
-  const inFile = events.filter(isInFile);
-  const messages = inFile.map(({ msg, message }) => ({ cid: messageCid(msg), bytes: message }));
+  const [blocks, messages] = [blocksIn(events), messagesIn(events)];
   const runs = packRuns(
     packedEvents(events, origins, offsetsOf(blocks).offsets, offsetsOf(messages).offsets),
   );
+  return restoreSegment(facts, { origins, runs }, events, suite);
+}
+
+/** What a shard keeps of a segment, from which its files follow with the events' own bytes. */
+type KeptOfSegment = Pick<SegmentFiles, "origins" | "runs">;
+type EventBytes = Pick<SegmentEvent, "id" | "msg" | "signature" | "block" | "message">;
+
+const blocksIn = (events: readonly EventBytes[]): Block[] =>
+  events.map(({ id, block }) => ({ cid: eventCid(new Uint8Array(id.subarray(8))), bytes: block }));
+const messagesIn = (events: readonly EventBytes[]): Block[] =>
+  events.filter(isInFile).map(({ msg, message }) => ({ cid: messageCid(msg), bytes: message }));
+
+/**
+ * Writes a segment's files again, all of its events given in their order; where the messages are not given, the file of blocks alone.
+ * @throws PennypostError `segment_too_large`.
+ */
+export function restoreSegment(
+  facts: SegmentFacts,
+  { origins, runs }: KeptOfSegment,
+  events: readonly EventBytes[],
+  suite: CryptoSuite,
+): SegmentFiles {
+  const [blocks, messages] = [blocksIn(events), messagesIn(events)];
   const signatures = partsOfSignatures(events).map((each) => cborBlock(each, suite));
   const packed = RUN_KINDS.map((kind) => runs[kind].map((part) => cborBlock(part, suite)));
   const [topics, ids, times] = packed.map((parts) => parts.map(({ cid }) => cid));
@@ -152,7 +170,7 @@ export function writeSegment(
   };
 }
 
-const isInFile = (event: SegmentEvent): event is SegmentEvent & { readonly message: Bytes } =>
+const isInFile = <Event extends EventBytes>(event: Event): event is Event & { readonly message: Bytes } =>
   event.message !== null && event.message.length <= MAX_INLINE_MESSAGE_BYTES;
 
 function distinctOrigins(events: readonly SegmentEvent[]): Bytes[] {
@@ -184,7 +202,7 @@ function packedEvents(
   }));
 }
 
-function partsOfSignatures(events: readonly SegmentEvent[]): Bytes[] {
+function partsOfSignatures(events: readonly EventBytes[]): Bytes[] {
   const parts: Bytes[] = [];
   for (let first = 0; first < events.length; first += PART_ENTRIES)
     parts.push(joinBytes(events.slice(first, first + PART_ENTRIES).map(({ signature }) => signature)));

@@ -34,7 +34,7 @@ export interface ArchivePage {
  */
 export interface Archive {
   /** Stores a segment's files and reads them back; both are there and right when it returns. Repeating it changes nothing. */
-  putSegment(place: ShardPlace, written: WrittenSegment): Promise<void>;
+  putSegment(place: ShardPlace, written: WrittenFiles): Promise<void>;
   /** The same for a large message. */
   putLarge(place: ShardPlace, message: LargeMessage): Promise<void>;
   /** Part of a file: exactly `length` bytes from `offset` on. Their content is not verified: that is for who knows their digest. */
@@ -47,6 +47,9 @@ export interface Archive {
   list(prefix: string, cursor: string | null): Promise<ArchivePage>;
 }
 
+/** A segment with its files. */
+export type WrittenFiles = Pick<WrittenSegment, "segment" | "blocks" | "messages">;
+
 /** A file to be stored. */
 export interface ArchiveFile {
   readonly key: string;
@@ -56,7 +59,7 @@ export interface ArchiveFile {
 }
 
 /** The files of a segment, the blocks last: where they are, the messages are too. */
-export function filesOf(place: ShardPlace, { segment, blocks, messages }: WrittenSegment): ArchiveFile[] {
+export function filesOf(place: ShardPlace, { segment, blocks, messages }: WrittenFiles): ArchiveFile[] {
   const { root } = segment;
   const files = [{ key: blocksKey(place, root), bytes: blocks, digest: segment.blocks.digest }];
   if (messages && segment.messages)

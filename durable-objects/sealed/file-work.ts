@@ -3,14 +3,16 @@ import { logInfo, logWarning } from "../log.ts";
 import { Semaphore } from "../semaphore.ts";
 import { type Adopted, Adopting, type AdoptingParts, type ForeignSegment } from "./adopting.ts";
 import { Expiring } from "./expiring.ts";
+import { Healing, type HealingParts } from "./healing.ts";
 import { type Maintained, type MaintenanceJob, maintain } from "./maintenance.ts";
 import { Reaping } from "./reaping.ts";
 import { Sealing, type SealingParts } from "./sealing.ts";
+import { Verifying, type VerifyingParts } from "./verifying.ts";
 
 /** Calls that wait for the one that writes files. */
 const MAX_WAITING = 16;
 
-export interface FileWorkParts extends SealingParts, AdoptingParts {
+export interface FileWorkParts extends SealingParts, AdoptingParts, HealingParts, VerifyingParts {
   nowMs(): number;
 }
 
@@ -25,7 +27,13 @@ export class FileWork {
   constructor(parts: FileWorkParts) {
     this.#shard = parts.place.shard;
     // What has expired goes first: it is not to be sealed.
-    const jobs = [new Expiring(parts), new Reaping(parts), new Sealing(parts)];
+    const jobs = [
+      new Expiring(parts),
+      new Reaping(parts),
+      new Verifying(parts),
+      new Healing(parts),
+      new Sealing(parts),
+    ];
     this.#jobs = jobs.map((job) => ({
       step: () => this.#turn.run<Awaited<ReturnType<MaintenanceJob["step"]>>>(() => job.step()),
     }));

@@ -1,12 +1,14 @@
 import { PennypostError } from "../../protocol/errors.ts";
 import type { ExpireStep } from "./expiring.ts";
+import type { HealStep } from "./healing.ts";
 import type { ReapStep } from "./reaping.ts";
 import type { SealStep } from "./sealing.ts";
+import type { VerifyStep } from "./verifying.ts";
 
 /** Steps of one call: a segment each, or less. The next call goes on. */
 export const MAX_STEPS = 64;
 
-type MaintenanceStep = SealStep | ExpireStep | ReapStep;
+type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep;
 
 /** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
 export interface MaintenanceJob {
@@ -24,6 +26,8 @@ export interface Maintained {
   /** Sealed events that have expired, and the bytes of files that were deleted. */
   readonly expiredEvents: number;
   readonly reapedBytes: number;
+  /** Segments whose damaged files were mended. */
+  readonly healed: number;
   /** The code of the error that ended it. */
   readonly failed: string | null;
   /** Whether it ended at its limit, or by an error. */
@@ -37,6 +41,7 @@ const NOTHING: Maintained = {
   partitions: 0,
   expiredEvents: 0,
   reapedBytes: 0,
+  healed: 0,
   failed: null,
   isMore: false,
 };
@@ -53,6 +58,8 @@ function withStep(done: Maintained, step: MaintenanceStep): Maintained {
       return { ...done, expiredEvents: done.expiredEvents + step.events };
     case "reaped":
       return { ...done, reapedBytes: done.reapedBytes + step.bytes };
+    case "healed":
+      return { ...done, healed: done.healed + 1 };
     default:
       return done;
   }

@@ -12,11 +12,12 @@ import {
   MAX_ARCHIVED_BYTES,
   MAX_KEYS_PER_CALL,
   missing,
+  type WrittenFiles,
   wrongBytes,
   wrongLength,
 } from "./archive.ts";
 import type { ShardPlace } from "./archive-keys.ts";
-import type { LargeMessage, WrittenSegment } from "./segment-builder.ts";
+import type { LargeMessage } from "./segment-builder.ts";
 import { StorageCalls } from "./storage-calls.ts";
 
 /** R2's code for a range that begins behind the end. */
@@ -36,7 +37,7 @@ export class R2Archive implements Archive {
     this.#calls = new StorageCalls("R2", clock);
   }
 
-  async putSegment(place: ShardPlace, written: WrittenSegment): Promise<void> {
+  async putSegment(place: ShardPlace, written: WrittenFiles): Promise<void> {
     for (const file of filesOf(place, written)) await this.#store(file);
   }
 

@@ -16,7 +16,7 @@ export interface RangeSource {
 }
 
 /** Which of a segment's objects: its two files, or a message that is an object of its own. */
-type SealedFile = "blocks" | "messages" | "large";
+export type SealedFile = "blocks" | "messages" | "large";
 
 /** Who is to know that a file has other bytes than it should, so that it is repaired. It does not throw. */
 export interface DamageListener {

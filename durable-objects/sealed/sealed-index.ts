@@ -5,7 +5,7 @@ import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { slotOfSeq } from "../../protocol/retention.ts";
 import { numbersWithPrefix } from "../../protocol/segment-digests.ts";
 import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
-import type { RunKind, TopicRun } from "../../protocol/segment-runs.ts";
+import { partsOf, type RunKind, type Runs, type TopicRun } from "../../protocol/segment-runs.ts";
 import { END_OF_IDS, firstIdOfSeq, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
 import { RememberedParts } from "./remembered-parts.ts";
@@ -74,6 +74,28 @@ export class SealedIndex extends SegmentList {
     const index = this.#indexOf(segment);
     const count = Math.max(0, Math.min(limit, segment.topics - from));
     return Array.from({ length: count }, (_, i) => index.topicAt(from + i));
+  }
+
+  /** All events of a segment in their order, also those that records took out. */
+  allOf(segment: HeldSegment): HeldPlace[] {
+    const index = this.#indexOf(segment);
+    return Array.from({ length: segment.count }, (_, number) => ({
+      segment,
+      number,
+      topicKey: index.topicOf(number),
+      entry: index.entry(number),
+    }));
+  }
+
+  /** The runs of a segment, as its file has them. */
+  runsOf({ number, topics, count }: HeldSegment): Runs {
+    const partsOfRun = (kind: RunKind, entries: number) =>
+      Array.from({ length: partsOf(entries) }, (_, part) => this.store.part(number, kind, part));
+    return {
+      topics: partsOfRun("topics", topics),
+      ids: partsOfRun("ids", count),
+      times: partsOfRun("times", count),
+    };
   }
 
   /** The segments that may have events of a topic. */

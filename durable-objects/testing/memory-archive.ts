@@ -10,11 +10,12 @@ import {
   largeFileOf,
   MAX_KEYS_PER_CALL,
   missing,
+  type WrittenFiles,
   wrongBytes,
   wrongLength,
 } from "../sealed/archive.ts";
 import type { ShardPlace } from "../sealed/archive-keys.ts";
-import type { LargeMessage, WrittenSegment } from "../sealed/segment-builder.ts";
+import type { LargeMessage } from "../sealed/segment-builder.ts";
 import { StorageCalls } from "../sealed/storage-calls.ts";
 import { StorageFaults } from "./storage-faults.ts";
 
@@ -38,7 +39,7 @@ export class MemoryArchive implements Archive {
     return this.#calls.run(name, () => this.faults.run(name, async () => work()));
   }
 
-  async putSegment(place: ShardPlace, written: WrittenSegment): Promise<void> {
+  async putSegment(place: ShardPlace, written: WrittenFiles): Promise<void> {
     for (const file of filesOf(place, written)) await this.#store(file);
   }
 

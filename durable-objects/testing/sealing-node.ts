@@ -1,10 +1,13 @@
 import { env } from "cloudflare:workers";
-import { expect } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
+import type { WireEvent } from "../../protocol/event.ts";
+import { digestOfId } from "../../protocol/event-id.ts";
+import type { PeerAddress } from "../../protocol/peer-address.ts";
+import type { EventPage, WantBody } from "../../protocol/peer-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { BUCKETS, bucketOf } from "../../protocol/topic.ts";
 import { Evidence } from "../node-state/evidence.ts";
-import { fixedPeers } from "../peers/peer-source.ts";
+import type { LinkApi } from "../peer-link/link-api.ts";
 import { suite } from "../platform-suite.ts";
 import { blocksKey, largeKey, messagesKey } from "../sealed/archive-keys.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
@@ -29,6 +32,8 @@ export class SealingNode {
   readonly clock = new ManualClock(START_MS);
   readonly faults = new StorageFaults();
   readonly storage: DurableObjectStorage;
+  /** What peers have, each asked in turn; without any, the shard has no peers. */
+  peers: readonly (readonly WireEvent[])[] = [];
   shard: Shard;
 
   constructor(storage: DurableObjectStorage) {
@@ -60,14 +65,32 @@ export class SealingNode {
       },
       suite,
       clock: this.clock,
-      peers: fixedPeers([]),
-      links: { of: (url) => expect.fail(`no link to ${url}`) },
+      peers: {
+        known: () => this.#addresses(),
+        current: async () => this.#addresses(),
+      },
+      links: { of: (url) => this.#linkTo(Number(url)) },
       hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
       roots: { changed: async () => null },
       evidence: new Evidence(new MemoryEvidenceStore()),
       sync: async () => {},
       wakeAt: async () => {},
     });
+  }
+
+  #addresses(): PeerAddress[] {
+    return this.peers.map((_, n) => ({ url: String(n), key: SUBJECT.publicKey }));
+  }
+
+  /** A peer that gives what it is asked for, ten events at a time. */
+  #linkTo(peer: number): LinkApi {
+    const want = async ({ wanted }: WantBody): Promise<EventPage> => {
+      const digests = new Set(wanted.map(({ id }) => toHex(digestOfId(id))));
+      const found = (this.peers[peer] ?? []).filter(({ block }) => digests.has(toHex(suite.sha256(block))));
+      return { events: found.slice(0, 10), more: found.length > 10 };
+    };
+    const link: Pick<LinkApi, "want" | "push"> = { want, push: async () => 0 };
+    return link as LinkApi;
   }
 
   async publishDaily(days: number, each = 6): Promise<void> {

@@ -22,6 +22,8 @@ import type { Links } from "../peer-link/link-api.ts";
 import type { PeerSource } from "../peers/peer-source.ts";
 import { filesIn } from "../sealed/archive.ts";
 import { BodyReader } from "../sealed/body-reader.ts";
+import { DamageNotes } from "../sealed/damage-notes.ts";
+import type { SealedFile } from "../sealed/range-reader.ts";
 import type { HeldSegment } from "../sealed/sealed-store.ts";
 import type { SealedTier } from "../sealed/sealed-tier.ts";
 import { type EventSpan, SegmentSharing } from "../sealed/segment-sharing.ts";
@@ -82,6 +84,7 @@ export abstract class ShardReads {
   protected readonly store: TieredShardStore;
   protected readonly reads: TieredReads;
   protected readonly core: ShardCore;
+  protected readonly damage = new DamageNotes();
   readonly #sharing: SegmentSharing;
   protected abstract readonly intake: Intake;
 
@@ -96,7 +99,7 @@ export abstract class ShardReads {
       suite,
       prefix: { shardCount, shard },
       blocksEnd: (segment) => index.blocksEnd(segment as HeldSegment),
-      damaged: ({ root }, file) => logWarning("segment_damaged", { shard, root: toHex(root), file }),
+      damaged: (segment, file) => this.damaged(segment as HeldSegment, file),
     });
     this.reads = new TieredReads(this.store, bodies);
     const place = { shardCount, shard };
@@ -110,6 +113,12 @@ export abstract class ShardReads {
       newGeneration: () => ports.random(GENERATION_BYTES),
       ...(ports.smallBucketEvents === undefined ? {} : { smallBucketEvents: ports.smallBucketEvents }),
     });
+  }
+
+  /** A file of a segment has other bytes than it should. */
+  protected damaged(segment: HeldSegment, file: SealedFile): void {
+    if (this.damage.note(segment, file))
+      logWarning("segment_damaged", { shard: this.ports.shard, root: toHex(segment.root), file });
   }
 
   /** The store's present life: another one when a peer shows that the store was rolled back. */

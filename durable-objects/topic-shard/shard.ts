@@ -13,6 +13,7 @@ import type { Maintained } from "../sealed/maintenance.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
+import { fetchNamed } from "./peer-fetch.ts";
 import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -114,6 +115,9 @@ export class Shard extends ShardReads implements ShardApi {
       recordsDigest: () => this.recordsDigest,
       storeHot: (event) => void this.core.store(event, this.nowMs),
       adopt: (events, hold) => this.core.adopt(events, hold, this.nowMs),
+      damage: this.damage,
+      damaged: (segment, file) => this.damaged(segment, file),
+      fetch: (names) => fetchNamed(this.ports, names),
     });
   }
 
