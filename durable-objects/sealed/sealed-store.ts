@@ -18,6 +18,8 @@ export interface HeldSegment extends Segment {
   readonly group: number;
   /** The partition that is being sealed: until that has ended its events are hot, and the segment is as if it were not there. */
   readonly sealing: number | null;
+  /** The groups that are being merged into it and others: until that has ended they are read, and it is as if it were not there. */
+  readonly merging: readonly number[] | null;
   /** Since when it is not read any more, and its files are to be deleted, in ms; null while it is read. */
   readonly doomedMs: number | null;
   /** Events that the network's records took out: they are in the files, and are as if they were not there. */

@@ -27,7 +27,10 @@ export interface SealableSeed {
   readonly isDropped?: boolean;
 }
 
-export function sealableEvent(seed: SealableSeed): SealableEvent {
+/** With its message, large or not. */
+type WholeEvent = SealableEvent & { readonly message: Bytes | null };
+
+export function sealableEvent(seed: SealableSeed): WholeEvent {
   const { class: retention = 1, ts = 5n, seq = 0n, origin = 0, isDropped = false } = seed;
   const topic = utf8(seed.topic ?? "topic");
   const message = seed.message ?? utf8(`message ${seq}`);
@@ -46,7 +49,7 @@ export function sealableEvent(seed: SealableSeed): SealableEvent {
 }
 
 /** In the order of topic and id. */
-export const sealableEvents = (seeds: readonly SealableSeed[]): SealableEvent[] =>
+export const sealableEvents = (seeds: readonly SealableSeed[]): WholeEvent[] =>
   seeds.map(sealableEvent).sort((a, b) => compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id));
 
 export const largeMessage = (fill: number): Bytes => new Uint8Array(MAX_INLINE_MESSAGE_BYTES + 1).fill(fill);

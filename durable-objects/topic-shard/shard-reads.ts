@@ -78,6 +78,7 @@ export abstract class ShardReads {
   protected readonly ports: ShardPorts;
   /** Hot and sealed. */
   protected readonly store: TieredShardStore;
+  protected readonly bodies: BodyReader;
   protected readonly reads: TieredReads;
   protected readonly core: ShardCore;
   protected abstract readonly intake: Intake;
@@ -88,14 +89,14 @@ export abstract class ShardReads {
     this.ports = ports;
     this.store = new TieredShardStore(ports.store);
     const { index } = this.store;
-    const bodies = new BodyReader({
+    this.bodies = new BodyReader({
       source: filesIn(ports.tier.archive),
       suite,
       prefix: { shardCount, shard },
       blocksEnd: (segment) => index.blocksEnd(segment as HeldSegment),
       damaged: ({ root }, file) => logWarning("segment_damaged", { shard, root: toHex(root), file }),
     });
-    this.reads = new TieredReads(this.store, bodies);
+    this.reads = new TieredReads(this.store, this.bodies);
     this.core = new ShardCore(this.store, {
       network,
       suite,

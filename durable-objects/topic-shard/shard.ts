@@ -9,6 +9,7 @@ import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logInfo, logWarning } from "../log.ts";
 import { Expiring } from "../sealed/expiring.ts";
 import { type Maintained, type MaintenanceJob, maintain } from "../sealed/maintenance.ts";
+import { Merging } from "../sealed/merging.ts";
 import { Reaping } from "../sealed/reaping.ts";
 import { Sealing } from "../sealed/sealing.ts";
 import { HubFeed } from "./hub-feed.ts";
@@ -108,13 +109,14 @@ export class Shard extends ShardReads implements ShardApi {
       suite,
       clock,
       store: this.store,
+      bodies: this.bodies,
       ...tier,
       nowMs: () => this.nowMs,
       keptFrom: (classId: number) => this.core.keptFrom(classId, this.nowMs),
       write: <T>(step: () => T) => this.#inTurn(step),
       seal: (move: () => void) => this.core.seal(move),
     };
-    return [new Expiring(parts), new Reaping(parts), new Sealing(parts)];
+    return [new Expiring(parts), new Reaping(parts), new Sealing(parts), new Merging(parts)];
   }
 
   #startWriter(): WriterLoop {
