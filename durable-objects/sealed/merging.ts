@@ -57,7 +57,7 @@ export type MergeStep =
 
 /** A merge as a step finds it. */
 interface Merge extends UnderWay {
-  /** The groups' segments; those that have expired since it began are none of them any more. */
+  /** The groups' segments, but those that have expired since it began. */
   readonly inputs: readonly HeldSegment[];
 }
 
@@ -87,8 +87,7 @@ export class Merging {
     if (this.#parts.hotMs === null) return IDLE;
     const merge = this.#underWay() ?? this.#next();
     if (!merge) return IDLE;
-    if (merge.inputs.length === 0 || merge.inputs.some((each) => this.#damaged.has(each.number)))
-      return this.#leave();
+    if (this.#isVain(merge)) return this.#leave();
     try {
       const written = await this.#rewriteNext(merge);
       return written ? await this.#hold(merge, written) : await this.#end(merge);
@@ -116,9 +115,15 @@ export class Merging {
       const chosen = groupsToMerge(groups, limitsOf(network.retentionOf(classId).durationMs));
       if (!chosen) continue;
       const numbers = chosen.map(({ group }) => group);
-      return { class: classId, groups: numbers, outputs: [], inputs: store.index.inGroups(classId, numbers) };
+      const inputs = store.index.inGroups(classId, numbers);
+      return { class: classId, groups: numbers, segments: inputs.length, outputs: [], inputs };
     }
     return undefined;
+  }
+
+  /** Whether its segments have what is not to be read any more, or it cannot end. */
+  #isVain({ inputs, segments }: Merge): boolean {
+    return inputs.length !== segments || inputs.some(({ number }) => this.#damaged.has(number));
   }
 
   /** The next segment; undefined when all events are in segments. */
@@ -160,7 +165,7 @@ export class Merging {
     const { segment } = written;
     return write(() => {
       if (this.#isOther(merge)) return IDLE;
-      store.index.holdMerged(merge.groups, written);
+      store.index.holdMerged(merge, written);
       return {
         kind: "rewritten",
         events: segment.count,

@@ -3,7 +3,7 @@ import { DIGEST_BYTES } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { packDigests } from "../../protocol/segment-digests.ts";
 import type { Runs } from "../../protocol/segment-runs.ts";
-import type { HeldSegment, SealedStore } from "./sealed-store.ts";
+import type { HeldSegment, MergedGroups, SealedStore } from "./sealed-store.ts";
 import type { Segment } from "./segment.ts";
 
 /** What is to be added: a written segment, its runs, and the SHA-256 of its messages that are objects of their own. */
@@ -14,10 +14,8 @@ export interface NewSegment {
 }
 
 /** A merge that has not ended. */
-export interface UnderWay {
+export interface UnderWay extends MergedGroups {
   readonly class: number;
-  /** The groups that are merged. */
-  readonly groups: readonly number[];
   /** The first segments of what they become, in the order of topic and id. */
   readonly outputs: readonly HeldSegment[];
 }
@@ -85,7 +83,7 @@ export class SegmentList {
   get merge(): UnderWay | undefined {
     const outputs = this.#known.building.filter(({ merging }) => merging !== null);
     const [first] = outputs;
-    return first && { class: first.class, groups: first.merging ?? [], outputs };
+    return first?.merging ? { class: first.class, ...first.merging, outputs } : undefined;
   }
 
   /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
@@ -102,10 +100,10 @@ export class SegmentList {
   }
 
   /** Holds to a segment of the merge under way, or of one that begins, inside a transaction: it is read only once all of them are there. */
-  holdMerged(groups: readonly number[], added: NewSegment): void {
+  holdMerged({ groups, segments }: MergedGroups, added: NewSegment): void {
     const last = this.store.lastNumbers();
     const group = this.merge?.outputs[0]?.group ?? last.group + 1;
-    this.#add(added, { number: last.number + 1, group, sealing: null, merging: groups });
+    this.#add(added, { number: last.number + 1, group, sealing: null, merging: { groups, segments } });
     this.reload();
   }
 

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import { compareBytes, concatBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { suite } from "../platform-suite.ts";
@@ -40,6 +40,9 @@ export function eventToMerge({ topic, seq, ts = 5n, message, isDropped = false }
 
 const byTopicAndId = (a: SealableEvent, b: SealableEvent): number =>
   compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
+
+const textOf = (part: unknown): string =>
+  part instanceof Uint8Array ? toHex(new Uint8Array(part)).slice(0, 32) : String(part);
 
 interface SceneParts {
   readonly place: ShardPlace;
@@ -124,8 +127,11 @@ export class MergingScene {
     const bodies = await this.#bodies.read(places, { parts: "all" });
     return places.map(({ topicKey, entry, segment }, i) => {
       const { block, signature, message, why } = bodies[i] ?? { message: null };
-      const parts = [topicKey, entry.id, entry.timeKey, block, signature, message ?? undefined];
-      return [segment.class, why, ...parts.map((part: Bytes | undefined) => part && toHex(part))].join(" ");
+      const parts = [topicKey, entry.id, entry.timeKey, block, signature, message].flatMap(
+        (part) => part ?? [],
+      );
+      const digest = suite.sha256(concatBytes(...parts));
+      return [segment.class, entry.id, message?.length ?? why, digest].map(textOf).join(" ");
     });
   }
 
