@@ -49,7 +49,7 @@ describe("a shard that seals and merges over months", () => {
           node.advance(HOUR_MS);
           if (hour % HOURS_OF_TURN !== 0) continue;
           await node.handOver();
-          const before = hour % (4 * HOURS_OF_TURN) === 0 ? await node.everything() : undefined;
+          const before = hour % (12 * HOURS_OF_TURN) === 0 ? await node.everything() : undefined;
           const { failed, mergedGroups } = await node.maintain();
           expect(failed).toBeNull();
           merged += mergedGroups;
