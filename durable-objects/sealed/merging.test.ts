@@ -160,7 +160,7 @@ describe("groups that are merged", () => {
     const some = Array.from({ length: 40 }, (_, seq) => ({ topic: "a", seq, message: `m${seq}` }));
     await addGroups(scene, some, 4);
     const roots: string[] = [];
-    for (;;) {
+    for (let steps = 0; steps < 20; steps++) {
       const step = await scene.merging.step();
       if (step.kind === "merged") break;
       expect(step.kind).toBe("rewritten");

@@ -10,7 +10,7 @@ import type { BodyReader } from "./body-reader.ts";
 import { type Catalogue, entryOf } from "./catalogue.ts";
 import { groupsToMerge, type MergeLimits, mergeLimits, type SegmentGroup } from "./merge-policy.ts";
 import type { HeldPlace } from "./sealed-index.ts";
-import { cutPlaces, MAX_PLACES_PER_READ, type WantedParts } from "./sealed-parts.ts";
+import { cutPlaces, MAX_PLACES_PER_READ, type SealedBody, type WantedParts } from "./sealed-parts.ts";
 import type { HeldSegment } from "./sealed-store.ts";
 import {
   type BuilderLimits,
@@ -60,6 +60,9 @@ interface Merge extends UnderWay {
   /** The groups' segments, but those that have expired since it began. */
   readonly inputs: readonly HeldSegment[];
 }
+
+/** What `WANTED` brings of each event. */
+type WholeBody = SealedBody & Required<Pick<SealedBody, "block" | "signature">>;
 
 const IDLE: MergeStep = { kind: "idle" };
 const LEFT: MergeStep = { kind: "left" };
@@ -148,7 +151,7 @@ export class Merging {
       if (!end) return;
       const bodies = await this.#parts.bodies.read(page, WANTED);
       yield page.map((place, i): SealableEvent => {
-        const { block, signature, message, why } = bodies[i] as Required<(typeof bodies)[number]>;
+        const { block, signature, message, why } = bodies[i] as WholeBody;
         const { timeKey, id } = place.entry;
         const { topicKey } = place;
         const stored = why === "apart" ? why : message;
