@@ -82,6 +82,18 @@ describe("sealed events", () => {
     expect(bodies).toEqual(EVENTS.map((event) => bodyOf(event, { parts })));
   });
 
+  test("are read as they were: what the files have, and no large message", async () => {
+    const bodies = await readerOf(SCENE).read(SCENE.places, { parts: "inFiles" });
+    expect(bodies).toEqual(
+      EVENTS.map((event) => {
+        const isLarge = event.message === LARGE;
+        return { ...bodyOf(event, ALL), ...(isLarge ? { message: null, why: "apart" } : {}) };
+      }),
+    );
+    expect(bodies.filter(({ why }) => why === "apart").length).toBeGreaterThan(0);
+    expect(source.reads.some(({ key }) => key.startsWith("large/"))).toBe(false);
+  });
+
   test("are read as they were: messages of one topic", async () => {
     const bodies = await readerOf(SCENE).read(ownPlaces(SCENE, TOPIC), MESSAGES);
     expect(bodies.map(({ message }) => message)).toEqual([

@@ -17,6 +17,7 @@ import {
   messageOf,
   type SealedBody,
   type WantedParts,
+  whyNoMessage,
 } from "./sealed-parts.ts";
 import type { SealedPlace, Segment } from "./segment.ts";
 
@@ -61,7 +62,7 @@ export class BodyReader {
     const bytes = await this.#ranges.read(asked.map(({ piece }) => piece));
     for (const [i, { draft, part }] of asked.entries()) draft[part] = bytes[i] as Bytes;
     for (const [i, place] of places.entries()) this.#verify(place, drafts[i] as Draft, wanted);
-    if (wanted.parts !== "blocks") await this.#readLarge(places, drafts);
+    if (wanted.parts === "all" || wanted.parts === "messages") await this.#readLarge(places, drafts);
     return places.map((place, i) => bodyOf(place, drafts[i] as Draft, wanted));
   }
 
@@ -141,14 +142,12 @@ export class BodyReader {
   }
 }
 
-function bodyOf(
-  place: SealedPlace,
-  { block, signature, message }: Draft,
-  { parts }: WantedParts,
-): SealedBody {
+function bodyOf(place: SealedPlace, { block, signature, message }: Draft, wanted: WantedParts): SealedBody {
+  const { parts } = wanted;
+  const why = whyNoMessage(place, wanted);
   return {
     ...(parts !== "messages" && block && signature ? { block, signature } : {}),
     message: message ?? null,
-    ...(parts !== "blocks" && messageOf(place) === "gone" ? { why: "gone" } : {}),
+    ...(why && why !== "unasked" ? { why } : {}),
   };
 }

@@ -2,9 +2,11 @@ import type { Bytes } from "../../protocol/bytes.ts";
 import { logInfo, logWarning } from "../log.ts";
 import { Semaphore } from "../semaphore.ts";
 import { type Adopted, Adopting, type AdoptingParts, type ForeignSegment } from "./adopting.ts";
+import type { DamageNotes } from "./damage-notes.ts";
 import { Expiring } from "./expiring.ts";
 import { Healing, type HealingParts } from "./healing.ts";
 import { type Maintained, type MaintenanceJob, maintain } from "./maintenance.ts";
+import { Merging, type MergingParts } from "./merging.ts";
 import { Reaping } from "./reaping.ts";
 import { Sealing, type SealingParts } from "./sealing.ts";
 import { Verifying, type VerifyingParts } from "./verifying.ts";
@@ -12,7 +14,13 @@ import { Verifying, type VerifyingParts } from "./verifying.ts";
 /** Calls that wait for the one that writes files. */
 const MAX_WAITING = 16;
 
-export interface FileWorkParts extends SealingParts, AdoptingParts, HealingParts, VerifyingParts {
+export interface FileWorkParts
+  extends SealingParts,
+    AdoptingParts,
+    HealingParts,
+    VerifyingParts,
+    MergingParts {
+  readonly damage: DamageNotes;
   nowMs(): number;
 }
 
@@ -33,8 +41,10 @@ export class FileWork {
       new Verifying(parts),
       new Healing(parts),
       new Sealing(parts),
+      new Merging(parts),
     ];
-    this.#jobs = jobs.map((job) => ({
+    this.#jobs = jobs.map((job: MaintenanceJob) => ({
+      ...(job.maxSteps === undefined ? {} : { maxSteps: job.maxSteps }),
       step: () => this.#turn.run<Awaited<ReturnType<MaintenanceJob["step"]>>>(() => job.step()),
     }));
     this.#adopting = new Adopting(parts);

@@ -1,6 +1,7 @@
 import { PennypostError } from "../../protocol/errors.ts";
 import type { ExpireStep } from "./expiring.ts";
 import type { HealStep } from "./healing.ts";
+import type { MergeStep } from "./merging.ts";
 import type { ReapStep } from "./reaping.ts";
 import type { SealStep } from "./sealing.ts";
 import type { VerifyStep } from "./verifying.ts";
@@ -8,10 +9,12 @@ import type { VerifyStep } from "./verifying.ts";
 /** Steps of one call: a segment each, or less. The next call goes on. */
 export const MAX_STEPS = 64;
 
-type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep;
+type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep | MergeStep;
 
 /** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
 export interface MaintenanceJob {
+  /** Steps of one call, where they cost more than others: what is left is for the next call. */
+  readonly maxSteps?: number;
   step(): Promise<MaintenanceStep>;
 }
 
@@ -28,6 +31,9 @@ export interface Maintained {
   readonly reapedBytes: number;
   /** Segments whose damaged files were mended. */
   readonly healed: number;
+  /** Groups of segments that were merged into others, and the bytes that were written for it. */
+  readonly mergedGroups: number;
+  readonly rewrittenBytes: number;
   /** The code of the error that ended it. */
   readonly failed: string | null;
   /** Whether it ended at its limit, or by an error. */
@@ -42,6 +48,8 @@ const NOTHING: Maintained = {
   expiredEvents: 0,
   reapedBytes: 0,
   healed: 0,
+  mergedGroups: 0,
+  rewrittenBytes: 0,
   failed: null,
   isMore: false,
 };
@@ -60,6 +68,10 @@ function withStep(done: Maintained, step: MaintenanceStep): Maintained {
       return { ...done, reapedBytes: done.reapedBytes + step.bytes };
     case "healed":
       return { ...done, healed: done.healed + 1 };
+    case "rewritten":
+      return { ...done, rewrittenBytes: done.rewrittenBytes + step.bytes };
+    case "merged":
+      return { ...done, mergedGroups: done.mergedGroups + step.groups };
     default:
       return done;
   }
@@ -71,8 +83,12 @@ export async function maintain(jobs: readonly MaintenanceJob[]): Promise<Maintai
   let steps = 0;
   try {
     for (const job of jobs) {
-      for (;;) {
+      for (let own = 0; ; own++) {
         if (steps++ === MAX_STEPS) return { ...done, isMore: true };
+        if (own === job.maxSteps) {
+          done = { ...done, isMore: true };
+          break;
+        }
         const step = await job.step();
         if (step.kind === "idle") break;
         done = withStep(done, step);

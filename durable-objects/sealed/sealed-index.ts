@@ -1,5 +1,5 @@
-import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
-import { DIGEST_BYTES, digestOfId, seqOfId } from "../../protocol/event-id.ts";
+import { type Bytes, compareBytes, concatBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { DIGEST_BYTES, digestOfId, EVENT_ID_BYTES, seqOfId } from "../../protocol/event-id.ts";
 import { mergeSorted } from "../../protocol/merge-sorted.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { slotOfSeq } from "../../protocol/retention.ts";
@@ -17,6 +17,9 @@ import { SegmentList } from "./segment-list.ts";
 const MAX_REMEMBERED_TOPICS = 4_096;
 /** Bytes of parts that are remembered. */
 const MAX_REMEMBERED_BYTES = 2 * 1024 * 1024;
+
+const ALL_TOPICS: TopicKeyRange = { from: new Uint8Array(DIGEST_BYTES), to: null };
+const BEFORE_IDS = new Uint8Array(EVENT_ID_BYTES);
 
 /** A place in a segment that the shard holds to. */
 export interface HeldPlace extends SealedPlace {
@@ -232,6 +235,21 @@ export class SealedIndex extends SegmentList {
         yield place;
       }
       if (!isFirst || compareBytes(after.id, END_OF_IDS) < 0) yield { passed: topicKey };
+    }
+  }
+
+  /** Events of some groups in the order of topic and id, from behind a name. A group's segments are opened one after the other. */
+  inGroupOrder(groups: Iterable<readonly HeldSegment[]>, after: EventName | null): Iterable<HeldPlace> {
+    const sequences = [...groups].map((segments) => this.#inGroup(segments, after));
+    return mergeSorted(sequences, (a, b) => byName(nameOf(a), nameOf(b)));
+  }
+
+  *#inGroup(segments: readonly HeldSegment[], after: EventName | null): Iterable<HeldPlace> {
+    const last = after && concatBytes(after.topicKey, after.id);
+    const span = { topics: ALL_TOPICS, fromId: BEFORE_IDS, toId: END_OF_IDS, after };
+    for (const segment of segments.toSorted((a, b) => compareBytes(a.firstName, b.firstName))) {
+      if (last && compareBytes(segment.lastName, last) <= 0) continue;
+      for (const each of this.#inOrderIn(segment, span)) if (!("passed" in each)) yield each;
     }
   }
 

@@ -19,6 +19,7 @@ const [PLACE] = SCENE.places as [SealedPlace];
 const MESSAGES: WantedParts = { parts: "messages", topic: TOPIC };
 const BLOCKS: WantedParts = { parts: "blocks" };
 const ALL: WantedParts = { parts: "all" };
+const IN_FILES: WantedParts = { parts: "inFiles" };
 
 const placeOf = (
   messageLength: number,
@@ -33,12 +34,16 @@ const placeOf = (
 
 describe("the bytes of an event's parts", () => {
   test.each([
-    ["in the file", placeOf(50), [50, 364, 414]],
-    ["an object of its own", placeOf(70_000, MESSAGE_APART), [70_000, 364, 70_364]],
-    ["dropped", placeOf(50, MESSAGE_GONE), [0, 364, 364]],
-    ["dropped with its file", placeOf(50, 100, 300, { ...PLACE.segment, messages: null }), [0, 364, 364]],
+    ["in the file", placeOf(50), [50, 364, 414, 414]],
+    ["an object of its own", placeOf(70_000, MESSAGE_APART), [70_000, 364, 70_364, 364]],
+    ["dropped", placeOf(50, MESSAGE_GONE), [0, 364, 364, 364]],
+    [
+      "dropped with its file",
+      placeOf(50, 100, 300, { ...PLACE.segment, messages: null }),
+      [0, 364, 364, 364],
+    ],
   ])("with a message that is %s", (_, place, expected) => {
-    expect([MESSAGES, BLOCKS, ALL].map((wanted) => bytesOfParts(place, wanted))).toEqual(expected);
+    expect([MESSAGES, BLOCKS, ALL, IN_FILES].map((wanted) => bytesOfParts(place, wanted))).toEqual(expected);
   });
 
   test("stay those of a message of its own when the file of the others is dropped", () => {
@@ -54,16 +59,21 @@ describe("a list of places", () => {
       maxLength: 30,
     });
     fc.assert(
-      fc.property(lists, fc.nat(5_000), fc.constantFrom(MESSAGES, BLOCKS, ALL), (list, maxBytes, wanted) => {
-        const places = list.map(([length, at]) => placeOf(length, at));
-        const sizes = places.map((place) => bytesOfParts(place, wanted));
-        const sumTo = (count: number) => sizes.slice(0, count).reduce((sum, size) => sum + size, 0);
-        const cut = cutPlaces(places, wanted, maxBytes);
-        expect(cut).toEqual(places.slice(0, cut.length));
-        if (cut.length > 1) expect(sumTo(cut.length)).toBeLessThanOrEqual(maxBytes);
-        if (cut.length < places.length) expect(sumTo(cut.length + 1)).toBeGreaterThan(maxBytes);
-        expect(cut.length).toBeGreaterThanOrEqual(Math.min(1, places.length));
-      }),
+      fc.property(
+        lists,
+        fc.nat(5_000),
+        fc.constantFrom(MESSAGES, BLOCKS, ALL, IN_FILES),
+        (list, maxBytes, wanted) => {
+          const places = list.map(([length, at]) => placeOf(length, at));
+          const sizes = places.map((place) => bytesOfParts(place, wanted));
+          const sumTo = (count: number) => sizes.slice(0, count).reduce((sum, size) => sum + size, 0);
+          const cut = cutPlaces(places, wanted, maxBytes);
+          expect(cut).toEqual(places.slice(0, cut.length));
+          if (cut.length > 1) expect(sumTo(cut.length)).toBeLessThanOrEqual(maxBytes);
+          if (cut.length < places.length) expect(sumTo(cut.length + 1)).toBeGreaterThan(maxBytes);
+          expect(cut.length).toBeGreaterThanOrEqual(Math.min(1, places.length));
+        },
+      ),
     );
   });
 
@@ -78,6 +88,6 @@ describe("a list of places", () => {
     expect(cutPlaces(elsewhere, ALL, 1e9)).toHaveLength(MAX_OBJECTS_PER_READ / 2);
     const large = Array.from({ length: 300 }, () => placeOf(1, MESSAGE_APART));
     expect(cutPlaces(large, ALL, 1e9)).toHaveLength(MAX_OBJECTS_PER_READ - 2);
-    expect(cutPlaces(large, BLOCKS, 1e9)).toHaveLength(300);
+    for (const wanted of [BLOCKS, IN_FILES]) expect(cutPlaces(large, wanted, 1e9)).toHaveLength(300);
   });
 });

@@ -3,10 +3,13 @@ import { SIGNATURE_BYTES } from "../../protocol/crypto.ts";
 import { type ByteRange, messageRange } from "../../protocol/segment-places.ts";
 import type { SealedPlace } from "./segment.ts";
 
-/** What to read of events: blocks bring their signatures. Messages alone are checked by the topic that they are of, so they are of one. */
+/**
+ * What to read of events: blocks bring their signatures; `inFiles` brings what the segment's own two files have. Messages alone are checked
+ * by the topic that they are of, so they are of one.
+ */
 export type WantedParts =
   | { readonly parts: "messages"; readonly topic: Bytes }
-  | { readonly parts: "blocks" | "all" };
+  | { readonly parts: "blocks" | "inFiles" | "all" };
 
 /** The parts of a sealed event that were asked for. */
 export interface SealedBody {
@@ -14,8 +17,8 @@ export interface SealedBody {
   readonly signature?: Bytes;
   /** Null where it was not asked for, or is gone. */
   readonly message: Bytes | null;
-  /** Why there is no message though it was asked for: it was dropped. */
-  readonly why?: "gone";
+  /** Why there is no message though one was asked for: it was dropped, or is an object of its own where the files alone were to be read. */
+  readonly why?: "gone" | "apart";
 }
 
 /** Events, objects and bytes of one reading; the bytes are a page's, or one event's, with the blocks around the messages. */
@@ -29,16 +32,28 @@ export function messageOf({ segment, entry }: SealedPlace): ByteRange | "gone" |
   return typeof range === "object" && segment.messages === null ? "gone" : range;
 }
 
+/** Why a reading of this event gives no message; undefined when it does. */
+export function whyNoMessage(
+  place: SealedPlace,
+  { parts }: WantedParts,
+): "unasked" | "gone" | "apart" | undefined {
+  if (parts === "blocks") return "unasked";
+  const message = messageOf(place);
+  if (message === "gone") return "gone";
+  return message === "apart" && parts === "inFiles" ? "apart" : undefined;
+}
+
 /** Bytes of the parts that a reading of this event gives. */
-export function bytesOfParts(place: SealedPlace, { parts }: WantedParts): number {
+export function bytesOfParts(place: SealedPlace, wanted: WantedParts): number {
+  const { parts } = wanted;
   const { blockLength, messageLength } = place.entry;
-  const message = parts === "blocks" || messageOf(place) === "gone" ? 0 : messageLength;
+  const message = whyNoMessage(place, wanted) ? 0 : messageLength;
   return message + (parts === "messages" ? 0 : blockLength + SIGNATURE_BYTES);
 }
 
 /** Objects that an event's parts are in beside its segment's two files. */
-const largeObjects = (place: SealedPlace, { parts }: WantedParts): number =>
-  parts !== "blocks" && messageOf(place) === "apart" ? 1 : 0;
+const largeObjects = (place: SealedPlace, wanted: WantedParts): number =>
+  !whyNoMessage(place, wanted) && messageOf(place) === "apart" ? 1 : 0;
 
 /**
  * The first places of a list, as many as one reading may bring: up to a number of bytes of parts, but at least one, and not over the

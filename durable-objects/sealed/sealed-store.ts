@@ -10,6 +10,13 @@ export const PART_KINDS = [...RUN_KINDS, "digests", "large", "out"] as const;
 export type PartKind = (typeof PART_KINDS)[number];
 export type SegmentParts = Readonly<Record<Exclude<PartKind, "out">, readonly Bytes[]>>;
 
+/** Groups of one class that are merged. */
+export interface MergedGroups {
+  readonly groups: readonly number[];
+  /** How many segments they had together when that began. */
+  readonly segments: number;
+}
+
 /** A segment that a shard holds to. */
 export interface HeldSegment extends Segment {
   /** Local, never given again: names its parts. */
@@ -18,6 +25,8 @@ export interface HeldSegment extends Segment {
   readonly group: number;
   /** The partition that is being sealed: until that has ended its events are hot, and the segment is as if it were not there. */
   readonly sealing: number | null;
+  /** What is being merged into it and others: until that has ended the groups are read, and it is as if it were not there. */
+  readonly merging: MergedGroups | null;
   /** Since when it is not read any more, and its files are to be deleted, in ms; null while it is read. */
   readonly doomedMs: number | null;
   /** Events that the network's records took out: they are in the files, and are as if they were not there. */

@@ -128,7 +128,7 @@ describe("a seal that is cut", () => {
           node.advance(3 * 24 * HOUR_MS);
           const expected = await node.everything();
           node.faults.failAt(call, kind);
-          const { failed } = await node.maintain();
+          const { failed, partitions } = await node.maintain();
           const isCut = node.faults.calls.length >= call;
           node.faults.clear();
           expect(failed).toBe(isCut ? "storage_unavailable" : null);
@@ -136,7 +136,8 @@ describe("a seal that is cut", () => {
           cuts++;
           node.restart();
           expect(await node.everything()).toEqual(expected);
-          expect(await node.maintain()).toMatchObject({ failed: null, partitions: 1 });
+          // It may have been cut behind the seal, while it merged.
+          expect(await node.maintain()).toMatchObject({ failed: null, partitions: 1 - partitions });
           expect(await node.everything()).toEqual(expected);
         }
         // Each file is asked for, put and read back; a large one, too; and the catalogue has the segment.

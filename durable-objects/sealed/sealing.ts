@@ -1,6 +1,5 @@
-import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { compareBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { DIGEST_BYTES } from "../../protocol/event-id.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Clock } from "../clock.ts";
@@ -15,6 +14,7 @@ import {
   type SealableEvent,
   type WrittenSegment,
 } from "./segment-builder.ts";
+import { nameOfBytes } from "./segment-list.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
 
 /** Of the hot window a partition is so much: with five of them, one can be sealed while the others are hot. */
@@ -156,7 +156,7 @@ export class Sealing {
       .map(({ lastName }) => lastName)
       .sort(compareBytes)
       .at(-1);
-    return last ? nameOf(last) : null;
+    return last ? nameOfBytes(last) : null;
   }
 
   async #end(partition: number, removals: number): Promise<SealStep> {
@@ -176,8 +176,3 @@ export class Sealing {
 
 const isDue = ({ closedMs }: Partition, nowMs: number, hotMs: number): boolean =>
   closedMs !== null && nowMs - closedMs >= hotMs;
-
-const nameOf = (name: Bytes): EventName => ({
-  topicKey: name.slice(0, DIGEST_BYTES),
-  id: name.slice(DIGEST_BYTES),
-});

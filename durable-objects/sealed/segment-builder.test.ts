@@ -201,6 +201,21 @@ describe("a large message", () => {
     expect([...messages.values()].map(({ length }) => length)).toEqual([MAX_INLINE_MESSAGE_BYTES]);
   });
 
+  test("that is stored already is named alike, and is not handed out", () => {
+    fc.assert(
+      fc.property(seeds, fc.integer({ min: 1, max: 7 }), (some, events) => {
+        const limits = { contentBytes: SEGMENT_CONTENT_BYTES, events };
+        const all = sealableEvents(some);
+        const apart = all.map((event): SealableEvent => {
+          const isLarge = (event.message?.length ?? 0) > MAX_INLINE_MESSAGE_BYTES;
+          return isLarge ? { ...event, message: "apart" } : event;
+        });
+        expect(build([apart], limits)).toEqual(build([all], limits).filter(({ kind }) => kind === "segment"));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test("that was dropped is none", () => {
     const built = build([[sealableEvent({ message: largeMessage(1), isDropped: true })]]);
     expect(built).toMatchObject([{ kind: "segment", written: { large: [], messages: null } }]);
@@ -217,6 +232,11 @@ describe("nothing is built of", () => {
     ["an event of another class", "segment_class", [first, { ...second, class: 2 }]],
     ["a block that is not its id's", "event_damaged", [{ ...first, block: second.block }]],
     ["a message that is not its block's", "event_damaged", [{ ...first, message: second.message }]],
+    [
+      "a small message that is said to be an object of its own",
+      "event_damaged",
+      [{ ...first, message: "apart" }],
+    ],
   ])("%s", (_, code, events) => {
     expect(codeOf(() => build([events]))).toBe(code);
     expect(codeOf(() => build(events.map((event) => [event])))).toBe(code);

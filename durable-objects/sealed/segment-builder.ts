@@ -20,7 +20,7 @@ export type SealableEvent = Pick<
   StoredEvent,
   "topicKey" | "timeKey" | "id" | "class" | "signature" | "block"
 > & {
-  /** Null when it was dropped; `apart` for a large one that is stored as an object of its own already. */
+  /** Null when it was dropped; `apart` when it is an object of its own that is stored already. */
   readonly message: Bytes | null | "apart";
 };
 
@@ -52,11 +52,14 @@ export type Built =
   | { readonly kind: "segment"; readonly written: WrittenSegment };
 
 /** What the segments of one building have in common. */
-interface SegmentSource {
+interface SegmentKind {
   /** Network id, 32 bytes. */
   readonly net: Bytes;
   /** Retention class. */
   readonly class: number;
+}
+
+interface SegmentSource extends SegmentKind {
   /** The events, all of that class, in the order of topic and id; how they are cut into pages changes nothing. */
   readonly pages: Iterable<readonly SealableEvent[]>;
 }
@@ -70,7 +73,7 @@ export interface BuilderLimits {
 
 const LIMITS: BuilderLimits = { contentBytes: SEGMENT_CONTENT_BYTES, events: SEGMENT_EVENTS };
 
-/** Stands for every large message that has been handed out: a segment needs no more of it than that it is large. */
+/** Stands for every large message that is stored, or has been handed out: a segment needs no more of it than that it is large. */
 const LARGE = new Uint8Array(MAX_INLINE_MESSAGE_BYTES + 1);
 
 /**
@@ -82,26 +85,52 @@ const LARGE = new Uint8Array(MAX_INLINE_MESSAGE_BYTES + 1);
 export function* buildSegments(
   source: SegmentSource,
   suite: CryptoSuite,
-  limits: BuilderLimits = LIMITS,
+  limits?: BuilderLimits,
 ): Generator<Built, void, void> {
-  const draft = new Draft(source, suite, limits);
-  let last: Bytes | undefined;
-  for (const page of source.pages)
+  const builder = new SegmentBuilder(source, suite, limits);
+  for (const page of source.pages) yield* builder.add(page);
+  yield* builder.end();
+}
+
+/** The same for who has to wait for each page. */
+export class SegmentBuilder {
+  readonly #source: SegmentKind;
+  readonly #suite: CryptoSuite;
+  readonly #draft: Draft;
+  #last: Bytes | undefined;
+
+  constructor(source: SegmentKind, suite: CryptoSuite, limits: BuilderLimits = LIMITS) {
+    this.#source = source;
+    this.#suite = suite;
+    this.#draft = new Draft(source, suite, limits);
+  }
+
+  /** Takes the next events; a page that is not taken to its end is to be given again, to another builder. @throws as `buildSegments`. */
+  *add(page: readonly SealableEvent[]): Generator<Built, void, void> {
     for (const stored of page) {
-      const name = concatBytes(stored.topicKey, stored.id);
-      if (last && compareBytes(last, name) >= 0)
-        throw invalidArgument("segment_order", "events are sealed in the order of topic and id, each once");
-      last = name;
-      if (stored.class !== source.class)
-        throw invalidArgument("segment_class", `an event of class ${stored.class} among others`, {
-          class: stored.class,
-        });
-      const event = segmentEventOf(stored, suite);
-      if (!draft.hasRoomFor(event)) yield { kind: "segment", written: draft.write() };
-      const large = draft.add(event);
+      this.#check(stored);
+      const event = segmentEventOf(stored, this.#suite);
+      if (!this.#draft.hasRoomFor(event)) yield { kind: "segment", written: this.#draft.write() };
+      const large = this.#draft.add(event);
       if (large) yield { kind: "large", message: large };
     }
-  if (!draft.isEmpty) yield { kind: "segment", written: draft.write() };
+  }
+
+  #check({ topicKey, id, class: retention }: SealableEvent): void {
+    const name = concatBytes(topicKey, id);
+    if (this.#last && compareBytes(this.#last, name) >= 0)
+      throw invalidArgument("segment_order", "events are sealed in the order of topic and id, each once");
+    this.#last = name;
+    if (retention !== this.#source.class)
+      throw invalidArgument("segment_class", `an event of class ${retention} among others`, {
+        class: retention,
+      });
+  }
+
+  /** What is left when all events were taken. */
+  *end(): Generator<Built, void, void> {
+    if (!this.#draft.isEmpty) yield { kind: "segment", written: this.#draft.write() };
+  }
 }
 
 /** @throws PennypostError `event_damaged`: else one damaged row would make a whole file unreadable. */
@@ -109,7 +138,11 @@ function segmentEventOf(stored: SealableEvent, suite: CryptoSuite): SegmentEvent
   const { topicKey, id, timeKey, signature, block, message } = stored;
   if (!equalBytes(suite.sha256(block), digestOfId(id))) throw damaged(id, "block");
   const { msg, size } = messageOfStoredBlock(block);
-  if (message && message !== "apart" && !equalBytes(suite.sha256(message), msg)) throw damaged(id, "message");
+  const isRight =
+    message === "apart"
+      ? size > MAX_INLINE_MESSAGE_BYTES
+      : message === null || equalBytes(suite.sha256(message), msg);
+  if (!isRight) throw damaged(id, "message");
   return {
     topicKey,
     id,
@@ -139,7 +172,7 @@ const largeBytesOf = (event: SegmentEvent): number => (isLarge(event) ? event.si
 
 /** The events of the next segment. */
 class Draft {
-  readonly #source: SegmentSource;
+  readonly #source: SegmentKind;
   readonly #suite: CryptoSuite;
   readonly #limits: BuilderLimits;
   #events: SegmentEvent[] = [];
@@ -148,7 +181,7 @@ class Draft {
   #origins = new Set<string>();
   #large = new Map<string, Bytes>();
 
-  constructor(source: SegmentSource, suite: CryptoSuite, limits: BuilderLimits) {
+  constructor(source: SegmentKind, suite: CryptoSuite, limits: BuilderLimits) {
     this.#source = source;
     this.#suite = suite;
     this.#limits = limits;
@@ -204,7 +237,7 @@ const fileOf = (bytes: Bytes, suite: CryptoSuite): SegmentFile => ({
 });
 
 function written(
-  { net, class: retention }: SegmentSource,
+  { net, class: retention }: SegmentKind,
   events: readonly SegmentEvent[],
   suite: CryptoSuite,
 ): Omit<WrittenSegment, "large"> {

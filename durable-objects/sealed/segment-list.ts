@@ -1,8 +1,9 @@
 import { type Bytes, equalBytes, joinBytes } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES } from "../../protocol/event-id.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
 import { packDigests } from "../../protocol/segment-digests.ts";
 import type { Runs } from "../../protocol/segment-runs.ts";
-import type { HeldSegment, SealedStore } from "./sealed-store.ts";
+import type { HeldSegment, MergedGroups, SealedStore } from "./sealed-store.ts";
 import type { Segment } from "./segment.ts";
 
 /** What is to be added: a written segment, its runs, and the SHA-256 of its messages that are objects of their own. */
@@ -11,6 +12,19 @@ export interface NewSegment {
   readonly runs: Runs;
   readonly large?: readonly Bytes[];
 }
+
+/** A merge that has not ended. */
+export interface UnderWay extends MergedGroups {
+  readonly class: number;
+  /** The first segments of what they become, in the order of topic and id. */
+  readonly outputs: readonly HeldSegment[];
+}
+
+/** The name that a segment says of its first or last event. */
+export const nameOfBytes = (name: Bytes): EventName => ({
+  topicKey: name.slice(0, DIGEST_BYTES),
+  id: name.slice(DIGEST_BYTES),
+});
 
 /** Digests of one part. */
 const LARGE_PER_PART = 1_024;
@@ -21,8 +35,8 @@ const partsOfLarge = (digests: readonly Bytes[]): Bytes[] =>
   );
 
 /**
- * The segments that a shard holds to: those that are read, those of a partition that is being sealed, and those whose files are to be
- * deleted. A cache of the store, which `reload` reads anew.
+ * The segments that a shard holds to: those that are read, those that a partition or some groups are being made into, and those whose files
+ * are to be deleted. A cache of the store, which `reload` reads anew.
  */
 export class SegmentList {
   protected readonly store: SealedStore;
@@ -70,35 +84,51 @@ export class SegmentList {
     return this.#known.building.filter(({ sealing }) => sealing === partition);
   }
 
-  /** Whether anything is being sealed. */
-  get isBuilding(): boolean {
-    return this.#known.building.length > 0;
+  /** Whether a partition is being sealed. */
+  get isSealing(): boolean {
+    return this.#known.building.some(({ sealing }) => sealing !== null);
+  }
+
+  /** The merge under way, if it has made a segment. */
+  get merge(): UnderWay | undefined {
+    const outputs = this.#known.building.filter(({ merging }) => merging !== null);
+    const [first] = outputs;
+    return first?.merging ? { class: first.class, ...first.merging, outputs } : undefined;
   }
 
   /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
   hold(partition: number, added: NewSegment): void {
     const [first] = this.building(partition);
     const last = this.store.lastNumbers();
-    this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition);
+    this.#add(added, {
+      number: last.number + 1,
+      group: first?.group ?? last.group + 1,
+      sealing: partition,
+      merging: null,
+    });
+    this.changed();
+  }
+
+  /** Holds to a segment of the merge under way, or of one that begins, inside a transaction: it is read only once all of them are there. */
+  holdMerged({ groups, segments }: MergedGroups, added: NewSegment): void {
+    const last = this.store.lastNumbers();
+    const group = this.merge?.outputs[0]?.group ?? last.group + 1;
+    this.#add(added, { number: last.number + 1, group, sealing: null, merging: { groups, segments } });
     this.changed();
   }
 
   #add(
     { segment, runs, large = [] }: NewSegment,
-    number: number,
-    group: number,
-    sealing: number | null,
+    held: Pick<HeldSegment, "number" | "group" | "sealing" | "merging">,
   ): void {
-    const held: HeldSegment = {
+    const added: HeldSegment = {
       ...segment,
-      number,
-      group,
-      sealing,
+      ...held,
       doomedMs: null,
       outCount: 0,
       largeCount: large.length,
     };
-    this.store.addSegment(held, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
+    this.store.addSegment(added, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
   }
 
   /** The segments of a partition are read from now on, inside the transaction that drops it. */
@@ -108,9 +138,29 @@ export class SegmentList {
   }
 
   /** What is being sealed is other than what the segments have, inside a transaction: they are made anew. */
-  discardBuilding(): void {
+  discardSealing(): void {
     // Nobody reads them.
-    this.doom(this.#known.building, 0);
+    this.doom(
+      this.#known.building.filter(({ sealing }) => sealing !== null),
+      0,
+    );
+  }
+
+  /** The same for what is being merged. */
+  discardMerge(): void {
+    this.doom(this.merge?.outputs ?? [], 0);
+  }
+
+  /** From now on what groups of a class have become is read in their place, inside a transaction. */
+  merged(classId: number, groups: readonly number[], nowMs: number): void {
+    for (const segment of this.merge?.outputs ?? []) this.store.saveSegment({ ...segment, merging: null });
+    this.doom(this.inGroups(classId, groups), nowMs);
+  }
+
+  /** The segments of some groups of a class that are read. */
+  inGroups(classId: number, groups: readonly number[]): readonly HeldSegment[] {
+    const wanted = new Set(groups);
+    return this.segments.filter((each) => each.class === classId && wanted.has(each.group));
   }
 
   /** Segments whose files are to be deleted. */
@@ -138,7 +188,8 @@ export class SegmentList {
   /** Adds a group of segments, inside a transaction. */
   addGroup(segments: readonly NewSegment[]): void {
     const last = this.store.lastNumbers();
-    for (const [i, each] of segments.entries()) this.#add(each, last.number + 1 + i, last.group + 1, null);
+    for (const [i, each] of segments.entries())
+      this.#add(each, { number: last.number + 1 + i, group: last.group + 1, sealing: null, merging: null });
     this.changed();
   }
 
@@ -179,12 +230,14 @@ interface Lists {
   readonly doomed: readonly HeldSegment[];
 }
 
+const isBuilding = ({ sealing, merging }: HeldSegment): boolean => sealing !== null || merging !== null;
+
 function listsOf(all: readonly HeldSegment[]): Lists {
   const kept = all.filter(({ doomedMs }) => doomedMs === null);
   return {
     all,
-    read: kept.filter(({ sealing }) => sealing === null),
-    building: kept.filter(({ sealing }) => sealing !== null),
+    read: kept.filter((each) => !isBuilding(each)),
+    building: kept.filter(isBuilding),
     doomed: all.filter(({ doomedMs }) => doomedMs !== null),
   };
 }

@@ -22,9 +22,10 @@ const keyOf = (number: number, kind: PartKind, part: number): number =>
 
 const FIELD_LIMITS = { bytes: 65_536, items: 4 * MAX_SEGMENT_ORIGINS };
 
-/** What `encodeCbor` was given; the library answers views of what it read. */
+/** What `encodeCbor` was given; the library answers views of what it read. What was stored before there were merges does not speak of them. */
 function decodeSegment(fields: ArrayBuffer): HeldSegment {
-  return copied(decodeCbor(new Uint8Array(fields), FIELD_LIMITS)) as HeldSegment;
+  const segment = copied(decodeCbor(new Uint8Array(fields), FIELD_LIMITS)) as HeldSegment;
+  return segment.merging === undefined ? { ...segment, merging: null } : segment;
 }
 
 function copied(value: unknown): unknown {

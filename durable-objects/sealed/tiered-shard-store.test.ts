@@ -4,7 +4,7 @@ import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { bucketOf } from "../../protocol/topic.ts";
-import { sealUpTo } from "../testing/held-segments.ts";
+import { mergeOn, sealUpTo } from "../testing/held-segments.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import {
   type Step,
@@ -21,7 +21,7 @@ import type { ShardStore } from "../topic-shard/shard-store.ts";
 import { SqlShardStore } from "../topic-shard/sql-shard-store.ts";
 import { type HotShardStore, TieredShardStore } from "./tiered-shard-store.ts";
 
-/** Two shards live the same life, and one of them seals now and then what it has delivered: nobody can tell the two by what they say. */
+/** Two shards live the same life, and one of them seals now and then what it has delivered, and merges it: nobody can tell the two by what they say. */
 
 const MANY = 1e6;
 
@@ -60,6 +60,7 @@ function live(trace: readonly Step[], hot: HotShardStore): void {
   };
   for (const [n, step] of trace.entries()) {
     if (step.kind === "seal") seal(sealing, step.part);
+    else if (step.kind === "merge") mergeOn(tiered, step.which);
     else if (step.kind === "restart") sealing.core = sealing.freshCore();
     else {
       // An envelope is one within the hot window alone: none comes twice here.
@@ -119,6 +120,7 @@ function liveInTree(trace: readonly TreeStep[]): void {
       if (step.kind === "restart") node.restart();
     }
     if (step.kind === "seal") seal(sealing, step.part);
+    if (step.kind === "merge") mergeOn(sealing.store as TieredShardStore, step.which);
     if (step.kind !== "handOver") continue;
     const handOver = plain.handOver();
     expect(sealing.handOver()).toEqual(handOver);

@@ -77,7 +77,7 @@ export class TieredShardStore implements ShardStore {
 
   /** What is being sealed may have it: it is made anew. */
   remove(position: number): void {
-    if (this.index.isBuilding) this.index.discardBuilding();
+    if (this.index.isSealing) this.index.discardSealing();
     this.#removals++;
     this.hot.remove(position);
   }
@@ -125,9 +125,12 @@ export class TieredShardStore implements ShardStore {
       yield { id: entry.id, class: segment.class, origin: segment.origins[entry.origin] as Bytes };
   }
 
+  /** What is being merged may have it: it is made anew. */
   removeSealed(name: EventName): void {
     const place = this.index.find(name);
-    if (place) this.index.takeOut(place.segment, [place.number]);
+    if (!place) return;
+    if (this.index.merge) this.index.discardMerge();
+    this.index.takeOut(place.segment, [place.number]);
   }
 
   greatestSealed(topicKey: Bytes): Bytes | undefined {

@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes } from "../../protocol/bytes.ts";
+import { type Bytes, concatBytes, toHex } from "../../protocol/bytes.ts";
 import { decodeBlock } from "../../protocol/event.ts";
 import {
   type SegmentEvent,
@@ -67,6 +67,9 @@ export function sealUpTo(
     .flatMap((name) => store.hot.get(name) ?? []);
   const byClass = Map.groupBy(stored, (event) => event.class);
   const written = [...byClass.values()].map((events) => segmentOf(events.map(sealedFrom)));
+  const known = sealedEvents.get(store) ?? new Map<string, SegmentEvent>();
+  for (const each of stored) known.set(toHex(each.id), sealedFrom(each));
+  sealedEvents.set(store, known);
   const move = () => {
     for (const each of written) store.index.addGroup([each]);
     for (const each of stored) store.hot.remove(each.position);
@@ -76,3 +79,25 @@ export function sealUpTo(
 }
 
 const MAX_SEALED = 100_000;
+/** What `sealUpTo` has sealed of a store, by its id: what its files would have. */
+const sealedEvents = new WeakMap<TieredShardStore, Map<string, SegmentEvent>>();
+
+/** Begins a merge of all groups of a class that has several, or ends the one under way. */
+export function mergeOn(store: TieredShardStore, which: number): void {
+  const { index } = store;
+  const { merge } = index;
+  if (merge) store.transaction(() => index.merged(merge.class, merge.groups, 0));
+  else store.transaction(() => beginMerge(store, which));
+}
+
+function beginMerge(store: TieredShardStore, which: number): void {
+  const { index } = store;
+  const classes = [...Map.groupBy(index.segments, (each) => each.class)];
+  const [classId, segments] = classes[which % Math.max(1, classes.length)] ?? [0, []];
+  const groups = [...new Set(segments.map(({ group }) => group))];
+  if (groups.length < 2) return;
+  const places = [...index.inGroupOrder(Map.groupBy(segments, (each) => each.group).values(), null)];
+  const events = places.flatMap(({ entry }) => sealedEvents.get(store)?.get(toHex(entry.id)) ?? []);
+  if (events.length > 0) index.holdMerged({ groups, segments: segments.length }, segmentOf(events));
+  else index.merged(classId, groups, 0);
+}

@@ -9,7 +9,7 @@ import { TREE_TOPICS } from "./tree-node.ts";
 
 export { World } from "./shard-traces.ts";
 
-/** Random lives of a shard that seals: `part` of what it has delivered, from 0 to 1. */
+/** Random lives of a shard that seals and merges: `part` of what it has delivered, from 0 to 1. */
 const own = fc.oneof(
   {
     weight: 2,
@@ -18,15 +18,20 @@ const own = fc.oneof(
       part: fc.oneof(fc.constant(1), fc.double({ min: 0, max: 1, noNaN: true })),
     }),
   },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("merge" as const), which: fc.nat(2) }) },
   { weight: 1, arbitrary: fc.constant({ kind: "restart" as const }) },
 );
 
-export type OwnStep = { readonly kind: "seal"; readonly part: number } | { readonly kind: "restart" };
+export type OwnStep =
+  | { readonly kind: "seal"; readonly part: number }
+  /** A merge begins, or the one under way ends. */
+  | { readonly kind: "merge"; readonly which: number }
+  | { readonly kind: "restart" };
 export type Step = ShardStep | OwnStep;
 
 /** Puts steps of this kind between others, at random places. */
 const mixed = <Other>(others: fc.Arbitrary<Other[]>): fc.Arbitrary<(Other | OwnStep)[]> =>
-  fc.tuple(others, fc.array(fc.tuple(fc.nat(59), own), { maxLength: 8 })).map(([steps, extra]) => {
+  fc.tuple(others, fc.array(fc.tuple(fc.nat(59), own), { maxLength: 12 })).map(([steps, extra]) => {
     const all: (Other | OwnStep)[] = [...steps];
     for (const [place, step] of extra) all.splice(place % (all.length + 1), 0, step);
     return all;

@@ -4,6 +4,7 @@ import type { WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventPage, WantBody } from "../../protocol/peer-messages.ts";
+import type { RangeQuestion } from "../../protocol/sync-messages.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { BUCKETS, bucketOf } from "../../protocol/topic.ts";
 import { Evidence } from "../node-state/evidence.ts";
@@ -133,19 +134,19 @@ export class SealingNode {
       pages.push((await this.shard.heads(utf8(topic), keyOf(topic))).map(toHex));
     }
     const asOf = newestAsOf(this.clock.nowMs());
-    const range = await this.shard.listRange({
-      asOf,
-      class: null,
-      fromBucket: 0,
-      toBucket: BUCKETS,
-      after: null,
-    });
+    const range: string[] = [];
+    let after: RangeQuestion["after"] = null;
+    do {
+      const page = await this.shard.listRange({ asOf, class: null, fromBucket: 0, toBucket: BUCKETS, after });
+      range.push(...page.events.map(({ block }) => toHex(block)));
+      after = page.next;
+    } while (after);
     const buckets = await this.shard.listBuckets(
       TOPICS.flatMap((topic) => [1, 2].map((id) => ({ bucket: bucketOf(keyOf(topic)), class: id }))),
       asOf,
       "groups",
     );
-    return { pages, range: range.events.map(({ block }) => toHex(block)), buckets };
+    return { pages, range, buckets };
   }
 
   hotRows(): number {

@@ -27,6 +27,7 @@ export interface SealableSeed {
   readonly isDropped?: boolean;
 }
 
+/** With its message, large or not. */
 type WholeEvent = SealableEvent & { readonly message: Bytes | null };
 
 export function sealableEvent(seed: SealableSeed): WholeEvent {

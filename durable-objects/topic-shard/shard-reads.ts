@@ -82,6 +82,7 @@ export abstract class ShardReads {
   protected readonly ports: ShardPorts;
   /** Hot and sealed. */
   protected readonly store: TieredShardStore;
+  protected readonly bodies: BodyReader;
   protected readonly reads: TieredReads;
   protected readonly core: ShardCore;
   protected readonly damage = new DamageNotes();
@@ -94,14 +95,14 @@ export abstract class ShardReads {
     this.ports = ports;
     this.store = new TieredShardStore(ports.store);
     const { index } = this.store;
-    const bodies = new BodyReader({
+    this.bodies = new BodyReader({
       source: filesIn(ports.tier.archive),
       suite,
       prefix: { shardCount, shard },
       blocksEnd: (segment) => index.blocksEnd(segment as HeldSegment),
       damaged: (segment, file) => this.damaged(segment as HeldSegment, file),
     });
-    this.reads = new TieredReads(this.store, bodies);
+    this.reads = new TieredReads(this.store, this.bodies);
     const place = { shardCount, shard };
     this.#sharing = new SegmentSharing({ place, store: this.store, archive: ports.tier.archive });
     this.core = new ShardCore(this.store, {

@@ -106,6 +106,7 @@ export class Shard extends ShardReads implements ShardApi {
       suite,
       clock,
       store: this.store,
+      bodies: this.bodies,
       ...tier,
       nowMs: () => this.nowMs,
       keptFrom: (classId) => this.core.keptFrom(classId, this.nowMs),
