@@ -7,6 +7,8 @@ import { checkNode, Judge } from "./invariants/nodes.ts";
 import { checkPairs } from "./invariants/pairs.ts";
 import { readTopic } from "./invariants/reads.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
+import { checkArchive } from "./invariants/sealed.ts";
+import { shardCalled } from "./invariants/stored.ts";
 import { checkSubscriptions } from "./invariants/subscriptions.ts";
 import type { Plan } from "./plan.ts";
 import { Runaway } from "./scheduler.ts";
@@ -15,6 +17,9 @@ import { type Failure, Simulation, Violated } from "./simulation.ts";
 import { Steps } from "./steps.ts";
 
 const MINUTE_MS = 60_000;
+/** What is not read any more is deleted after ten minutes. */
+const REAPED_MS = 10 * MINUTE_MS;
+const MAX_TURNS = 20;
 /** Rounds after which honest nodes must hold the same: a paused link comes back within 5 minutes. */
 const MAX_ROUNDS = 25;
 /** The checks at the end run between the settling of one slot and the end of the next. */
@@ -88,8 +93,10 @@ async function play(simulation: Simulation): Promise<void> {
   simulation.stopCrons();
   steps.end();
   await converge(simulation);
+  await sealAll(simulation);
   const judge = new Judge(simulation);
   for (const node of presentNodes(simulation)) await checkNode(simulation, node, judge);
+  for (const node of simulation.honest) checkArchive(simulation, node);
   await checkRound(simulation);
   await checkViews(simulation);
   checkSubscriptions(simulation);
@@ -107,6 +114,7 @@ async function converge(simulation: Simulation): Promise<void> {
   for (let i = 0; i < 2; i++) await round();
   // What was stored last is compared once its slot has settled.
   await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
+  await sealAll(simulation);
   const isQuiet = plan.nodes.every(({ lies }) => lies === null);
   if (network.ways === "none") network.ways = "only sync";
   if (isQuiet && plan.hasPairs && plan.ways !== "only pulls") await checkPairs(simulation);
@@ -120,6 +128,31 @@ async function converge(simulation: Simulation): Promise<void> {
     if (!missing) network.ways = "all";
   }
   simulation.violated("2 everywhere", missing ?? "");
+  simulation.check();
+}
+
+/** Has all shards do what is due, with R2 and D1 there and nothing in the way: what was sealed, expired, or is to be deleted. */
+async function sealAll(simulation: Simulation): Promise<void> {
+  const { scheduler } = simulation;
+  const nodes = simulation.honest.filter(({ settings }) => settings.hotMs !== null);
+  for (let turns = 0; turns < MAX_TURNS; turns++) {
+    let isMore = false;
+    for (const node of nodes) {
+      for (const [shard, { state }] of node.disks.entries()) {
+        const done = await simulation.ask(shardCalled(node, shard).maintain());
+        if (done.failed !== null)
+          simulation.violated("no fault", `maintenance of ${node.name}/${shard} failed: ${done.failed}`);
+        const isDoomed = state.store.sealed.segments().some(({ doomedMs }) => doomedMs !== null);
+        isMore ||= done.isMore || isDoomed;
+      }
+    }
+    if (!isMore) return;
+    await simulation.pass(checkTime(scheduler.nowMs + REAPED_MS));
+    // What came or expired meanwhile.
+    for (const node of simulation.nodes) node.cron();
+    await simulation.pass(scheduler.nowMs + MINUTE_MS);
+  }
+  simulation.violated("sealed files", `maintenance never ends`);
   simulation.check();
 }
 

@@ -8,7 +8,15 @@ import type { Simulation } from "../simulation.ts";
 import { isOfMember, membersOf, presentNodes } from "./members.ts";
 import { readTopic, type TopicView } from "./reads.ts";
 import { classOfTopic, isCompared, isExpired, newestAsOf, slotOf } from "./rules.ts";
-import { eventsOf, eventsOfShard, liveNames, nameOf, recordIdsOf, shardCalled } from "./stored.ts";
+import {
+  eventsOf,
+  eventsOfShard,
+  hotEventsOfShard,
+  liveNames,
+  nameOf,
+  recordIdsOf,
+  shardCalled,
+} from "./stored.ts";
 
 /**
  * What all must hold: all that has not expired. Where nothing but anti-entropy works, what it compares, and what is newer: the last
@@ -127,10 +135,11 @@ export async function checkTwice(simulation: Simulation): Promise<void> {
         );
     }
   }
+  // What was sealed is not known by its envelope any more.
   for (const { node, id, envelope, isEphemeral } of clients.acknowledged) {
     if (isEphemeral || rolledBack.has(node) || !present.includes(node)) continue;
     const shard = shardOf(envelope.topicKey, node.shards.length);
-    const classId = eventsOfShard(node, shard).find((event) => toHex(event.id) === toHex(id))?.class;
+    const classId = hotEventsOfShard(node, shard).find((event) => toHex(event.id) === toHex(id))?.class;
     if (classId === undefined || isExpired(classId, id, node.nowMs)) continue;
     const [receipt] = await simulation.ask(shardCalled(node, shard).publish([envelope]));
     if (!receipt?.isDuplicate)
