@@ -1,4 +1,5 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { PennypostError } from "../../protocol/errors.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
@@ -167,6 +168,23 @@ export class TieredReads {
       for (const { block } of await this.#bodies.read(some, wanted)) blocks.push(block as Bytes);
     }
     return blocks;
+  }
+
+  /** Sealed events without their messages; those whose files are damaged are left out. @throws PennypostError of `BodyReader.read`. */
+  async signed(names: readonly EventName[]): Promise<Pick<StoredEvent, "id" | "block" | "signature">[]> {
+    const events: Pick<StoredEvent, "id" | "block" | "signature">[] = [];
+    for (const name of names) {
+      const place = this.#store.index.find(name);
+      if (!place) continue;
+      try {
+        const [body] = await this.#bodies.read([place], { parts: "blocks" });
+        if (body?.block && body.signature)
+          events.push({ id: name.id, block: body.block, signature: body.signature });
+      } catch (error) {
+        if (!(error instanceof PennypostError && error.code === "segment_damaged")) throw error;
+      }
+    }
+    return events;
   }
 
   /** Events in the order that is given, up to `maxBytes` but at least one: what a page between nodes has. */
