@@ -1,4 +1,4 @@
-import { type Bytes, joinBytes } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, joinBytes } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES } from "../../protocol/event-id.ts";
 import { packDigests } from "../../protocol/segment-digests.ts";
 import type { Runs } from "../../protocol/segment-runs.ts";
@@ -65,12 +65,33 @@ export class SegmentList {
     return this.#known.building.length > 0;
   }
 
+  /**
+   * Notes a segment of a partition that is about to be stored, inside a transaction: until it is held its files are such as are to be
+   * deleted, so that none is left where it comes to nothing.
+   */
+  intend(partition: number, added: NewSegment, nowMs: number): void {
+    const known = this.#intended(partition, added);
+    if (known) this.store.saveSegment({ ...known, doomedMs: nowMs });
+    else this.#addBuilding(partition, added, nowMs);
+    this.reload();
+  }
+
   /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
   hold(partition: number, added: NewSegment): void {
+    const known = this.#intended(partition, added);
+    if (known) this.store.saveSegment({ ...known, doomedMs: null });
+    else this.#addBuilding(partition, added, null);
+    this.reload();
+  }
+
+  #intended(partition: number, { segment: { root } }: NewSegment): HeldSegment | undefined {
+    return this.#known.doomed.find((each) => each.sealing === partition && equalBytes(each.root, root));
+  }
+
+  #addBuilding(partition: number, added: NewSegment, doomedMs: number | null): void {
     const [first] = this.building(partition);
     const last = this.store.lastNumbers();
-    this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition);
-    this.reload();
+    this.#add(added, last.number + 1, first?.group ?? last.group + 1, partition, doomedMs);
   }
 
   #add(
@@ -78,13 +99,14 @@ export class SegmentList {
     number: number,
     group: number,
     sealing: number | null,
+    doomedMs: number | null = null,
   ): void {
     const held: HeldSegment = {
       ...segment,
       number,
       group,
       sealing,
-      doomedMs: null,
+      doomedMs,
       outCount: 0,
       largeCount: large.length,
     };
