@@ -40,6 +40,7 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "durable-objects/sealed/segment-builder.ts": { SEGMENT_EVENTS: 4 },
   "durable-objects/sealed/sealing.ts": { EVENTS_PER_READ: 3 },
   "durable-objects/sealed/expiring.ts": { TOPICS_PER_STEP: 1 },
+  "durable-objects/sealed/forgetting.ts": { TOPICS_PER_STEP: 2 },
   "durable-objects/sealed/maintenance.ts": { MAX_STEPS: 12 },
   "durable-objects/sealed/segment-list.ts": { LARGE_PER_PART: 1 },
   "durable-objects/sealed/tiered-reads.ts": { HOT_PER_READ: 2, MAX_ROWS_PER_RANGE: 5 },

@@ -8,6 +8,7 @@ import type { Simulation } from "../simulation.ts";
 import { isOfMember, membersOf, presentNodes } from "./members.ts";
 import { readTopic, type TopicView } from "./reads.ts";
 import { classOfTopic, isCompared, isExpired, newestAsOf, slotOf } from "./rules.ts";
+import { sealedEventsOf } from "./sealed.ts";
 import {
   eventsOf,
   eventsOfShard,
@@ -42,6 +43,26 @@ export function difference(simulation: Simulation): string | undefined {
         for (const name of has)
           if (!lacks.has(name)) return `${present[i]?.name} has ${name}, ${present[j]?.name} lacks it`;
   return undefined;
+}
+
+/**
+ * Whether a node has sealed what another lacks and is not compared any more: nothing carries it there in the last slots of its life, as
+ * pulls do what is hot.
+ */
+export function isTooLate(simulation: Simulation): boolean {
+  const { nowMs } = simulation.scheduler;
+  const present = presentNodes(simulation);
+  const held = present.map((node) => liveNames(node, nowMs));
+  const asOf = newestAsOf(nowMs);
+  return present.some((node) => {
+    const sealed = [...node.shards.keys()].flatMap((shard) => sealedEventsOf(node, shard));
+    const old = sealed.filter(
+      ({ class: id, id: event }) => slotOf(event) < asOf && !isCompared(id, event, asOf),
+    );
+    return old.some(
+      (event) => !isExpired(event.class, event.id, nowMs) && held.some((names) => !names.has(nameOf(event))),
+    );
+  });
 }
 
 /** Every acknowledged envelope that has not expired is on every honest member, unless its origin was removed before it. */
