@@ -160,7 +160,7 @@ export class TopicScrub {
     }
     const line = this.#retention ? expiryLine(this.#retention, nowMs) : 0n;
     this.#mendHeads(
-      heads.filter((id) => seqOfId(id) >= line),
+      heads,
       kept.filter((id) => compareBytes(id, end) >= 0 && !this.#isLeftOut(id)),
       line,
     );
@@ -197,7 +197,7 @@ export class TopicScrub {
     return rows;
   }
 
-  /** Of what lies below the line rows may be left, or be gone before their events: that is no damage, and what is left goes. */
+  /** Below the line, rows may be left of events that are gone, or be gone before them: that is mended, and is no damage. */
   #mendHeads(right: readonly Bytes[], kept: readonly Bytes[], line: bigint): void {
     const { topicKey } = this;
     const missing = new Map(right.map((id) => [toHex(id), id]));
@@ -213,7 +213,7 @@ export class TopicScrub {
       // A sealed event above it may link to it: that is not known here, and the row was right when that event was hot.
       if (this.#mayBeLinked(id)) continue;
       this.#store.links.addHead(topicKey, id);
-      this.#heads++;
+      if (seqOfId(id) >= line) this.#heads++;
     }
   }
 

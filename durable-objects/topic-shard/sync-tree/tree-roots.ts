@@ -134,7 +134,11 @@ export class TreeRoots {
 
   /** Computes the roots of a bucket from its events, inside a transaction. */
   compute(bucket: number, asOf: number): void {
-    const leaves = this.#leaves.read(bucket, asOf, { isLarge: this.isLarge(bucket), mayWrite: true });
+    const leaves = this.#leaves.read(bucket, asOf, {
+      isLarge: this.isLarge(bucket),
+      mayWrite: true,
+      comparedFrom: (id) => this.rangeOf(id, asOf).from,
+    });
     for (const { id } of this.#classes) {
       const record = this.#recordOf(bucket, id, leaves.get(id) ?? [], asOf);
       if (record.newest || record.previous) this.#records.set(bucketClassKey(record), record);
