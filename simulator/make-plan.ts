@@ -1,7 +1,7 @@
 import { TOPICS } from "./genesis.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
 import { ATTACKS, type Plan, type Step, WAYS, type Ways } from "./plan.ts";
-import { makeArchiveFaults, makeHotMs } from "./plan-archive.ts";
+import { makeArchiveFaults, makeHotMs, makeSealsAt } from "./plan-archive.ts";
 import { makeFaults, makeWeather } from "./plan-faults.ts";
 import { MAX_USUAL_OFFSET_MS, MINUTE_MS, type Phase, SECOND_MS, within } from "./plan-time.ts";
 import { Random } from "./random.ts";
@@ -50,6 +50,7 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     ...makeAttacks(random.fork("attacks"), phases, nodes),
     ...records.steps,
     ...makeArchiveFaults(random.fork("archive"), phases, all),
+    ...makeSealsAt(random.fork("seals"), records.steps),
   ];
   // A page of small limits has no room for a large message.
   const isBig = steps.some((step) => step.kind === "publish" && step.bytes > 0);
@@ -136,6 +137,8 @@ function makePublishes(random: Random, phases: readonly Phase[], honest: readonl
       bytes: size,
     };
     steps.push(step);
+    // One large message of two events: where they are sealed they share it.
+    if (size > 0) steps.push({ ...step, atMs: within(random, random.pick(phases)), ts: step.ts + 1_000 });
     // A burst, or the same envelope again: to this node, or to another.
     for (let more = random.chance(15) ? random.between(1, 8) : 0; more > 0; more--)
       steps.push({ ...step, atMs: step.atMs + random.below(30), text: 1_000 * more + i, bytes: 0 });

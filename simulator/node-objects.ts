@@ -212,6 +212,7 @@ export function openState(parts: OpenParts, disk: Disk<NodeStateContents>, life:
     breach: (peer, rules) => conduct.breach(peer, rules),
     suspendedUntil: (peer) => conduct.suspendedUntil(peer),
     conductRecords: () => conduct.conductRecords(),
+    suspend: (peer) => conduct.suspend(peer),
     resume: (peer) => conduct.resume(peer),
     keepProofs: (proofs) => evidence.keepProofs(proofs),
     proofs: (origin, after, limit) => evidence.proofs(origin, after, limit),

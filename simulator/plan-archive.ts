@@ -22,6 +22,14 @@ export function makeArchiveFaults(random: Random, phases: readonly Phase[], node
   );
 }
 
+/** Seals that are under way when a record comes. */
+export const makeSealsAt = (random: Random, records: readonly Step[]): Step[] =>
+  records.flatMap((step): Step[] =>
+    step.kind === "member" && !step.admitted && random.chance(70)
+      ? [{ kind: "maintain", atMs: Math.max(0, step.atMs - random.below(1_500)), node: step.node }]
+      : [],
+  );
+
 /** Sealing begins when events have been hot for a while. */
 const later = (random: Random, phase: Phase): number =>
   within(random, phase) + (random.chance(50) ? 0 : random.between(0, 40) * MINUTE_MS);

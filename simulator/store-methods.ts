@@ -84,6 +84,7 @@ export const TREE_METHODS: StoreMethods = {
     saveSlotGroup: null,
     markLate: null,
     dropSlotGroups: null,
+    dropSlotGroup: null,
   },
 };
 
