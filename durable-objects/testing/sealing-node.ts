@@ -29,6 +29,7 @@ export class SealingNode {
   readonly clock = new ManualClock(START_MS);
   readonly faults = new StorageFaults();
   readonly storage: DurableObjectStorage;
+  readonly evidence = new Evidence(new MemoryEvidenceStore());
   shard: Shard;
 
   constructor(storage: DurableObjectStorage) {
@@ -64,7 +65,7 @@ export class SealingNode {
       links: { of: (url) => expect.fail(`no link to ${url}`) },
       hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
       roots: { changed: async () => null },
-      evidence: new Evidence(new MemoryEvidenceStore()),
+      evidence: this.evidence,
       sync: async () => {},
       wakeAt: async () => {},
     });

@@ -137,7 +137,8 @@ export class TreeRoots {
     const leaves = this.#leaves.read(bucket, asOf, {
       isLarge: this.isLarge(bucket),
       mayWrite: true,
-      comparedFrom: (id) => this.rangeOf(id, asOf).from,
+      // Of a class that the network has no more, nothing is compared, and nothing is known.
+      comparedFrom: (id) => (this.#classes.some((each) => each.id === id) ? this.rangeOf(id, asOf).from : 0),
     });
     for (const { id } of this.#classes) {
       const record = this.#recordOf(bucket, id, leaves.get(id) ?? [], asOf);
