@@ -5,12 +5,12 @@ import type { Random } from "./random.ts";
 import { ARCHIVE_POINTS } from "./storage-faults.ts";
 
 /** So short that what a busy stretch brings is sealed in the next, or in this one; some seal nothing. */
-const HOT_MS = [null, null, 40 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, 45 * MINUTE_MS, 180 * MINUTE_MS];
+const HOT_MS = [null, 40 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, 45 * MINUTE_MS, 180 * MINUTE_MS];
 
 /** How long each node keeps events hot. Pulls alone carry what is hot: there nothing is sealed. */
 export function makeHotMs(random: Random, ways: Ways, nodes: number): (number | null)[] {
   const hotMs = Array.from({ length: nodes }, () => random.pick(HOT_MS));
-  return ways === "only pulls" ? hotMs.map(() => null) : hotMs;
+  return ways === "only pulls" || random.chance(25) ? hotMs.map(() => null) : hotMs;
 }
 
 /** What goes wrong with R2 and D1 where events are sealed, and crashes while they are called. */
