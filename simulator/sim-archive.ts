@@ -26,8 +26,8 @@ interface Caller {
 }
 
 const MAX_CALL_MS = 60;
-const SLOW_CALL_PERCENT = 8;
-const MAX_SLOW_CALL_MS = 4_000;
+const SLOW_CALL_PERCENT = 4;
+const MAX_SLOW_CALL_MS = 2_000;
 /** A call that is not answered may take effect so late, or never: beyond the deadline of who calls. */
 const MAX_UNSEEN_MS = 45_000;
 
@@ -40,6 +40,7 @@ export class SimArchive {
   readonly entries = new Map<string, CataloguedSegment>();
   readonly #parts: ArchiveParts;
   #awayUntilMs = 0;
+  #isCalm = false;
   #failing: { kind: FaultKind; count: number } | undefined;
 
   constructor(parts: ArchiveParts) {
@@ -57,6 +58,7 @@ export class SimArchive {
   }
 
   calm(): void {
+    this.#isCalm = true;
     this.#awayUntilMs = 0;
     this.#failing = undefined;
   }
@@ -98,7 +100,8 @@ export class SimArchive {
     step(life.name, "asked");
     const fault = this.#nextFault();
     if (fault) struck(`archive ${fault}`);
-    const wayMs = () => random.between(1, random.chance(SLOW_CALL_PERCENT) ? MAX_SLOW_CALL_MS : MAX_CALL_MS);
+    const wayMs = () =>
+      random.between(1, !this.#isCalm && random.chance(SLOW_CALL_PERCENT) ? MAX_SLOW_CALL_MS : MAX_CALL_MS);
     return new Promise((resolve, reject) => {
       const answer = (settle: () => void) =>
         scheduler.after(wayMs(), `answer ${life.name} ${name}`, () => life.run(settle));

@@ -45,6 +45,7 @@ const SMALL: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "durable-objects/sealed/segment-list.ts": { LARGE_PER_PART: 1 },
   "durable-objects/sealed/tiered-reads.ts": { HOT_PER_READ: 2, MAX_ROWS_PER_RANGE: 5 },
   "durable-objects/topic-shard/record-check.ts": { BLOCKS_PER_READ: 3 },
+  "durable-objects/topic-shard/ancestors.ts": { MAX_WALK_READINGS: 3, BLOCKS_BEFORE: 2 },
   "protocol/segment-runs.ts": { PART_ENTRIES: 3 },
   "protocol/segment-digests.ts": { DIGEST_PART_ENTRIES: 3 },
   "durable-objects/peer-link/reconciliation.ts": {
