@@ -22,7 +22,7 @@ export interface Env {
   /** Comma-separated `KEY@URL`; under the development genesis also bare URLs. */
   readonly PEERS?: string;
   readonly SHARDS?: string;
-  /** Hours that events stay in the shards' own storage before they are sealed. Without it nothing is sealed. */
+  /** Hours that events stay in the shards' own storage before they are sealed, 48 by default; "off" for ever. */
   readonly HOT_HOURS?: string;
   /** Comma-separated policies that admit publishes: open, wallet, stamp. By default open on a local node, wallet,stamp elsewhere. */
   readonly ADMISSION?: string;

@@ -74,9 +74,10 @@ describe("a configuration", () => {
   });
 
   test("of a node that seals, or keeps all events in its shards", () => {
-    expect(deployed({ HOT_HOURS: "48" }).hotMs).toBe(48 * 3_600_000);
-    for (const HOT_HOURS of ["", " "]) expect(deployed({ HOT_HOURS }).hotMs).toBeNull();
-    expect(deployed().hotMs).toBeNull();
+    expect(deployed({ HOT_HOURS: "12" }).hotMs).toBe(12 * 3_600_000);
+    for (const HOT_HOURS of ["", " "]) expect(deployed({ HOT_HOURS }).hotMs).toBe(48 * 3_600_000);
+    expect([deployed().hotMs, local().hotMs]).toEqual([48 * 3_600_000, 48 * 3_600_000]);
+    for (const HOT_HOURS of ["off", "0", " off "]) expect(deployed({ HOT_HOURS }).hotMs).toBeNull();
   });
 
   test("of a network that asks for stamps", () => {
@@ -187,10 +188,10 @@ describe("a wrong setting is named", () => {
     },
   );
 
-  test.each(["0", "-1", "1.5", "721", "two days", "1e9"])("HOT_HOURS %j", (HOT_HOURS) => {
+  test.each(["never", "00", "-1", "1.5", "721", "two days", "1e9"])("HOT_HOURS %j", (HOT_HOURS) => {
     expect(fault(() => deployed({ HOT_HOURS }))).toEqual([
       "HOT_HOURS",
-      expect.stringContaining("a number of hours from 1 to 720 is needed"),
+      expect.stringContaining('a number of hours from 1 to 720 is needed, or "off"'),
     ]);
   });
 

@@ -18,6 +18,7 @@ const LOCAL_ADMISSION = "open";
 const DEPLOYED_ADMISSION = "wallet,stamp";
 
 const HOUR_MS = 3_600_000;
+const DEFAULT_HOT_HOURS = 48;
 /** 30 days: what is hot is 13 times as dear as what is sealed. */
 const MAX_HOT_HOURS = 720;
 
@@ -116,10 +117,11 @@ function readSwitch(name: string, text: string | undefined): boolean {
 }
 
 function readHotMs(text: string | undefined): number | null {
-  if (!text?.trim()) return null;
-  const hours = Number(text);
+  const value = text?.trim() || String(DEFAULT_HOT_HOURS);
+  if (value === "off" || value === "0") return null;
+  const hours = Number(value);
   if (Number.isInteger(hours) && hours >= 1 && hours <= MAX_HOT_HOURS) return hours * HOUR_MS;
-  throw misconfigured("HOT_HOURS", `a number of hours from 1 to ${MAX_HOT_HOURS} is needed`);
+  throw misconfigured("HOT_HOURS", `a number of hours from 1 to ${MAX_HOT_HOURS} is needed, or "off"`);
 }
 
 function readPeers(text: string, isLocal: boolean, network: Network, ownKey: Bytes): PeerAddress[] {

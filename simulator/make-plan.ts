@@ -1,6 +1,7 @@
 import { TOPICS } from "./genesis.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
 import { ATTACKS, type Plan, type Step, WAYS, type Ways } from "./plan.ts";
+import { makeArchiveFaults, makeHotMs, makeSealsAt } from "./plan-archive.ts";
 import { makeFaults, makeWeather } from "./plan-faults.ts";
 import { MAX_USUAL_OFFSET_MS, MINUTE_MS, type Phase, SECOND_MS, within } from "./plan-time.ts";
 import { Random } from "./random.ts";
@@ -32,6 +33,12 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
   const nodes = makeNodes(random.fork("nodes"), isHonest ? { ...options, hostile: 0 } : options);
   const honest = nodes.flatMap(({ lies }, index) => (lies === null ? [index] : []));
   const records = makeRecords(random.fork("records"), phases, { nodes, ways });
+  const hotMs = makeHotMs(random.fork("hot"), ways, nodes.length);
+  const all = nodes.map((node, index) => ({
+    ...node,
+    isFounder: !records.newcomers.includes(index),
+    hotMs: hotMs[index] ?? null,
+  }));
   const mayRollBack = options.mayRollBack !== false;
   // Where no way works, one node may have it all in the end.
   const publishers = ways === "none" && random.chance(40) ? honest.slice(0, 1) : honest;
@@ -42,6 +49,8 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     ...makeFaults(random.fork("faults"), phases, { nodes, honest, ways, publishes, mayRollBack }),
     ...makeAttacks(random.fork("attacks"), phases, nodes),
     ...records.steps,
+    ...makeArchiveFaults(random.fork("archive"), phases, all),
+    ...makeSealsAt(random.fork("seals"), records.steps),
   ];
   // A page of small limits has no room for a large message.
   const isBig = steps.some((step) => step.kind === "publish" && step.bytes > 0);
@@ -56,7 +65,7 @@ export function makePlan(seed: number, options: PlanOptions = {}): Plan {
     hasScrubs: seed % 20 === 3,
     startMs,
     weather: random.chance(30) ? makeWeather(random.fork("weather")) : CALM,
-    nodes: nodes.map((node, index) => ({ ...node, isFounder: !records.newcomers.includes(index) })),
+    nodes: all,
     busy: phases.map(({ fromMs, toMs }) => [fromMs, toMs + MINUTE_MS]),
     endMs: last.toMs + random.below(5 * MINUTE_MS),
     steps: steps.sort((a, b) => a.atMs - b.atMs),
@@ -92,7 +101,7 @@ function nearBoundary(random: Random, startMs: number, atMs: number): number {
   return end + (random.chance(50) ? 0 : 2 * MINUTE_MS) - random.between(10, 90) * SECOND_MS + MINUTE_MS;
 }
 
-type PlannedNode = Omit<Plan["nodes"][number], "isFounder">;
+type PlannedNode = Omit<Plan["nodes"][number], "isFounder" | "hotMs">;
 
 function makeNodes(random: Random, { nodes: asked, hostile: hostileAsked }: PlanOptions): PlannedNode[] {
   const count = asked ?? random.pick([2, 2, 2, 3, 3, 3, 3, 4, 5]);
@@ -128,6 +137,8 @@ function makePublishes(random: Random, phases: readonly Phase[], honest: readonl
       bytes: size,
     };
     steps.push(step);
+    // One large message of two events: where they are sealed they share it.
+    if (size > 0) steps.push({ ...step, atMs: within(random, random.pick(phases)), ts: step.ts + 1_000 });
     // A burst, or the same envelope again: to this node, or to another.
     for (let more = random.chance(15) ? random.between(1, 8) : 0; more > 0; more--)
       steps.push({ ...step, atMs: step.atMs + random.below(30), text: 1_000 * more + i, bytes: 0 });

@@ -23,7 +23,6 @@ import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
 import { SyncRoots } from "../durable-objects/sync/sync-roots.ts";
 import type { SyncStore } from "../durable-objects/sync/sync-store.ts";
 import type { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
-import { memoryTier } from "../durable-objects/testing/memory-tier.ts";
 import { Shard } from "../durable-objects/topic-shard/shard.ts";
 import type { ShardApi, Shards } from "../durable-objects/topic-shard/shard-api.ts";
 import type { Bytes } from "../protocol/bytes.ts";
@@ -42,6 +41,7 @@ import {
 import { GuardedStore, type StorageGuard, type Write } from "./guarded-store.ts";
 import { type Life, never } from "./life.ts";
 import type { Random } from "./random.ts";
+import type { SimArchive } from "./sim-archive.ts";
 import { type Listener, SimHub } from "./sim-hub.ts";
 import type { NodeSettings, NodeWorld } from "./sim-node.ts";
 import type { Opened, SimObject } from "./sim-object.ts";
@@ -87,6 +87,7 @@ export interface OpenParts {
   offsetMs(): number;
   guard(life: Life, committed?: (writes: readonly Write[]) => void): StorageGuard;
   durable(life: Life, disk: Disk<unknown>): Promise<void>;
+  readonly archive: SimArchive;
   wakeAt(shard: number, timeMs: number, setAlarm: (timeMs: number) => void): void;
   send(caller: Caller, to: string, path: PeerPath, body: Bytes): Promise<Bytes>;
 }
@@ -129,7 +130,10 @@ export function openShard(
     config: settings.config,
     shard,
     store,
-    tier: memoryTier(clockOf(parts, life)),
+    tier: parts.archive.tier(
+      { life, offsetMs: () => parts.offsetMs(), gateMs: () => disk.durableMs },
+      settings.hotMs,
+    ),
     suite: world.suite,
     clock: clockOf(parts, life),
     random: (bytes) => random.bytes(bytes),
@@ -208,6 +212,7 @@ export function openState(parts: OpenParts, disk: Disk<NodeStateContents>, life:
     breach: (peer, rules) => conduct.breach(peer, rules),
     suspendedUntil: (peer) => conduct.suspendedUntil(peer),
     conductRecords: () => conduct.conductRecords(),
+    suspend: (peer) => conduct.suspend(peer),
     resume: (peer) => conduct.resume(peer),
     keepProofs: (proofs) => evidence.keepProofs(proofs),
     proofs: (origin, after, limit) => evidence.proofs(origin, after, limit),

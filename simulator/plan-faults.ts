@@ -67,7 +67,11 @@ function makeFault(random: Random, phase: Phase, context: FaultContext): Step {
     case 10:
       return { kind: "sync", atMs, node, peer: other };
     default:
-      return makeRollback(random, { kind: "rollback", atMs, node, agoMs: 0, downMs: someMs }, context);
+      return makeRollback(
+        random,
+        { kind: "rollback", atMs, node, agoMs: 0, downMs: someMs, files: false },
+        context,
+      );
   }
 }
 
@@ -84,11 +88,13 @@ function makeSuccessors(random: Random, { atMs, node, downMs }: StepOf<"rollback
   }));
 }
 
-/** Mostly by less than a busy stretch, so that little comes between the two. */
+/** Mostly by less than a busy stretch, so that little comes between the two; now and then all is lost, but for what is in R2 and D1. */
 function makeRollback(random: Random, step: StepOf<"rollback">, { ways, publishes }: FaultContext): Step {
   const agoMs = random.between(1, 120) * SECOND_MS;
+  const files = random.chance(20);
   const own = publishes.filter((publish) => publish.kind === "publish" && publish.node === step.node);
-  if (ways !== "only pulls" || own.length === 0) return { ...step, agoMs };
+  if (ways !== "only pulls" || own.length === 0)
+    return random.chance(15) ? { ...step, agoMs: step.atMs, files: false } : { ...step, agoMs, files };
   // To just before a publish: pulls alone notice no other loss, and what they cannot notice is left out when it comes to it.
   return { ...step, atMs: random.pick(own).atMs + agoMs, agoMs: agoMs + 1 };
 }

@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { FAULT_KINDS } from "../durable-objects/testing/storage-faults.ts";
 import { TOPICS } from "./genesis.ts";
 import { LIMITS } from "./small-limits.ts";
-import { CRASH_POINTS } from "./storage-faults.ts";
+import { ARCHIVE_POINTS, CRASH_POINTS } from "./storage-faults.ts";
 
 /** All that happens to a network from outside, with its times: what a seed makes, what a run executes, what is saved. */
 
@@ -19,7 +20,9 @@ const weather = z.strictObject({
   delayMs: z.int().min(2),
 });
 /** Null: at once. */
-const point = z.enum(CRASH_POINTS).nullable();
+const point = z.enum([...CRASH_POINTS, ...ARCHIVE_POINTS]).nullable();
+/** After which the crash comes anyway. */
+const waitMs = ms.optional();
 
 export const ATTACKS = [
   "broken events",
@@ -48,7 +51,15 @@ const stepSchema = z.discriminatedUnion("kind", [
   }),
   z.strictObject({ kind: z.literal("cut"), atMs: ms, from: node, to: node, both: z.boolean(), forMs: ms }),
   z.strictObject({ kind: z.literal("weather"), atMs: ms, weather, forMs: ms }),
-  z.strictObject({ kind: z.literal("crash"), atMs: ms, node, downMs: ms, point, passing: z.int().min(0) }),
+  z.strictObject({
+    kind: z.literal("crash"),
+    atMs: ms,
+    node,
+    downMs: ms,
+    point,
+    passing: z.int().min(0),
+    waitMs,
+  }),
   z.strictObject({
     kind: z.literal("crashPart"),
     atMs: ms,
@@ -56,11 +67,23 @@ const stepSchema = z.discriminatedUnion("kind", [
     part: z.string(),
     point,
     passing: z.int().min(0),
+    waitMs,
   }),
   z.strictObject({ kind: z.literal("hibernate"), atMs: ms, node }),
   z.strictObject({ kind: z.literal("writeFails"), atMs: ms, node, part: z.string(), count: z.int().min(1) }),
   z.strictObject({ kind: z.literal("clock"), atMs: ms, node, offsetMs: z.int() }),
-  z.strictObject({ kind: z.literal("rollback"), atMs: ms, node, agoMs: ms, downMs: ms }),
+  /** `files`: R2 and D1 are restored with the shards. */
+  z.strictObject({ kind: z.literal("rollback"), atMs: ms, node, agoMs: ms, downMs: ms, files: z.boolean() }),
+  z.strictObject({ kind: z.literal("archiveAway"), atMs: ms, node, forMs: ms }),
+  z.strictObject({
+    kind: z.literal("archiveFails"),
+    atMs: ms,
+    node,
+    fault: z.enum(FAULT_KINDS),
+    count: z.int().min(1),
+  }),
+  /** The shards of a node do what is due, though it is not their turn. */
+  z.strictObject({ kind: z.literal("maintain"), atMs: ms, node }),
   z.strictObject({
     kind: z.literal("subscribe"),
     atMs: ms,
@@ -111,6 +134,8 @@ export const planSchema = z.strictObject({
       isFounder: z.boolean(),
       offsetMs: z.int(),
       peers: z.array(node),
+      /** How long events stay hot; null for ever. */
+      hotMs: ms.nullable(),
       /** How often a hostile node lies; null for an honest one. */
       lies: percent.nullable(),
     }),

@@ -42,7 +42,7 @@ class Runner {
   }
 
   run(job: Job, trace: (line: string) => void): Promise<RunResult> {
-    this.#worker ??= new Worker(new URL("./worker.ts", import.meta.url), {
+    this.#worker ??= new Worker(join(import.meta.dirname, "worker.ts"), {
       workerData: this.#bundles,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
     });

@@ -63,7 +63,14 @@ describe("a run", () => {
   });
 
   test("bears files that were restored to an older state", async () => {
-    const rollback: Step = { kind: "rollback", atMs: 40_000, node: 1, agoMs: 30_000, downMs: 4_000 };
+    const rollback: Step = {
+      kind: "rollback",
+      atMs: 40_000,
+      node: 1,
+      agoMs: 30_000,
+      downMs: 4_000,
+      files: false,
+    };
     const { strikes } = await held(planOf(3, [...publishes(60, 3), rollback]));
     expect(strikes.rollback).toBe(1);
   });

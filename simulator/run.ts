@@ -2,11 +2,20 @@ import { utf8 } from "../protocol/bytes.ts";
 import { Attacker } from "./attacker.ts";
 import { TOPICS } from "./genesis.ts";
 import { presentNodes } from "./invariants/members.ts";
-import { checkRound, checkTwice, checkViews, difference, lostEnvelope } from "./invariants/network.ts";
+import {
+  checkRound,
+  checkTwice,
+  checkViews,
+  difference,
+  isTooLate,
+  lostEnvelope,
+} from "./invariants/network.ts";
 import { checkNode, Judge } from "./invariants/nodes.ts";
 import { checkPairs } from "./invariants/pairs.ts";
 import { readTopic } from "./invariants/reads.ts";
 import { SLOT_MS } from "./invariants/rules.ts";
+import { checkArchive } from "./invariants/sealed.ts";
+import { shardCalled } from "./invariants/stored.ts";
 import { checkSubscriptions } from "./invariants/subscriptions.ts";
 import type { Plan } from "./plan.ts";
 import { Runaway } from "./scheduler.ts";
@@ -15,6 +24,11 @@ import { type Failure, Simulation, Violated } from "./simulation.ts";
 import { Steps } from "./steps.ts";
 
 const MINUTE_MS = 60_000;
+/** What is not read any more is deleted after ten minutes. */
+const REAPED_MS = 10 * MINUTE_MS;
+const MAX_TURNS = 20;
+/** Of an event's life, the last slots are not compared; and one ends. */
+const MAX_LATE_SLOTS = 5;
 /** Rounds after which honest nodes must hold the same: a paused link comes back within 5 minutes. */
 const MAX_ROUNDS = 25;
 /** The checks at the end run between the settling of one slot and the end of the next. */
@@ -87,9 +101,10 @@ async function play(simulation: Simulation): Promise<void> {
   await simulation.pass(plan.startMs + plan.endMs);
   simulation.stopCrons();
   steps.end();
-  await converge(simulation);
+  await settle(simulation);
   const judge = new Judge(simulation);
   for (const node of presentNodes(simulation)) await checkNode(simulation, node, judge);
+  for (const node of simulation.honest) checkArchive(simulation, node);
   await checkRound(simulation);
   await checkViews(simulation);
   checkSubscriptions(simulation);
@@ -98,21 +113,34 @@ async function play(simulation: Simulation): Promise<void> {
 }
 
 /** Lets the nodes have their rounds until honest ones hold the same. @throws Violated when they do not in bounded time. */
-async function converge(simulation: Simulation): Promise<void> {
+async function converge(simulation: Simulation, isAgain: boolean): Promise<void> {
   const { scheduler, plan, network } = simulation;
   const round = async () => {
     for (const node of simulation.nodes) node.cron();
     await simulation.pass(scheduler.nowMs + MINUTE_MS);
   };
+  if (isAgain) {
+    await roundsUntilSame(simulation, round);
+    return;
+  }
   for (let i = 0; i < 2; i++) await round();
   // What was stored last is compared once its slot has settled.
   await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
+  await sealAll(simulation);
   const isQuiet = plan.nodes.every(({ lies }) => lies === null);
   if (network.ways === "none") network.ways = "only sync";
   if (isQuiet && plan.hasPairs && plan.ways !== "only pulls") await checkPairs(simulation);
+  await roundsUntilSame(simulation, round);
+}
+
+async function roundsUntilSame(simulation: Simulation, round: () => Promise<void>): Promise<void> {
+  const { scheduler, network } = simulation;
   let missing: string | undefined;
   for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
     await round();
+    // Till then what came too late has expired.
+    for (let slots = 0; slots < MAX_LATE_SLOTS && isTooLate(simulation); slots++)
+      await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
     if (scheduler.nowMs % SLOT_MS > CHECK_UNTIL_MS) await simulation.pass(checkTime(scheduler.nowMs));
     missing = difference(simulation) ?? lostEnvelope(simulation);
     if (!missing && network.ways === "all" && rounds >= 2) return;
@@ -121,6 +149,42 @@ async function converge(simulation: Simulation): Promise<void> {
   }
   simulation.violated("2 everywhere", missing ?? "");
   simulation.check();
+}
+
+/** Converges, and seals and deletes what is due; for what comes or expires meanwhile again. */
+async function settle(simulation: Simulation): Promise<void> {
+  for (let turns = 0; turns < MAX_TURNS; turns++) {
+    await converge(simulation, turns > 0);
+    if (!(await maintainAll(simulation))) return;
+    await waitForReaping(simulation);
+  }
+  simulation.violated("sealed files", "maintenance never ends");
+  simulation.check();
+}
+
+async function sealAll(simulation: Simulation): Promise<void> {
+  for (let turns = 0; turns < MAX_TURNS; turns++) {
+    if (!(await maintainAll(simulation))) return;
+    await waitForReaping(simulation);
+  }
+}
+
+const waitForReaping = (simulation: Simulation): Promise<void> =>
+  simulation.pass(checkTime(simulation.scheduler.nowMs + REAPED_MS));
+
+/** Has all shards do what is due, with R2 and D1 there and nothing in the way. Answers whether there will be more. */
+async function maintainAll(simulation: Simulation): Promise<boolean> {
+  let isMore = false;
+  for (const node of simulation.honest.filter(({ settings }) => settings.hotMs !== null)) {
+    for (const [shard, { state }] of node.disks.entries()) {
+      const done = await simulation.ask(shardCalled(node, shard).maintain());
+      if (done.failed !== null)
+        simulation.violated("no fault", `maintenance of ${node.name}/${shard} failed: ${done.failed}`);
+      const isDoomed = state.store.sealed.segments().some(({ doomedMs }) => doomedMs !== null);
+      isMore ||= done.isMore || isDoomed;
+    }
+  }
+  return isMore;
 }
 
 /** The next time in a slot at which nothing is about to expire or to settle. */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { FAULT_KINDS } from "../durable-objects/testing/storage-faults.ts";
 import { PEER_PATHS } from "../protocol/peer-messages.ts";
 import { makePlan } from "./make-plan.ts";
 import { judge } from "./mutant-runner.ts";
@@ -6,7 +7,7 @@ import { MUTANTS } from "./mutants.ts";
 import { ATTACKS, type Plan } from "./plan.ts";
 import { Pool } from "./pool.ts";
 import { runPlan } from "./run.ts";
-import { CRASH_POINTS } from "./storage-faults.ts";
+import { ARCHIVE_POINTS, CRASH_POINTS } from "./storage-faults.ts";
 import { Tally } from "./tally.ts";
 
 const SEEDS = 2_000;
@@ -16,7 +17,10 @@ const FAULTS = [
   ...PEER_PATHS.map((path) => `asked ${path}`),
   ...ATTACKS.map((attack) => `attack ${attack}`),
   ...CRASH_POINTS.map((point) => `crash at ${point}`),
+  ...ARCHIVE_POINTS.map((point) => `crash at ${point}`),
+  ...FAULT_KINDS.map((kind) => `archive ${kind}`),
   "answer lost",
+  "archive away",
   "clock jumps",
   "commits lost",
   "crash",
@@ -28,9 +32,14 @@ const FAULTS = [
   "issuer keys",
   "late",
   "lie /peer/v1/sync/compare",
+  "maintained expiredEvents",
+  "maintained partitions",
+  "maintained reapedBytes",
+  "maintained segments",
   "member admitted",
   "member removed",
   "one-way partition",
+  "orphan",
   "partition",
   "request lost",
   "request to a node that is down",

@@ -19,9 +19,10 @@ function simpler(plan: Plan): Plan[] {
   const calm: Plan = { ...plan, weather: CALM };
   const exact: Plan = { ...plan, nodes: plan.nodes.map((node) => ({ ...node, offsetMs: 0 })) };
   const single: Plan = { ...plan, nodes: plan.nodes.map((node) => ({ ...node, shards: 1 })) };
+  const hot: Plan = { ...plan, nodes: plan.nodes.map((node) => ({ ...node, hotMs: null })) };
   const last = plan.steps.at(-1)?.atMs ?? 0;
   const short: Plan = { ...plan, endMs: Math.min(plan.endMs, last + 1_000) };
-  return [calm, exact, single, short].filter((each) => JSON.stringify(each) !== JSON.stringify(plan));
+  return [calm, exact, single, hot, short].filter((each) => JSON.stringify(each) !== JSON.stringify(plan));
 }
 
 /** Plans that lack a run of steps each: first halves, at last single ones. */
@@ -70,7 +71,7 @@ export async function shrink(
     size = size === 1 ? 1 : Math.ceil(size / 2);
     if (tries >= maxTries) break;
   }
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 5; i++) {
     const found = await firstFailing(simpler(best.plan));
     if (!found) break;
     best = found;

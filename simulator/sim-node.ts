@@ -1,5 +1,6 @@
 import type { NodeIdentity } from "../durable-objects/node-identity.ts";
 import type { LinkApi } from "../durable-objects/peer-link/link-api.ts";
+import type { Maintained } from "../durable-objects/sealed/maintenance.ts";
 import type { SyncApi } from "../durable-objects/sync/sync-api.ts";
 import { MemorySyncStore } from "../durable-objects/testing/memory-sync-store.ts";
 import type { Bytes } from "../protocol/bytes.ts";
@@ -27,6 +28,7 @@ import {
 import type { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { SimAlarm } from "./sim-alarm.ts";
+import { SimArchive } from "./sim-archive.ts";
 import type { Listener, SimHub } from "./sim-hub.ts";
 import { type Opened, SimObject, type Surroundings } from "./sim-object.ts";
 import { StorageFaults } from "./storage-faults.ts";
@@ -51,7 +53,12 @@ export interface NodeSettings {
   readonly peers: readonly Required<PeerAddress>[];
   readonly offsetMs: number;
   readonly hasScrubs: boolean;
+  /** How long events stay hot, in ms; null for ever. */
+  readonly hotMs: number | null;
 }
+
+/** How maintenance may fail where storage does. */
+const BEARABLE: readonly string[] = ["storage_unavailable", "write_failed", "shard_overloaded"];
 
 /** What is judged by the clock may be stored a moment later. */
 const CLOCK_SPAN_MS = 1_000;
@@ -61,6 +68,7 @@ export class SimNode implements NodeObjects {
   readonly settings: NodeSettings;
   readonly world: NodeWorld;
   readonly faults: StorageFaults;
+  readonly archive: SimArchive;
   readonly shards: readonly SimObject<ShardObject>[];
   readonly disks: readonly Disk<ShardContents>[];
   readonly sync: SimObject<SyncApi>;
@@ -86,6 +94,13 @@ export class SimNode implements NodeObjects {
     this.#random = random;
     this.#offsetMs = settings.offsetMs;
     this.faults = new StorageFaults((fault) => world.struck(fault));
+    this.archive = new SimArchive({
+      suite: world.suite,
+      scheduler: world.scheduler,
+      random: random.fork("archive"),
+      struck: (fault) => world.struck(fault),
+      step: (object, point) => this.faults.step(object, point),
+    });
     this.#around = {
       scheduler: world.scheduler,
       random: random.fork("ways"),
@@ -132,6 +147,7 @@ export class SimNode implements NodeObjects {
         ...(committed ? { committed } : {}),
       }),
       durable: (life, disk) => this.#durable(life, disk),
+      archive: this.archive,
       wakeAt: (shard, timeMs, setAlarm) => {
         const alarm = this.#alarms[shard];
         if (!alarm?.wants(timeMs)) return;
@@ -308,6 +324,30 @@ export class SimNode implements NodeObjects {
       await Promise.all(this.settings.hasScrubs ? [...rounds, quietly(sync.scrubNext())] : rounds);
     };
     void this.called(run);
+  }
+
+  /** What the crons have the shards do now and then. */
+  maintain(): void {
+    if (!this.#isUp || this.settings.hotMs === null) return;
+    void this.called(async (here) => {
+      for (const shard of this.shards)
+        shard
+          .seenBy(here)
+          .maintain()
+          .then(
+            (done) => this.#maintained(shard.name, done),
+            (error) => this.#cronFailed(error),
+          );
+    });
+  }
+
+  #maintained(shard: string, done: Maintained): void {
+    for (const [what, count] of Object.entries(done))
+      if (typeof count === "number" && count > 0) this.world.struck(`maintained ${what}`);
+    if (done.failed === null) return;
+    this.world.struck(`maintenance failed: ${done.failed}`);
+    if (!BEARABLE.includes(done.failed))
+      this.world.violated("no fault", `the maintenance of ${shard} failed: ${done.failed}`);
   }
 
   #cronFailed(error: unknown): void {

@@ -20,7 +20,7 @@ function attempt(work: () => void): void {
 class Scene {
   readonly scheduler = new Scheduler(0, 10_000, () => {});
   readonly lives: Life[] = [];
-  readonly random = new Random(1);
+  readonly random = new Random("1");
   readonly object: SimObject<Api>;
   readonly #caller: SimObject<object>;
   #epoch = 0;

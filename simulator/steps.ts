@@ -2,6 +2,7 @@ import type { Timer } from "../durable-objects/clock.ts";
 import type { WireRecord } from "../protocol/record.ts";
 import { isLossNoticed } from "./lost-events.ts";
 import type { Plan, Step, StepOf } from "./plan.ts";
+import type { SimArchive } from "./sim-archive.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { Simulation } from "./simulation.ts";
 import type { CrashPoint, Trap } from "./storage-faults.ts";
@@ -14,12 +15,17 @@ export interface OtherSteps {
   attack(node: SimNode, step: StepOf<"attack">): void;
 }
 
+interface Snapshot {
+  readonly disks: number;
+  readonly archive: ReturnType<SimArchive["copy"]>;
+}
+
 /** Carries out the steps of a plan. */
 export class Steps {
   readonly #simulation: Simulation;
   readonly #others: OtherSteps;
   readonly #plan: Plan;
-  readonly #snapshots = new Map<Step, number>();
+  readonly #snapshots = new Map<Step, Snapshot>();
   #isOver = false;
   #weatherEnds: Timer | undefined;
 
@@ -35,7 +41,7 @@ export class Steps {
       if (step.kind === "rollback") {
         const remember = () => {
           const node = this.#node(step.node);
-          if (node) this.#snapshots.set(step, node.snapshot());
+          if (node) this.#snapshots.set(step, { disks: node.snapshot(), archive: node.archive.copy() });
         };
         scheduler.at(plan.startMs + Math.max(0, step.atMs - step.agoMs), "snapshot", remember);
       }
@@ -51,6 +57,7 @@ export class Steps {
     network.calm();
     for (const node of nodes) {
       node.faults.calm();
+      node.archive.calm();
       node.setClock(0);
       if (node.isUp) continue;
       node.restart();
@@ -114,6 +121,16 @@ export class Steps {
       case "issuerKeys":
         this.#issuerKeys(node, step);
         break;
+      case "archiveAway":
+        this.#simulation.struck("archive away");
+        node.archive.away(scheduler.nowMs + step.forMs);
+        break;
+      case "archiveFails":
+        node.archive.failCalls(step.fault, step.count);
+        break;
+      case "maintain":
+        node.maintain();
+        break;
       case "read":
         this.#others.read(node, step);
         break;
@@ -167,24 +184,28 @@ export class Steps {
   }
 
   /** Crashes at a storage step when it is reached, and else after a while. */
-  #atPoint(node: SimNode, trap: Omit<Trap, "point"> & { readonly point: CrashPoint | null }): void {
+  #atPoint(
+    node: SimNode,
+    trap: Omit<Trap, "point"> & { readonly point: CrashPoint | null },
+    waitMs = TRAP_MS,
+  ): void {
     const { point, spring } = trap;
     if (!point) {
       spring();
       return;
     }
     const remove = node.faults.set({ ...trap, point });
-    this.#simulation.scheduler.after(TRAP_MS, "trap ends", () => {
+    this.#simulation.scheduler.after(waitMs, "trap ends", () => {
       if (remove() && !this.#isOver) spring();
     });
   }
 
-  #crash(node: SimNode, { point, passing, downMs }: StepOf<"crash">): void {
+  #crash(node: SimNode, { point, passing, downMs, waitMs }: StepOf<"crash">): void {
     const spring = () => this.#down(node, downMs, "crash");
-    this.#atPoint(node, { point, object: undefined, left: passing, spring });
+    this.#atPoint(node, { point, object: undefined, left: passing, spring }, waitMs);
   }
 
-  #crashPart(node: SimNode, { part, point, passing }: StepOf<"crashPart">): void {
+  #crashPart(node: SimNode, { part, point, passing, waitMs }: StepOf<"crashPart">): void {
     const { clients } = this.#simulation;
     const spring = () => {
       if (!node.isUp) return;
@@ -192,7 +213,7 @@ export class Steps {
       if (part === "hub-0") clients.reconnect(node);
       this.#simulation.struck("crash of a part");
     };
-    this.#atPoint(node, { point, object: `${node.name}/${part}`, left: passing, spring });
+    this.#atPoint(node, { point, object: `${node.name}/${part}`, left: passing, spring }, waitMs);
   }
 
   #down(node: SimNode, downMs: number, fault: string): void {
@@ -214,11 +235,12 @@ export class Steps {
   #rollback(node: SimNode, step: StepOf<"rollback">): void {
     const snapshot = this.#snapshots.get(step);
     if (!node.isUp || snapshot === undefined) return;
-    if (this.#plan.ways === "only pulls" && !node.disks.every((disk) => isLossNoticed(disk, snapshot)))
+    if (this.#plan.ways === "only pulls" && !node.disks.every((disk) => isLossNoticed(disk, snapshot.disks)))
       return;
     this.#simulation.struck("rollback");
     node.crash();
-    node.restore(snapshot);
+    node.restore(snapshot.disks);
+    if (step.files) node.archive.restore(snapshot.archive);
     this.#simulation.rolledBack.add(node);
     this.#upLater(node, step.downMs);
   }

@@ -5,7 +5,9 @@ import { LifeIsOver } from "./life.ts";
  * heard of it.
  */
 export const CRASH_POINTS = ["write", "committed", "durable"] as const;
-export type CrashPoint = (typeof CRASH_POINTS)[number];
+/** The same around a call to R2 or D1: before it leaves, and when it has taken effect and its answer has not come. */
+export const ARCHIVE_POINTS = ["asked", "stored"] as const;
+export type CrashPoint = (typeof CRASH_POINTS)[number] | (typeof ARCHIVE_POINTS)[number];
 
 export interface Trap {
   readonly point: CrashPoint;

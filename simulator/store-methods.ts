@@ -15,6 +15,7 @@ export const SHARD_METHODS: StoreMethods = {
     "isEnvelopeDelivered",
     "firstDelivered",
     "isSealed",
+    "findSealed",
     "greatestSealed",
     "sealedOf",
     "removeSealed",
@@ -41,7 +42,7 @@ export const SHARD_METHODS: StoreMethods = {
 };
 
 export const PARTITION_METHODS: StoreMethods = {
-  reads: ["all", "canRoll", "classesOf", "eventsOf", "usedBytes"],
+  reads: ["all", "canRoll", "classesOf", "topicsOf", "eventsOf", "usedBytes"],
   writes: { roll: null, drop: null, cut: null },
 };
 
@@ -83,6 +84,7 @@ export const TREE_METHODS: StoreMethods = {
     saveSlotGroup: null,
     markLate: null,
     dropSlotGroups: null,
+    dropSlotGroup: null,
   },
 };
 

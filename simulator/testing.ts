@@ -17,6 +17,7 @@ export function planOf(
     isFounder: true,
     offsetMs: 0,
     peers: Array.from({ length: count }, (_, peer) => peer).filter((peer) => peer !== index),
+    hotMs: null,
     lies: null,
   }));
   return {

@@ -13,7 +13,7 @@ import type { Archive } from "./archive.ts";
 import { largeKey, type ShardPlace } from "./archive-keys.ts";
 import { type Catalogue, entryOf } from "./catalogue.ts";
 import { type BuilderLimits, buildSegments, type SealableEvent } from "./segment-builder.ts";
-import type { NewSegment } from "./segment-list.ts";
+import { ADOPTED, type NewSegment } from "./segment-list.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
 
 /** Bytes of a segment's two files together: what one call between objects carries, and what is in memory thrice. */
@@ -187,13 +187,13 @@ export class Adopting {
         for (const event of events) storeHot(event);
         return true;
       });
-    const groups: NewSegment[][] = [];
+    const segments: NewSegment[] = [];
     for (const [classId, ofClass] of Map.groupBy(events, ({ fields }) => fields.class))
-      groups.push(await this.#build(classId, ofClass));
+      segments.push(...(await this.#build(classId, ofClass)));
     return write(() => {
       if (isChanged()) return false;
       adopt(events, () => {
-        for (const group of groups) store.index.addGroup(group);
+        for (const segment of segments) store.index.hold(ADOPTED, segment);
       });
       return true;
     });
@@ -201,7 +201,7 @@ export class Adopting {
 
   /** Builds segments of one class, and stores their files and entries. */
   async #build(classId: number, events: readonly VerifiedEvent[]): Promise<NewSegment[]> {
-    const { archive, catalogue, clock, limits, network, place, suite } = this.#parts;
+    const { archive, catalogue, clock, limits, network, place, store, suite, write } = this.#parts;
     const source = { net: network.id, class: classId, pages: [events.map(sealable)] };
     const segments: NewSegment[] = [];
     for (const built of buildSegments(source, suite, limits)) {
@@ -210,10 +210,12 @@ export class Adopting {
         continue;
       }
       const { written } = built;
+      const { segment, runs, large } = written;
+      const added = { segment, runs, large };
+      await write(() => store.index.intend(ADOPTED, added, clock.nowMs()));
       await archive.putSegment(place, written);
       await catalogue.add(place, [entryOf(written, clock.nowMs())]);
-      const { segment, runs, large } = written;
-      segments.push({ segment, runs, large });
+      segments.push(added);
     }
     return segments;
   }

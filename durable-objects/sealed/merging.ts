@@ -19,7 +19,7 @@ import {
   SegmentBuilder,
   type WrittenSegment,
 } from "./segment-builder.ts";
-import { nameOfBytes, type UnderWay } from "./segment-list.ts";
+import { nameOfBytes, ofGroups, type UnderWay } from "./segment-list.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
 
 /**
@@ -163,12 +163,13 @@ export class Merging {
 
   async #hold(merge: Merge, written: WrittenSegment): Promise<MergeStep> {
     const { archive, catalogue, nowMs, place, store, write } = this.#parts;
+    await write(() => store.index.intend(ofGroups(merge), written, nowMs()));
     await archive.putSegment(place, written);
     await catalogue.add(place, [entryOf(written, nowMs())]);
     const { segment } = written;
     return write(() => {
       if (this.#isOther(merge)) return IDLE;
-      store.index.holdMerged(merge, written);
+      store.index.hold(ofGroups(merge), written);
       return {
         kind: "rewritten",
         events: segment.count,

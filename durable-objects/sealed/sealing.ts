@@ -8,13 +8,15 @@ import { firstIdOfSlot } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { Archive } from "./archive.ts";
 import type { ShardPlace } from "./archive-keys.ts";
 import { type Catalogue, entryOf } from "./catalogue.ts";
+import { Forgetting } from "./forgetting.ts";
 import {
   type BuilderLimits,
+  type Built,
   buildSegments,
   type SealableEvent,
   type WrittenSegment,
 } from "./segment-builder.ts";
-import { nameOfBytes } from "./segment-list.ts";
+import { nameOfBytes, ofPartition } from "./segment-list.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
 
 /** Of the hot window a partition is so much: with five of them, one can be sealed while the others are hot. */
@@ -43,9 +45,9 @@ export interface SealingParts {
   readonly limits?: BuilderLimits;
 }
 
-/** What a step did. `rolled`: a partition was closed; `held`: a segment was stored and noted; `sealed`: a partition has become segments. */
+/** What a step did. `rolled`: a partition was closed; `forgot`: what derives from some topics' expired events; `held`: a segment was stored and noted; `sealed`: a partition has become segments. */
 export type SealStep =
-  | { readonly kind: "idle" | "rolled" }
+  | { readonly kind: "idle" | "rolled" | "forgot" }
   | { readonly kind: "held"; readonly events: number; readonly bytes: number }
   | {
       readonly kind: "sealed";
@@ -58,15 +60,17 @@ const IDLE: SealStep = { kind: "idle" };
 
 /**
  * Moves events from the hot tier into segments, a partition at a time, in steps each of which can be the last of a life. A step writes one
- * segment: puts its files, reads them back, has it in the catalogue, and only then notes it. Once all of a partition's events are in
+ * segment: notes that it will, puts its files, reads them back, has it in the catalogue, and only then notes it. Once all of a partition's events are in
  * segments one transaction makes them readable and drops the partition. What a step did before it failed is done again: the same events
  * give the same files.
  */
 export class Sealing {
   readonly #parts: SealingParts;
+  readonly #forgetting: Forgetting;
 
   constructor(parts: SealingParts) {
     this.#parts = parts;
+    this.#forgetting = new Forgetting(parts);
   }
 
   /**
@@ -101,25 +105,42 @@ export class Sealing {
       const held = await this.#holdNext(partition, classId);
       if (held) return held;
     }
+    if (await this.#forgetting.step(partition)) return { kind: "forgot" };
     return this.#end(partition, removals);
   }
 
   /** Stores the next segment of a class; answers undefined when all of its events are in segments. */
   async #holdNext(partition: number, classId: number): Promise<SealStep | undefined> {
-    const { archive, catalogue, clock, limits, network, place, suite } = this.#parts;
-    const { removals } = this.#parts.store;
+    const { archive, catalogue, clock, place, store, write } = this.#parts;
+    const { removals } = store;
+    const written = this.#build(partition, classId);
+    if (!written) return undefined;
+    // So that what a life leaves behind that ends before it holds the segment is deleted.
+    await write(() => store.index.intend(ofPartition(partition), written, clock.nowMs()));
+    if (written.large.length > 0) await this.#putLarge(partition, classId);
+    await archive.putSegment(place, written);
+    await catalogue.add(place, [entryOf(written, clock.nowMs())]);
+    return this.#hold(partition, written, removals);
+  }
+
+  #built(partition: number, classId: number): Iterable<Built> {
+    const { limits, network, suite } = this.#parts;
     const pages = this.#pagesOf(partition, classId);
-    for (const built of buildSegments({ net: network.id, class: classId, pages }, suite, limits)) {
-      if (built.kind === "large") {
-        await archive.putLarge(place, built.message);
-        continue;
-      }
-      const { written } = built;
-      await archive.putSegment(place, written);
-      await catalogue.add(place, [entryOf(written, clock.nowMs())]);
-      return this.#hold(partition, written, removals);
-    }
+    return buildSegments({ net: network.id, class: classId, pages }, suite, limits);
+  }
+
+  #build(partition: number, classId: number): WrittenSegment | undefined {
+    for (const built of this.#built(partition, classId)) if (built.kind === "segment") return built.written;
     return undefined;
+  }
+
+  /** Stores the large messages of the next segment, which are read once more: together they are too many bytes to be held. */
+  async #putLarge(partition: number, classId: number): Promise<void> {
+    const { archive, place } = this.#parts;
+    for (const built of this.#built(partition, classId)) {
+      if (built.kind === "segment") return;
+      await archive.putLarge(place, built.message);
+    }
   }
 
   async #hold(partition: number, written: WrittenSegment, removals: number): Promise<SealStep> {
@@ -128,7 +149,7 @@ export class Sealing {
     return write(() => {
       // Records took events out while the files were stored.
       if (store.removals !== removals) return IDLE;
-      store.index.hold(partition, written);
+      store.index.hold(ofPartition(partition), written);
       return {
         kind: "held",
         events: segment.count,

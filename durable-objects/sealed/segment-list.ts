@@ -26,6 +26,18 @@ export const nameOfBytes = (name: Bytes): EventName => ({
   id: name.slice(DIGEST_BYTES),
 });
 
+/** What a segment is made of: a partition, or groups of segments; or neither, where the events come from elsewhere. */
+type Purpose = Pick<HeldSegment, "sealing" | "merging">;
+export const ofPartition = (sealing: number): Purpose => ({ sealing, merging: null });
+export const ofGroups = ({ groups, segments }: MergedGroups): Purpose => ({
+  sealing: null,
+  merging: { groups, segments },
+});
+export const ADOPTED: Purpose = { sealing: null, merging: null };
+
+const isFor = ({ sealing, merging }: Purpose, other: Purpose): boolean =>
+  sealing === other.sealing && String(merging?.groups) === String(other.merging?.groups);
+
 /** Digests of one part. */
 const LARGE_PER_PART = 1_024;
 
@@ -96,35 +108,45 @@ export class SegmentList {
     return first?.merging ? { class: first.class, ...first.merging, outputs } : undefined;
   }
 
-  /** Holds to a segment of a partition that is being sealed, inside a transaction: it is read only once all of them are there. */
-  hold(partition: number, added: NewSegment): void {
-    const [first] = this.building(partition);
-    const last = this.store.lastNumbers();
-    this.#add(added, {
-      number: last.number + 1,
-      group: first?.group ?? last.group + 1,
-      sealing: partition,
-      merging: null,
-    });
+  /**
+   * Notes a segment that is about to be stored, inside a transaction: until it is held its files are such as are to be deleted, so that none is
+   * left where it comes to nothing.
+   */
+  intend(purpose: Purpose, added: NewSegment, nowMs: number): void {
+    const known = this.#intended(purpose, added);
+    if (known) this.store.saveSegment({ ...known, doomedMs: nowMs });
+    else this.#addNext(purpose, added, nowMs);
     this.changed();
   }
 
-  /** Holds to a segment of the merge under way, or of one that begins, inside a transaction: it is read only once all of them are there. */
-  holdMerged({ groups, segments }: MergedGroups, added: NewSegment): void {
-    const last = this.store.lastNumbers();
-    const group = this.merge?.outputs[0]?.group ?? last.group + 1;
-    this.#add(added, { number: last.number + 1, group, sealing: null, merging: { groups, segments } });
+  /** Holds to a segment that is stored, inside a transaction: where it is made of a partition or of groups, it is read only once all of them are there. */
+  hold(purpose: Purpose, added: NewSegment): void {
+    const known = this.#intended(purpose, added);
+    if (known) this.store.saveSegment({ ...known, doomedMs: null });
+    else this.#addNext(purpose, added, null);
     this.changed();
+  }
+
+  #intended(purpose: Purpose, { segment: { root } }: NewSegment): HeldSegment | undefined {
+    return this.#known.doomed.find(
+      (each) => each.outCount === 0 && isFor(each, purpose) && equalBytes(each.root, root),
+    );
+  }
+
+  #addNext(purpose: Purpose, added: NewSegment, doomedMs: number | null): void {
+    const first = purpose === ADOPTED ? undefined : this.#known.building.find((each) => isFor(each, purpose));
+    const last = this.store.lastNumbers();
+    const group = first?.group ?? last.group + 1;
+    this.#add(added, { ...purpose, number: last.number + 1, group, doomedMs });
   }
 
   #add(
     { segment, runs, large = [] }: NewSegment,
-    held: Pick<HeldSegment, "number" | "group" | "sealing" | "merging">,
+    held: Pick<HeldSegment, "number" | "group" | "doomedMs" | keyof Purpose>,
   ): void {
     const added: HeldSegment = {
       ...segment,
       ...held,
-      doomedMs: null,
       outCount: 0,
       largeCount: large.length,
     };
@@ -189,7 +211,7 @@ export class SegmentList {
   addGroup(segments: readonly NewSegment[]): void {
     const last = this.store.lastNumbers();
     for (const [i, each] of segments.entries())
-      this.#add(each, { number: last.number + 1 + i, group: last.group + 1, sealing: null, merging: null });
+      this.#add(each, { ...ADOPTED, number: last.number + 1 + i, group: last.group + 1, doomedMs: null });
     this.changed();
   }
 

@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Bytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
+import {
+  type Bytes,
+  compareBytes,
+  concatBytes,
+  equalBytes,
+  toHex,
+  uint64Bytes,
+  utf8,
+} from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import { envelopeDigest } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
@@ -178,10 +186,26 @@ describe("pages of hot and sealed events", () => {
           );
         }
         const strange = { topicKey: keyOf("nothing"), id: new Uint8Array(40) };
-        expect(await reader.blocks([...events, strange])).toEqual([
-          ...events.map(({ block }) => block),
-          undefined,
-        ]);
+        const sealed = events.filter((event) => reader.isInFile(event));
+        for (const before of [0, 2]) {
+          const read = await reader.blocksUpTo([...sealed, strange], before);
+          expect(read.map(({ name }) => toHex(name.id)).sort()).toEqual(
+            sealed.map(({ id }) => toHex(id)).sort(),
+          );
+        }
+        const last = sealed.at(-1);
+        const down = last ? await reader.blocksUpTo([last], 64) : [];
+        const below = sealed.filter(
+          ({ topicKey, id }) => last && equalBytes(topicKey, last.topicKey) && compareBytes(id, last.id) <= 0,
+        );
+        expect(down.map(({ name }) => toHex(name.id)).sort()).toEqual(
+          below.map(({ id }) => toHex(id)).sort(),
+        );
+        for (const event of events) {
+          const found = down.find(({ name }) => equalBytes(name.id, event.id));
+          if (found) expect(found.block).toEqual(event.block);
+          expect(reader.hotBlock(event) === undefined).toBe(reader.isInFile(event));
+        }
         expect(await reader.findByDigest(suite.sha256(utf8("nothing")))).toBeUndefined();
       }),
       { numRuns: 40 },

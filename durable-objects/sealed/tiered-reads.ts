@@ -1,4 +1,5 @@
-import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
+import { PennypostError } from "../../protocol/errors.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
@@ -146,16 +147,31 @@ export class TieredReads {
     return place && { place };
   }
 
-  /** The blocks of some events, in order; undefined for those that are not here. They are read in as many goes as it takes. */
-  async blocks(names: readonly EventName[]): Promise<(Bytes | undefined)[]> {
-    const found = names.map((name) => {
-      const block = this.#store.hot.outline(name)?.block;
-      return block ? { block } : { place: this.#store.index.find(name) };
-    });
-    const places = found.flatMap((each) => ("place" in each && each.place ? [each.place] : []));
-    const blocks = await this.blocksAt(places);
-    let next = 0;
-    return found.map((each) => ("block" in each ? each.block : each.place && blocks[next++]));
+  hotBlock(name: EventName): Bytes | undefined {
+    return this.#store.hot.outline(name)?.block;
+  }
+
+  /** Whether an event is sealed. */
+  isInFile(name: EventName): boolean {
+    return this.#store.isSealed(name);
+  }
+
+  /** The blocks of sealed events, and of so many sealed ones before each in its topic. They are read in as many goes as it takes. */
+  async blocksUpTo(names: readonly EventName[], before: number) {
+    const places = new Map<string, HeldPlace>();
+    for (const name of names) {
+      const place = this.#store.index.find(name);
+      if (!place) continue;
+      places.set(keyOf(place), place);
+      let count = 0;
+      for (const each of this.#store.index.belowId(name.topicKey, name.id)) {
+        if (count++ === before) break;
+        places.set(keyOf(each), each);
+      }
+    }
+    const all = [...places.values()];
+    const blocks = await this.blocksAt(all);
+    return all.map((place, i) => ({ name: nameOf({ place }), block: blocks[i] as Bytes }));
   }
 
   /** The blocks of sealed events, in order. */
@@ -167,6 +183,23 @@ export class TieredReads {
       for (const { block } of await this.#bodies.read(some, wanted)) blocks.push(block as Bytes);
     }
     return blocks;
+  }
+
+  /** Sealed events without their messages; those whose files are damaged are left out. @throws PennypostError of `BodyReader.read`. */
+  async signed(names: readonly EventName[]): Promise<Pick<StoredEvent, "id" | "block" | "signature">[]> {
+    const events: Pick<StoredEvent, "id" | "block" | "signature">[] = [];
+    for (const name of names) {
+      const place = this.#store.index.find(name);
+      if (!place) continue;
+      try {
+        const [body] = await this.#bodies.read([place], { parts: "blocks" });
+        if (body?.block && body.signature)
+          events.push({ id: name.id, block: body.block, signature: body.signature });
+      } catch (error) {
+        if (!(error instanceof PennypostError && error.code === "segment_damaged")) throw error;
+      }
+    }
+    return events;
   }
 
   /** Events in the order that is given, up to `maxBytes` but at least one: what a page between nodes has. */
@@ -269,6 +302,8 @@ export class TieredReads {
     });
   }
 }
+
+const keyOf = ({ topicKey, entry }: HeldPlace): string => toHex(topicKey) + toHex(entry.id);
 
 const placesOf = (found: readonly Found[]): HeldPlace[] =>
   found.flatMap((each) => ("place" in each ? [each.place] : []));

@@ -9,7 +9,7 @@ import type {
   StoredEvent,
   TimeRange,
 } from "../topic-shard/shard-store.ts";
-import { SealedIndex } from "./sealed-index.ts";
+import { type HeldPlace, SealedIndex } from "./sealed-index.ts";
 import type { SealedStore } from "./sealed-store.ts";
 import { TieredLinkStore } from "./tiered-link-store.ts";
 import { TieredTreeStore } from "./tiered-tree-store.ts";
@@ -120,9 +120,13 @@ export class TieredShardStore implements ShardStore {
     return this.index.has(name);
   }
 
+  findSealed(name: EventName): SealedEvent | undefined {
+    const place = this.index.find(name);
+    return place && sealedEventOf(place);
+  }
+
   *sealedOf(topicKey: Bytes): Iterable<SealedEvent> {
-    for (const { segment, entry } of [...this.index.afterId(topicKey, BEFORE_IDS)])
-      yield { id: entry.id, class: segment.class, origin: segment.origins[entry.origin] as Bytes };
+    for (const place of [...this.index.afterId(topicKey, BEFORE_IDS)]) yield sealedEventOf(place);
   }
 
   /** What is being merged may have it: it is made anew. */
@@ -192,3 +196,9 @@ export class TieredShardStore implements ShardStore {
     this.hot.saveCheckpoint(checkpoint);
   }
 }
+
+const sealedEventOf = ({ segment, entry }: HeldPlace): SealedEvent => ({
+  id: entry.id,
+  class: segment.class,
+  origin: segment.origins[entry.origin] as Bytes,
+});

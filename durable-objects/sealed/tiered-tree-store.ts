@@ -150,6 +150,10 @@ export class TieredTreeStore implements TreeStore {
   dropSlotGroups(bucket: number): void {
     this.#hot.dropSlotGroups(bucket);
   }
+
+  dropSlotGroup(bucket: number, group: number): void {
+    this.#hot.dropSlotGroup(bucket, group);
+  }
 }
 
 const keyOf = ({ topicKey, entry }: HeldPlace): string => toHex(topicKey) + toHex(entry.id);

@@ -9,7 +9,7 @@ import {
 import { ENTRY_BYTES } from "../../protocol/segment-runs.ts";
 import { byTopicAndId } from "../../protocol/testing/sealed-events.ts";
 import { suite } from "../platform-suite.ts";
-import type { NewSegment } from "../sealed/segment-list.ts";
+import { type NewSegment, ofGroups } from "../sealed/segment-list.ts";
 import type { TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
 import { slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";

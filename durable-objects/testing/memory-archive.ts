@@ -19,16 +19,28 @@ import type { LargeMessage } from "../sealed/segment-builder.ts";
 import { StorageCalls } from "../sealed/storage-calls.ts";
 import { StorageFaults } from "./storage-faults.ts";
 
+export interface MemoryObject {
+  bytes: Bytes;
+  readonly uploadedMs: number;
+}
+
 /** What `R2Archive` must agree with. Its calls fail as `faults` says: those that change something are named "put" and "delete". */
 export class MemoryArchive implements Archive {
   readonly faults: StorageFaults;
   /** What is stored, by key: a test may change it. */
-  readonly objects = new Map<string, { bytes: Bytes; readonly uploadedMs: number }>();
+  readonly objects: Map<string, MemoryObject>;
   readonly #suite: CryptoSuite;
   readonly #clock: Clock;
   readonly #calls: StorageCalls;
 
-  constructor(suite: CryptoSuite, clock: Clock, faults = new StorageFaults()) {
+  /** `objects` outlives an archive that is one life's view of it. */
+  constructor(
+    suite: CryptoSuite,
+    clock: Clock,
+    faults = new StorageFaults(),
+    objects = new Map<string, MemoryObject>(),
+  ) {
+    this.objects = objects;
     this.#suite = suite;
     this.#clock = clock;
     this.faults = faults;

@@ -16,7 +16,7 @@ import { type CataloguedTopic, readCataloguedTopics } from "../sealed/catalogued
 import { StorageCalls } from "../sealed/storage-calls.ts";
 import { StorageFaults } from "./storage-faults.ts";
 
-interface Kept {
+export interface CataloguedSegment {
   readonly row: SegmentRow;
   readonly packedTopics: readonly Bytes[];
 }
@@ -25,10 +25,12 @@ interface Kept {
 export class MemoryCatalogue implements Catalogue {
   readonly faults: StorageFaults;
   /** By shard count, shard and root. */
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept: Map<string, CataloguedSegment>;
   readonly #calls: StorageCalls;
 
-  constructor(clock: Clock, faults = new StorageFaults()) {
+  /** `kept` outlives a catalogue that is one life's view of it. */
+  constructor(clock: Clock, faults = new StorageFaults(), kept = new Map<string, CataloguedSegment>()) {
+    this.#kept = kept;
     this.faults = faults;
     this.#calls = new StorageCalls("D1", clock);
   }

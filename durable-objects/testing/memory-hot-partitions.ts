@@ -1,8 +1,10 @@
+import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import {
   type HotPartitions,
   MAX_PARTITIONS,
   type Partition,
+  type PartitionTopic,
   partitionOpen,
   partitionsFull,
 } from "../topic-shard/hot-partitions.ts";
@@ -110,6 +112,19 @@ export class MemoryHotPartitions implements HotPartitions {
       page.push(event);
     }
     return page;
+  }
+
+  topicsOf(number: number, after: Bytes | null, limit: number): PartitionTopic[] {
+    const partition = this.#all.find((each) => each.number === number);
+    const events = partition ? this.#eventsIn(partition).sort(byName) : [];
+    const topics: PartitionTopic[] = [];
+    for (const { topicKey, class: classId } of events) {
+      const last = topics.at(-1)?.topicKey ?? after;
+      if (last && compareBytes(topicKey, last) <= 0) continue;
+      if (topics.length === limit) break;
+      topics.push({ topicKey, class: classId });
+    }
+    return topics;
   }
 
   drop(number: number): void {

@@ -146,6 +146,10 @@ export class MemoryShardStore implements HotShardStore {
     return false;
   }
 
+  findSealed(): SealedEvent | undefined {
+    return undefined;
+  }
+
   sealedOf(): Iterable<SealedEvent> {
     return [];
   }

@@ -142,8 +142,11 @@ export class MemoryTreeStore implements TreeStore {
   }
 
   dropSlotGroups(bucket: number): void {
-    for (const { group } of this.savedSlotGroups(bucket))
-      this.#set(this.#groups, `${bucket} ${group}`, undefined);
+    for (const { group } of this.savedSlotGroups(bucket)) this.dropSlotGroup(bucket, group);
+  }
+
+  dropSlotGroup(bucket: number, group: number): void {
+    this.#set(this.#groups, `${bucket} ${group}`, undefined);
   }
 
   markLate(bucket: number, slot: number): void {

@@ -35,6 +35,7 @@ export class SealingNode {
   readonly storage: DurableObjectStorage;
   /** What peers have, each asked in turn; without any, the shard has no peers. */
   peers: readonly (readonly WireEvent[])[] = [];
+  readonly evidence = new Evidence(new MemoryEvidenceStore());
   shard: Shard;
 
   constructor(storage: DurableObjectStorage) {
@@ -73,7 +74,7 @@ export class SealingNode {
       links: { of: (url) => this.#linkTo(Number(url)) },
       hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
       roots: { changed: async () => null },
-      evidence: new Evidence(new MemoryEvidenceStore()),
+      evidence: this.evidence,
       sync: async () => {},
       wakeAt: async () => {},
     });

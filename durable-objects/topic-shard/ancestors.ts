@@ -1,4 +1,4 @@
-import { compareBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import { decodeBlock, linksOfStoredBlock, toWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WALKED_EVENTS } from "../../protocol/limits.ts";
 import type { EventName, EventPage, WantBody } from "../../protocol/peer-messages.ts";
@@ -30,7 +30,10 @@ export function answerWant(store: ShardStore, want: WantBody, maxBytes = MAX_PEE
   return { events, more: false };
 }
 
-/** The same where some events are in files: the walk reads the blocks of each generation of ancestors in one go. */
+/**
+ * The same where some events are in files: the walk reads the blocks of a generation of ancestors in one go, with others that are likely
+ * to be needed next, and ends after so many readings.
+ */
 export async function answerWantOfTiers(
   reads: TieredReads,
   want: WantBody,
@@ -52,9 +55,16 @@ export async function answerWantOfTiers(
   return { events, more: more || count < page.length };
 }
 
+/** Times that one walk waits for files: who asks waits some seconds for all of it. */
+const MAX_WALK_READINGS = 8;
+/** Blocks before a sealed one that are read with it: they lie next to it, and most are its ancestors. */
+const BLOCKS_BEFORE = 64;
+
 async function walkTiers(reads: TieredReads, { wanted, have }: WantBody): Promise<EventName[]> {
   const seen = new Set(have.map(nameOf));
   const found: EventName[] = [];
+  const known = new Map<string, Bytes>();
+  let readings = 0;
   let frontier: readonly EventName[] = wanted;
   while (frontier.length > 0 && found.length < MAX_WALKED_EVENTS) {
     const fresh: EventName[] = [];
@@ -63,9 +73,12 @@ async function walkTiers(reads: TieredReads, { wanted, have }: WantBody): Promis
       seen.add(nameOf(name));
       fresh.push(name);
     }
-    const blocks = await reads.blocks(fresh);
-    frontier = fresh.flatMap((name, i) => {
-      const block = blocks[i];
+    const unread = fresh.filter((name) => !known.has(nameOf(name)) && reads.isInFile(name));
+    if (unread.length > 0 && readings++ === MAX_WALK_READINGS) break;
+    for (const { name, block } of await reads.blocksUpTo(unread, BLOCKS_BEFORE))
+      known.set(nameOf(name), block);
+    frontier = fresh.flatMap((name) => {
+      const block = known.get(nameOf(name)) ?? reads.hotBlock(name);
       if (!block) return [];
       found.push(name);
       return linksOfStoredBlock(block).map((id) => ({ topicKey: name.topicKey, id }));

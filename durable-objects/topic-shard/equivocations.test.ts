@@ -218,6 +218,7 @@ describe("a report", () => {
       clock,
       evidence: { keepProofs },
       equivocations: shard.core.equivocations,
+      readSealed: async () => [],
       write: async (work) => shard.run(work),
     });
     return { shard, clock, report };

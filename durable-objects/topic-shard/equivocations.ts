@@ -11,7 +11,7 @@ import { DIGEST_BYTES, EVENT_ID_BYTES, seqOfId } from "../../protocol/event-id.t
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Equivocation } from "../node-state/evidence-api.ts";
 import { SeqTable } from "./seq-table.ts";
-import type { ShardStore } from "./shard-store.ts";
+import type { ShardStore, StoredEvent } from "./shard-store.ts";
 import { firstIdOfSeq } from "./sync-tree/slot-spans.ts";
 import { eventsOfSpans } from "./sync-tree/span-walk.ts";
 
@@ -27,6 +27,9 @@ const MAX_IDS_OF_SEQ = 16;
 /** Name in the tree's values. */
 const VALUE = "equivocations";
 const NAME_BYTES = DIGEST_BYTES + EVENT_ID_BYTES;
+
+/** What a proof has of an event. */
+export type SignedEvent = Pick<StoredEvent, "id" | "block" | "signature">;
 
 type Pair = readonly [EventName, EventName];
 
@@ -117,13 +120,18 @@ export class Equivocations {
   #compare(names: readonly EventName[]): void {
     const byOrigin = new Map<string, EventName>();
     for (const name of names.toSorted((a, b) => compareBytes(a.id, b.id))) {
-      const block = this.#store.outline(name)?.block;
-      if (!block) continue;
-      const origin = toHex(originOfStoredBlock(block));
+      const found = this.#originOf(name);
+      if (!found) continue;
+      const origin = toHex(found);
       const first = byOrigin.get(origin);
       if (!first) byOrigin.set(origin, name);
       else if (!equalBytes(first.id, name.id)) this.#add([first, name]);
     }
+  }
+
+  #originOf(name: EventName): Bytes | undefined {
+    const block = this.#store.outline(name)?.block;
+    return block ? originOfStoredBlock(block) : this.#store.findSealed(name)?.origin;
   }
 
   #add(pair: Pair): void {
@@ -143,10 +151,20 @@ export class Equivocations {
     return this.#pending.length;
   }
 
-  /** The first of them as proofs; an event that is gone proves nothing. */
-  proofs(count: number): Equivocation[] {
+  /** Those of their events that are sealed, so that their blocks are in files. */
+  sealedNames(count: number): EventName[] {
+    return this.#pending
+      .slice(0, count)
+      .flat()
+      .filter((name) => this.#store.isSealed(name));
+  }
+
+  /** The first of them as proofs, by hot events and by `sealed` ones; an event that is gone proves nothing. */
+  proofs(count: number, sealed: readonly SignedEvent[] = []): Equivocation[] {
+    const get = (name: EventName): SignedEvent | undefined =>
+      this.#store.get(name) ?? sealed.find(({ id }) => equalBytes(id, name.id));
     return this.#pending.slice(0, count).flatMap(([firstName, secondName]) => {
-      const [first, second] = [this.#store.get(firstName), this.#store.get(secondName)];
+      const [first, second] = [get(firstName), get(secondName)];
       if (!first || !second) return [];
       const signed = ({ block, signature }: typeof first) => ({ block, signature });
       return [

@@ -58,6 +58,10 @@ function eventOf(each: Made, position: number): StoredEvent {
   };
 }
 
+/** The classes of events here do not follow from their topics. */
+const keysOf = (store: ShardStore, number: number, after: Bytes | null, limit: number): string[] =>
+  store.partitions.topicsOf(number, after, limit).map(({ topicKey }) => toHex(topicKey));
+
 type Step =
   | { readonly kind: "insert" | "wait" | "fail"; readonly event: Made }
   | { readonly kind: "deliver" | "clear" | "remove" | "drop" | "head" | "unmet"; readonly which: number }
@@ -253,8 +257,14 @@ describe("the partitions of a shard", () => {
         expect(found).toEqual(answers(inModel, twins.events));
         // Another life knows what this one does.
         expect(answers(new SqlShardStore(storage), twins.events)).toEqual(found);
-        for (const { number } of inSql.partitions.all())
+        for (const { number } of inSql.partitions.all()) {
           expect(inModel.partitions.classesOf(number)).toEqual(inSql.partitions.classesOf(number));
+          for (const [after, limit] of [
+            [null, MANY],
+            [KEYS[1] as Bytes, 1],
+          ] as const)
+            expect(keysOf(inModel, number, after, limit)).toEqual(keysOf(inSql, number, after, limit));
+        }
       };
       fc.assert(fc.property(steps, check), { numRuns: 150 });
     }));

@@ -1,3 +1,4 @@
+import type { Bytes } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError, unavailable } from "../../protocol/errors.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { StoredEvent } from "./shard-store.ts";
@@ -22,6 +23,12 @@ export interface Partition {
   readonly closedMs: number | null;
   /** A position that no event has, behind which readers begin anew: events came that have no position. 0 for none. */
   readonly cutAt: number;
+}
+
+export interface PartitionTopic {
+  readonly topicKey: Bytes;
+  /** Retention class, which follows from the topic. */
+  readonly class: number;
 }
 
 /**
@@ -56,6 +63,8 @@ export interface HotPartitions {
     limit: number,
     maxBytes: number,
   ): StoredEvent[];
+  /** The topics of a partition's events in order, after one, each with its retention class. */
+  topicsOf(number: number, after: Bytes | null, limit: number): PartitionTopic[];
   /**
    * Drops a closed partition with all that is in it, inside a transaction; does nothing when it is not there. No page that is read from
    * the store may be under way. To be called by way of `ShardCore.dropPartition`, which writes down first what is known of its events.

@@ -109,6 +109,8 @@ export interface ShardStore {
   firstDelivered(topicKey: Bytes, timeKey: Bytes): number | undefined;
   /** Whether an event is in a segment, and no longer hot. */
   isSealed(name: EventName): boolean;
+  /** What is known of a sealed event; undefined for all others. */
+  findSealed(name: EventName): SealedEvent | undefined;
   /** A topic's sealed events. */
   sealedOf(topicKey: Bytes): Iterable<SealedEvent>;
   /** Takes an event out of the sealed ones. */

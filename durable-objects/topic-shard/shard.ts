@@ -77,6 +77,7 @@ export class Shard extends ShardReads implements ShardApi {
       clock,
       evidence: ports.evidence,
       equivocations: this.core.equivocations,
+      readSealed: (names) => this.reads.signed(names),
       write: (work) => this.#writer.write(0, work),
     });
     this.#hubs = new HubFeed({ hubs, clock, store, shard, generation: () => this.generation });

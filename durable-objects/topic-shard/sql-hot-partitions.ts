@@ -1,3 +1,4 @@
+import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { DigestIndex } from "./digest-index.ts";
 import { BEFORE_ALL, COLUMNS, readPage } from "./event-rows.ts";
@@ -5,6 +6,7 @@ import {
   type HotPartitions,
   MAX_PARTITIONS,
   type Partition,
+  type PartitionTopic,
   partitionOpen,
   partitionsFull,
   wholeFrom,
@@ -189,6 +191,21 @@ export class SqlHotPartitions implements HotPartitions {
     const query = (columns: string) => `SELECT ${columns} FROM ${tableOf(number)}
       WHERE (topic_key, id) > (?, ?) AND class = ? ORDER BY topic_key, id LIMIT ?`;
     return readPage(this.#sql, query, [topicKey, id, classId], limit, maxBytes);
+  }
+
+  /** A seek for each: the index has many entries of a topic. */
+  topicsOf(number: number, after: Bytes | null, limit: number): PartitionTopic[] {
+    if (!this.all().some((each) => each.number === number)) return [];
+    const query = `SELECT topic_key, class FROM ${tableOf(number)} WHERE topic_key > ?
+      ORDER BY topic_key, id LIMIT 1`;
+    const topics: PartitionTopic[] = [];
+    for (let last = after ?? new Uint8Array(); topics.length < limit; ) {
+      const [row] = this.#sql.exec<{ topic_key: ArrayBuffer; class: number }>(query, last).toArray();
+      if (!row) break;
+      last = new Uint8Array(row.topic_key);
+      topics.push({ topicKey: last, class: row.class });
+    }
+    return topics;
   }
 
   drop(number: number): void {

@@ -197,6 +197,10 @@ export class SqlShardStore implements HotShardStore {
     return false;
   }
 
+  findSealed(): SealedEvent | undefined {
+    return undefined;
+  }
+
   sealedOf(): Iterable<SealedEvent> {
     return [];
   }

@@ -6,21 +6,38 @@ import {
   type ShardStore,
   type StoredEvent,
 } from "../../durable-objects/topic-shard/shard-store.ts";
-import { compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { compareBytes, equalBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Write } from "../guarded-store.ts";
 import type { SimNode } from "../sim-node.ts";
 import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
-import { eventsOfShard } from "./stored.ts";
+import { sealedEventsOf } from "./sealed.ts";
+import { eventsOfShard, nameOf } from "./stored.ts";
 
 const MAX_STORED_AHEAD_MS = 120_000;
 const MAX_OWN_AHEAD_MS = 60_000;
 const GAP_MS = 30_000;
 const MAX_LINKS = 16;
 
+/** How a shard delivered an event. */
+export interface Delivered {
+  readonly name: EventName;
+  readonly envelope: string;
+  readonly position: number;
+  readonly isEcho: boolean;
+  /** Its envelope had come before, with an event that has left the hot tier. */
+  readonly isAgain: boolean;
+}
+
+const envelopeName = ({ topicKey, timeKey }: StoredEvent): string => toHex(topicKey) + toHex(timeKey);
+
 /** Looks at each commit of a shard: what is stored, linked and delivered by it, and when. */
 export class CommitInspector {
   /** All events that were ever stored anywhere, with their origins: one that is not among them was made just now. */
   readonly #seen = new Map<string, Uint8Array>();
+
+  /** By shard: what was delivered there, and still is, by name. */
+  readonly #delivered = new Map<string, Map<string, Delivered>>();
 
   /** How many events there ever were. */
   get events(): number {
@@ -30,6 +47,14 @@ export class CommitInspector {
   /** Whose an event is that some honest node has stored. */
   originOf(id: Uint8Array): Uint8Array | undefined {
     return this.#seen.get(toHex(id));
+  }
+
+  /** How a shard's events were delivered, also those that have left its hot tier, by name. */
+  deliveredOf(node: SimNode, shard: number): Map<string, Delivered> {
+    const key = `${node.name}/${shard}`;
+    const known = this.#delivered.get(key) ?? new Map<string, Delivered>();
+    this.#delivered.set(key, known);
+    return known;
   }
 
   /** What a commit makes untrue, if anything. */
@@ -45,15 +70,29 @@ export class CommitInspector {
       if (method === "insert") {
         event = args[0] as StoredEvent;
         const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
-        wrong =
-          this.#wrongInInsert(node, shard, event, later) ?? wrongInDelivery(node, store, store.get(event));
+        wrong = this.#wrongInInsert(node, shard, event, later);
+        event = store.get(event);
+        wrong ??= wrongInDelivery(node, shard, event);
       } else if (method === "deliver") {
         event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
-        wrong = wrongInDelivery(node, store, event);
+        wrong = wrongInDelivery(node, shard, event);
       }
+      if (event) this.#noteDelivery(node, shard, event);
       if (wrong) return `${node.name}/${shard} ${wrong}: ${event ? toHex(event.id) : ""}`;
     }
     return undefined;
+  }
+
+  #noteDelivery(node: SimNode, shard: number, event: StoredEvent): void {
+    const { position, flags } = event;
+    if (position >= PENDING_BASE) return;
+    const delivered = this.deliveredOf(node, shard);
+    const store = node.disks[shard]?.state.store as ShardStore;
+    const isEcho = (flags & ECHO) !== 0;
+    const envelope = envelopeName(event);
+    const others = isEcho ? [] : [...delivered.values()].filter((other) => other.envelope === envelope);
+    const isAgain = others.some(({ name }) => !store.get(name));
+    delivered.set(nameOf(event), { name: event, envelope, position, isEcho, isAgain });
   }
 
   #wrongInInsert(
@@ -88,33 +127,40 @@ export class CommitInspector {
   }
 }
 
+const sealedPositionOf = (node: SimNode, shard: number, name: EventName): number | undefined =>
+  sealedEventsOf(node, shard).some((each) => nameOf(each) === nameOf(name)) ? 0 : undefined;
+
 /** An own event that was made just now has a seq above all before it, and links to the delivered heads. */
 function wrongInOwn(node: SimNode, others: readonly StoredEvent[], event: StoredEvent): string | undefined {
-  const own = others.filter(({ flags }) => (flags & OWN) !== 0);
+  const { origin } = readBlock(event.block);
+  const own = others.filter(({ block }) => equalBytes(readBlock(block).origin, origin));
   if (own.some(({ id }) => readUint64(id) >= readUint64(event.id)))
     return "issued with a seq that is not above the last";
   const topic = others.filter(({ topicKey }) => compareBytes(topicKey, event.topicKey) === 0);
   const linked = new Set(topic.flatMap(({ block }) => linkIds(readBlock(block)).map(toHex)));
   const lastMs = node.nowMs + MAX_OWN_AHEAD_MS;
+  // What has expired may be gone, with all that linked to it or without.
+  const isDead = (id: Uint8Array) => isExpired(event.class, id, node.nowMs);
   const heads = topic
     .filter(({ id, position }) => position < event.position && !linked.has(toHex(id)) && timeOf(id) <= lastMs)
+    .filter(({ id }) => !isDead(id))
     .map(({ id }) => toHex(id))
     .sort()
     .slice(-MAX_LINKS);
-  const links = linkIds(readBlock(event.block)).map(toHex);
+  const links = linkIds(readBlock(event.block))
+    .filter((id) => !isDead(id))
+    .map(toHex);
   return links.join() === heads.join() ? undefined : `linked to ${links}, where the heads are ${heads}`;
 }
 
-function wrongInDelivery(
-  { nowMs }: SimNode,
-  store: ShardStore,
-  event: StoredEvent | undefined,
-): string | undefined {
+function wrongInDelivery(node: SimNode, shard: number, event: StoredEvent | undefined): string | undefined {
+  const { nowMs } = node;
+  const store = node.disks[shard]?.state.store as ShardStore;
   if (!event || event.position >= PENDING_BASE) return undefined;
   const { flags, topicKey, position, block, storedMs } = event;
   if ((flags & GAP) !== 0) return nowMs - storedMs >= GAP_MS ? undefined : "marked as a gap before its time";
   for (const id of linkIds(readBlock(block))) {
-    const parent = store.positionOf({ topicKey, id });
+    const parent = store.positionOf({ topicKey, id }) ?? sealedPositionOf(node, shard, { topicKey, id });
     const isBefore = parent !== undefined && parent < position;
     const isGone = isExpired(event.class, id, nowMs) || store.removed.isRemoved({ topicKey, id });
     if (!isBefore && !(parent === undefined && isGone)) return `delivered before its parent ${toHex(id)}`;
@@ -122,12 +168,16 @@ function wrongInDelivery(
   return undefined;
 }
 
-/** The first event whose echo mark is not what it must be: an envelope is new to the stream once. */
-export function wrongEcho(delivered: readonly StoredEvent[]): StoredEvent | undefined {
+/**
+ * The first of the hot events whose echo mark is not what it must be: an envelope is new to the stream once. Where something was dropped
+ * from the hot tier an echo may be all that is left.
+ */
+export function wrongEcho(delivered: readonly StoredEvent[], isWhole: boolean): StoredEvent | undefined {
   const known = new Set<string>();
   for (const event of delivered) {
-    const name = toHex(event.topicKey) + toHex(event.timeKey);
-    if (known.has(name) !== ((event.flags & ECHO) !== 0)) return event;
+    const name = envelopeName(event);
+    const isEcho = (event.flags & ECHO) !== 0;
+    if (known.has(name) ? !isEcho : isEcho && isWhole) return event;
     known.add(name);
   }
   return undefined;

@@ -8,7 +8,16 @@ import type { Simulation } from "../simulation.ts";
 import { isOfMember, membersOf, presentNodes } from "./members.ts";
 import { readTopic, type TopicView } from "./reads.ts";
 import { classOfTopic, isCompared, isExpired, newestAsOf, slotOf } from "./rules.ts";
-import { eventsOf, eventsOfShard, liveNames, nameOf, recordIdsOf, shardCalled } from "./stored.ts";
+import { sealedEventsOf } from "./sealed.ts";
+import {
+  eventsOf,
+  eventsOfShard,
+  hotEventsOfShard,
+  liveNames,
+  nameOf,
+  recordIdsOf,
+  shardCalled,
+} from "./stored.ts";
 
 /**
  * What all must hold: all that has not expired. Where nothing but anti-entropy works, what it compares, and what is newer: the last
@@ -34,6 +43,26 @@ export function difference(simulation: Simulation): string | undefined {
         for (const name of has)
           if (!lacks.has(name)) return `${present[i]?.name} has ${name}, ${present[j]?.name} lacks it`;
   return undefined;
+}
+
+/**
+ * Whether a node has sealed what another lacks and is not compared any more: nothing carries it there in the last slots of its life, as
+ * pulls do what is hot.
+ */
+export function isTooLate(simulation: Simulation): boolean {
+  const { nowMs } = simulation.scheduler;
+  const present = presentNodes(simulation);
+  const held = present.map((node) => liveNames(node, nowMs));
+  const asOf = newestAsOf(nowMs);
+  return present.some((node) => {
+    const sealed = [...node.shards.keys()].flatMap((shard) => sealedEventsOf(node, shard));
+    const old = sealed.filter(
+      ({ class: id, id: event }) => slotOf(event) < asOf && !isCompared(id, event, asOf),
+    );
+    return old.some(
+      (event) => !isExpired(event.class, event.id, nowMs) && held.some((names) => !names.has(nameOf(event))),
+    );
+  });
 }
 
 /** Every acknowledged envelope that has not expired is on every honest member, unless its origin was removed before it. */
@@ -127,10 +156,11 @@ export async function checkTwice(simulation: Simulation): Promise<void> {
         );
     }
   }
+  // What was sealed is not known by its envelope any more.
   for (const { node, id, envelope, isEphemeral } of clients.acknowledged) {
     if (isEphemeral || rolledBack.has(node) || !present.includes(node)) continue;
     const shard = shardOf(envelope.topicKey, node.shards.length);
-    const classId = eventsOfShard(node, shard).find((event) => toHex(event.id) === toHex(id))?.class;
+    const classId = hotEventsOfShard(node, shard).find((event) => toHex(event.id) === toHex(id))?.class;
     if (classId === undefined || isExpired(classId, id, node.nowMs)) continue;
     const [receipt] = await simulation.ask(shardCalled(node, shard).publish([envelope]));
     if (!receipt?.isDuplicate)

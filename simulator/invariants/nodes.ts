@@ -1,4 +1,4 @@
-import { OWN, PENDING_BASE, type StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
+import { PENDING_BASE, type StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import { equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
@@ -13,7 +13,7 @@ import {
   readBlock,
   shardBitsOf,
 } from "./rules.ts";
-import { eventsOf, eventsOfShard, recordIdsOf, shardCalled } from "./stored.ts";
+import { eventsOf, eventsOfShard, hotEventsOfShard, nameOf, recordIdsOf, shardCalled } from "./stored.ts";
 import { comparedRootOf, wrongInHandOver } from "./tree.ts";
 
 /** An event is delivered within 30 s; the alarm and the transaction take a moment more. */
@@ -56,8 +56,14 @@ export async function checkNode(simulation: Simulation, node: SimNode, judge: Ju
       const isLate = event.position >= PENDING_BASE && node.nowMs - event.storedMs > MAX_PENDING_MS;
       if (isLate) simulation.violated("3 delivered", `${where} never delivered ${toHex(event.id)}`);
     }
-    const delivered = events.filter(({ position }) => position < PENDING_BASE);
-    const echo = wrongEcho(delivered.sort((a, b) => a.position - b.position));
+    if (new Set(events.map(nameOf)).size < events.length)
+      simulation.violated("sealed", `${where} has an event twice, hot or sealed`);
+    const delivered = hotEventsOfShard(node, shard).filter(({ position }) => position < PENDING_BASE);
+    const first = node.disks[shard]?.state.store.partitions.all()[0]?.after ?? 0;
+    const echo = wrongEcho(
+      delivered.sort((a, b) => a.position - b.position),
+      first === 0,
+    );
     if (echo) simulation.violated("3 once", `${where} has a wrong echo mark: ${toHex(echo.id)}`);
     await checkHeads(simulation, node, shard, events);
     await checkTree(simulation, node, shard);
@@ -126,9 +132,8 @@ function checkEquivocation(simulation: Simulation, node: SimNode): void {
   const ids = new Map<string, string>();
   const key = toHex(node.settings.config.signer.publicKey);
   for (const other of simulation.honest) {
-    for (const { id, block, flags } of eventsOf(other)) {
-      const isOwn = other === node ? (flags & OWN) !== 0 : toHex(readBlock(block).origin) === key;
-      if (!isOwn) continue;
+    for (const { id, block } of eventsOf(other)) {
+      if (toHex(readBlock(block).origin) !== key) continue;
       const seq = toHex(id.subarray(0, 8));
       const known = ids.get(seq) ?? toHex(id);
       ids.set(seq, known);

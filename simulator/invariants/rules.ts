@@ -119,7 +119,8 @@ export function brokenRule(event: StoredEvent, { networkId, members, suite }: Ju
 const signedBytes = (digest: Uint8Array): Bytes =>
   concatBytes(utf8("pennypost/event/v1\0"), Uint8Array.of(1, 0x71, 0x12, 32), digest);
 
-function timeKeyOf(fields: Block, message: Uint8Array, suite: CryptoSuite): Bytes {
+/** timestampNs, and the digest of topic and message. */
+export function timeKeyOf(fields: Block, message: Uint8Array, suite: CryptoSuite): Bytes {
   const ts = new Uint8Array(8);
   new DataView(ts.buffer).setBigUint64(0, BigInt(fields.ts));
   return concatBytes(ts, suite.sha256(concatBytes(utf8(fields.topic), message)));

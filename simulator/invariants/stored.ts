@@ -1,12 +1,13 @@
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import { toHex } from "../../protocol/bytes.ts";
+import { compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { SimNode } from "../sim-node.ts";
 import { isExpired } from "./rules.ts";
+import { sealedEventsOf } from "./sealed.ts";
 
 const MANY = 1_000_000;
 
-/** All that a shard has stored, in the order of topic and id. */
-export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
+/** What a shard has in its hot tier, in the order of topic and id. */
+export const hotEventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
   node.disks[shard]?.state.store.tree.eventsOfTopics(
     { from: new Uint8Array(), to: null },
     null,
@@ -14,8 +15,18 @@ export const eventsOfShard = (node: SimNode, shard: number): StoredEvent[] =>
     2 ** 40,
   ) ?? [];
 
+/** All that a shard has stored, hot and sealed, in the order of topic and id. */
+export function eventsOfShard(node: SimNode, shard: number): StoredEvent[] {
+  const hot = hotEventsOfShard(node, shard);
+  const sealed = sealedEventsOf(node, shard);
+  return sealed.length === 0 ? hot : [...hot, ...sealed].sort(byName);
+}
+
 export const eventsOf = (node: SimNode): StoredEvent[] =>
   node.shards.flatMap((_, shard) => eventsOfShard(node, shard));
+
+const byName = (a: StoredEvent, b: StoredEvent): number =>
+  compareBytes(a.topicKey, b.topicKey) || compareBytes(a.id, b.id);
 
 /** The ids of the records that a node has. */
 export const recordIdsOf = (node: SimNode): Uint8Array[] =>

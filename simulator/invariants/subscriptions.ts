@@ -4,6 +4,8 @@ import type { Client } from "../clients.ts";
 import { placeText, type Subscription } from "../sim-hub.ts";
 import type { Simulation } from "../simulation.ts";
 import { isExpired, linkIds, readBlock } from "./rules.ts";
+import { sealedEventsOf } from "./sealed.ts";
+import { nameOf } from "./stored.ts";
 
 /** Delivered once per subscription, in order, parents before children, nothing lost. */
 export function checkSubscriptions(simulation: Simulation): void {
@@ -24,8 +26,10 @@ function checkSubscription(simulation: Simulation, client: Client, subscription:
       wrong(`shard ${shard}: not in order, or twice: ${positions}`);
     // What records took out may come again, in another event or in the same when they let it in again.
     const takenOut = simulation.takenOut.get(node);
+    // So may what came again when the first event of its envelope was not hot any more.
+    const delivered = simulation.inspector.deliveredOf(node, shard);
     const envelopes = heard
-      .filter(({ id }) => !takenOut?.has(toHex(id)))
+      .filter((event) => !takenOut?.has(toHex(event.id)) && !delivered.get(nameOf(event))?.isAgain)
       .map((event) => envelopeOf(event, simulation));
     if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
     checkParents(heard, wrong);
@@ -90,7 +94,13 @@ function checkLost(
     return;
   }
   if (!equalBytes(store.generation(), began.generation)) return;
-  for (const event of store.deliveredAfter(began.position, 1e6, 2 ** 40)) {
+  const delivered = simulation.inspector.deliveredOf(node, shard);
+  const sealed = sealedEventsOf(node, shard).map((event) => {
+    const { position = 0, isEcho = false } = delivered.get(nameOf(event)) ?? {};
+    return { ...event, position, flags: isEcho ? ECHO : 0 };
+  });
+  for (const event of [...store.deliveredAfter(began.position, 1e6, 2 ** 40), ...sealed]) {
+    if (event.position <= began.position) continue;
     if ((event.position > reached.position && !isOpen) || (event.flags & ECHO) !== 0) continue;
     if (!subscription.topicKeys.has(toHex(event.topicKey)) || heard.has(envelopeOf(event, simulation)))
       continue;

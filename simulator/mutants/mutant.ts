@@ -12,6 +12,7 @@ export const CATEGORIES = [
   "holding and limits",
   "crash order",
   "members and records",
+  "sealing",
 ] as const;
 export type Category = (typeof CATEGORIES)[number];
 

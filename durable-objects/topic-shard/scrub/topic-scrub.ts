@@ -151,14 +151,18 @@ export class TopicScrub {
     const end = greater(lastBlock ?? BELOW_ALL, lastHead ?? BELOW_ALL);
     const heads: Bytes[] = [];
     let rows = kept.length;
+    const [first] = blocks;
+    if (first) this.#retention ??= this.#network.classOf(decodeBlock(first.block).topic);
     for (const { id, block } of blocks) {
       if (compareBytes(id, end) < 0 || this.#isLeftOut(id)) break;
       if (compareBytes(id, this.#top) < 0 && !this.#linked.take(id)) heads.push(id);
       rows += 1 + this.#readLinks(id, block, nowMs);
     }
+    const line = this.#retention ? expiryLine(this.#retention, nowMs) : 0n;
     this.#mendHeads(
       heads,
       kept.filter((id) => compareBytes(id, end) >= 0 && !this.#isLeftOut(id)),
+      line,
     );
     this.#below = end;
     return { rows, more: this.#goesOn() };
@@ -182,11 +186,10 @@ export class TopicScrub {
         this.#linked.add(link);
         continue;
       }
-      this.#retention ??= this.#network.classOf(decodeBlock(block).topic);
       rows++;
       // What has expired or was removed is not asked for.
-      if (seqOfId(link) < expiryLine(this.#retention, nowMs) || this.#store.links.hasUnmet(topicKey, link))
-        continue;
+      const line = this.#retention ? expiryLine(this.#retention, nowMs) : 0n;
+      if (seqOfId(link) < line || this.#store.links.hasUnmet(topicKey, link)) continue;
       if (this.#store.removed.isRemoved({ topicKey, id: link })) continue;
       this.#store.links.addUnmet(topicKey, link, id);
       this.#wants++;
@@ -194,7 +197,8 @@ export class TopicScrub {
     return rows;
   }
 
-  #mendHeads(right: readonly Bytes[], kept: readonly Bytes[]): void {
+  /** Below the line, rows may be left of events that are gone, or be gone before them: that is mended, and is no damage. */
+  #mendHeads(right: readonly Bytes[], kept: readonly Bytes[], line: bigint): void {
     const { topicKey } = this;
     const missing = new Map(right.map((id) => [toHex(id), id]));
     // The greatest id is a head without a row.
@@ -203,13 +207,13 @@ export class TopicScrub {
     for (const id of kept) {
       if (missing.delete(toHex(id)) || this.#isOfSealed(id)) continue;
       this.#store.links.removeHead(topicKey, id);
-      this.#heads++;
+      if (seqOfId(id) >= line) this.#heads++;
     }
     for (const id of missing.values()) {
       // A sealed event above it may link to it: that is not known here, and the row was right when that event was hot.
       if (this.#mayBeLinked(id)) continue;
       this.#store.links.addHead(topicKey, id);
-      this.#heads++;
+      if (seqOfId(id) >= line) this.#heads++;
     }
   }
 

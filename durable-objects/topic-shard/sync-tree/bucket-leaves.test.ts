@@ -187,6 +187,43 @@ describe("the leaves of a bucket", () => {
       expect(saved(bucket)).toEqual([[group + 1, FIRST_SLOT + 100]]);
     }));
 
+  test.each(["memory", "SQLite"])(
+    "are written down no more where all classes' are far below what is compared, in %s, and late ones there are found",
+    (kind) =>
+      onStorage((storage) => {
+        const bucket = new Bucket(kind === "memory" ? new MemoryShardStore() : new SqlShardStore(storage));
+        const groups = () => bucket.store.tree.savedSlotGroups(BUCKET).map(({ group }) => group - 100);
+        for (const group of [0, 1, 2, 3, 4]) bucket.add(FIRST_SLOT + 64 * group, 1, group);
+        bucket.add(FIRST_SLOT + 64, 2, 7);
+        bucket.asOf = FIRST_SLOT + 64 * 5;
+        bucket.read(true, true);
+        expect(groups()).toEqual([0, 1, 2, 3, 4]);
+        const prune = (first: number, second: number) => {
+          const comparedFrom = (id: number) => FIRST_SLOT + 64 * (id === 1 ? first : second);
+          const options = { isLarge: true, mayWrite: true, comparedFrom };
+          bucket.store.transaction(() => bucket.leaves.read(BUCKET, bucket.asOf, options));
+        };
+        prune(1, 1);
+        expect(groups()).toEqual([0, 1, 2, 3, 4]);
+        // Of the second group one class is still compared.
+        prune(5, 2);
+        expect(groups()).toEqual([1, 4]);
+        bucket.add(FIRST_SLOT + 64 * 3 + 1, 1, 3);
+        expect(groups()).toEqual([1, 3, 4]);
+        const counts = (bucket.read(true, false) as [number, [number, number, string][]][]).map(
+          ([id, leaves]) => [id, leaves.map(([slot]) => slot - FIRST_SLOT)],
+        );
+        expect(counts).toEqual([
+          [1, [64, 192, 193, 256]],
+          [2, [64]],
+        ]);
+        // The last one stays, from which reading goes on.
+        bucket.read(true, true);
+        prune(100, 100);
+        expect(groups()).toEqual([4]);
+      }),
+  );
+
   test("are read again for the slots of late events alone", () =>
     onStorage((storage) => {
       const bucket = new Bucket(new SqlShardStore(storage));

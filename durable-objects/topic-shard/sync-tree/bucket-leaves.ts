@@ -13,6 +13,15 @@ const OPEN_GROUP_IDS = 1_024;
 /** Class (1), slot (4), count (4), hash. */
 const LEAF_BYTES = 9 + HASH_BYTES;
 
+/** Peers may compare as of some slots before. */
+const PRUNED_AFTER_SLOTS = SLOTS_PER_GROUP;
+
+interface ReadOptions {
+  readonly isLarge: boolean;
+  readonly mayWrite: boolean;
+  readonly comparedFrom?: ((classId: number) => number) | undefined;
+}
+
 /** The leaves of each class, sorted by slot. */
 export type LeavesByClass = ReadonlyMap<number, readonly SlotLeaf[]>;
 
@@ -38,11 +47,12 @@ export class BucketLeaves {
 
   /**
    * The leaves of the slots below `asOf`. `isLarge` decides the way, not the answer: a bucket that is not known to be
-   * large may have grown since. `mayWrite` is given inside a transaction.
+   * large may have grown since. `mayWrite` is given inside a transaction; then groups that lie far enough below `comparedFrom`, the first
+   * slot of a class that is compared, are written down no more, and the next reading does not answer their leaves.
    */
-  read(bucket: number, asOf: number, { isLarge, mayWrite }: { isLarge: boolean; mayWrite: boolean }) {
+  read(bucket: number, asOf: number, { isLarge, mayWrite, comparedFrom }: ReadOptions) {
     const small = isLarge ? undefined : this.#readSmall(bucket, asOf);
-    const leaves = small ?? this.#readLarge(bucket, asOf, mayWrite);
+    const leaves = small ?? this.#readLarge(bucket, asOf, { mayWrite, comparedFrom });
     return Map.groupBy(leaves, (leaf) => leaf.class) as LeavesByClass;
   }
 
@@ -55,13 +65,28 @@ export class BucketLeaves {
     return reader.slots().flatMap((slot) => leavesOfSlot(slot, this.#suite));
   }
 
-  #readLarge(bucket: number, asOf: number, mayWrite: boolean): ClassLeaf[] {
+  #readLarge(
+    bucket: number,
+    asOf: number,
+    { mayWrite, comparedFrom }: Omit<ReadOptions, "isLarge">,
+  ): ClassLeaf[] {
     const saved = this.#store.savedSlotGroups(bucket);
     const { leaves: fresh, rows } = readLeaves(this.#store, bucket, unknownRanges(saved, asOf), this.#suite);
     this.#rows += rows;
     const leaves = [...saved.flatMap((row) => knownLeaves(row, asOf)), ...fresh].sort(bySlotAndClass);
     if (mayWrite) this.#save(bucket, asOf, { saved, leaves, fresh });
+    if (mayWrite && comparedFrom) this.#prune(bucket, saved, comparedFrom);
     return leaves;
+  }
+
+  /** The last row stays, from which reading goes on, and so does what is not read to its end. */
+  #prune(bucket: number, saved: readonly SavedSlotGroup[], comparedFrom: (classId: number) => number): void {
+    for (const { group, covered, leaves, late } of saved.slice(0, -1)) {
+      const end = endOfGroup(group);
+      const isOver = (leaf: ClassLeaf) => end + PRUNED_AFTER_SLOTS <= comparedFrom(leaf.class);
+      if (late.length === 0 && covered === end && unpackLeaves(leaves).every(isOver))
+        this.#store.dropSlotGroup(bucket, group);
+    }
   }
 
   #save(

@@ -166,6 +166,10 @@ export class SqlTreeStore implements TreeStore {
     this.#sql.exec("DELETE FROM slot_groups WHERE bucket = ?", bucket);
   }
 
+  dropSlotGroup(bucket: number, group: number): void {
+    this.#sql.exec("DELETE FROM slot_groups WHERE bucket = ? AND slot_group = ?", bucket, group);
+  }
+
   markLate(bucket: number, slot: number): void {
     const query = `INSERT INTO slot_groups (bucket, slot_group, covered, late, leaves)
       SELECT ?1, ?2, ?3, 1 << ?4, x''

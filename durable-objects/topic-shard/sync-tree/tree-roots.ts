@@ -134,7 +134,12 @@ export class TreeRoots {
 
   /** Computes the roots of a bucket from its events, inside a transaction. */
   compute(bucket: number, asOf: number): void {
-    const leaves = this.#leaves.read(bucket, asOf, { isLarge: this.isLarge(bucket), mayWrite: true });
+    const leaves = this.#leaves.read(bucket, asOf, {
+      isLarge: this.isLarge(bucket),
+      mayWrite: true,
+      // Of a class that the network has no more, nothing is compared, and nothing is known.
+      comparedFrom: (id) => (this.#classes.some((each) => each.id === id) ? this.rangeOf(id, asOf).from : 0),
+    });
     for (const { id } of this.#classes) {
       const record = this.#recordOf(bucket, id, leaves.get(id) ?? [], asOf);
       if (record.newest || record.previous) this.#records.set(bucketClassKey(record), record);

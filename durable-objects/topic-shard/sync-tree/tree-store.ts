@@ -87,4 +87,6 @@ export interface TreeStore {
    */
   markLate(bucket: number, slot: number): void;
   dropSlotGroups(bucket: number): void;
+  /** Forgets what is written down of one group, which counts as empty then, where a later one is written down. */
+  dropSlotGroup(bucket: number, group: number): void;
 }
