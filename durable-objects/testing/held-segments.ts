@@ -98,6 +98,6 @@ function beginMerge(store: TieredShardStore, which: number): void {
   if (groups.length < 2) return;
   const places = [...index.inGroupOrder(Map.groupBy(segments, (each) => each.group).values(), null)];
   const events = places.flatMap(({ entry }) => sealedEvents.get(store)?.get(toHex(entry.id)) ?? []);
-  if (events.length > 0) index.holdMerged({ groups, segments: segments.length }, segmentOf(events));
+  if (events.length > 0) index.hold(ofGroups({ groups, segments: segments.length }), segmentOf(events));
   else index.merged(classId, groups, 0);
 }
