@@ -1,7 +1,7 @@
 import { compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { toWire, type WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, toWire, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import { nameEvents } from "../../protocol/named-events.ts";
@@ -92,10 +92,7 @@ export class BodyExchange {
         const share = await shards
           .at(shard)
           .want({ wanted, ancestors: false, have: [] }, MAX_PEER_PAGE_BYTES);
-        const shareBytes = share.events.reduce(
-          (sum, { block, message }) => sum + block.length + message.length,
-          0,
-        );
+        const shareBytes = share.events.reduce((sum, event) => sum + bytesOfWire(event), 0);
         const isFull =
           bytes + shareBytes > MAX_PEER_PAGE_BYTES || page.length + share.events.length > MAX_PEER_EVENTS;
         if (page.length > 0 && isFull) {
@@ -128,7 +125,7 @@ export class BodyExchange {
  * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not. None when it ends
  * with none of them: it would be asked for again for ever.
  */
-function answeredUpTo(
+export function answeredUpTo(
   wanted: readonly EventName[],
   events: readonly WireEvent[],
   suite: CryptoSuite,

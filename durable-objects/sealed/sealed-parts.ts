@@ -1,7 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { SIGNATURE_BYTES } from "../../protocol/crypto.ts";
 import { type ByteRange, messageRange } from "../../protocol/segment-places.ts";
-import type { SealedPlace } from "./segment.ts";
+import { isWithoutMessages, type SealedPlace } from "./segment.ts";
 
 /** What to read of events: blocks bring their signatures. Messages alone are checked by the topic that they are of, so they are of one. */
 export type WantedParts =
@@ -23,10 +23,11 @@ export const MAX_PLACES_PER_READ = 1_024;
 export const MAX_OBJECTS_PER_READ = 256;
 export const MAX_BYTES_PER_READ = 16 * 1024 * 1024;
 
-/** Where an event's message is, also when the whole file of messages was dropped. */
+/** Where an event's message is, also when all messages of its segment were dropped. */
 export function messageOf({ segment, entry }: SealedPlace): ByteRange | "gone" | "apart" {
   const range = messageRange(entry);
-  return typeof range === "object" && segment.messages === null ? "gone" : range;
+  const isDropped = isWithoutMessages(segment) || (typeof range === "object" && segment.messages === null);
+  return isDropped ? "gone" : range;
 }
 
 /** Bytes of the parts that a reading of this event gives. */

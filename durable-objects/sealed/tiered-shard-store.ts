@@ -6,6 +6,7 @@ import type {
   PlacedName,
   SealedEvent,
   ShardStore,
+  ShownEvent,
   StoredEvent,
   TimeRange,
 } from "../topic-shard/shard-store.ts";
@@ -26,7 +27,8 @@ export interface HotShardStore extends ShardStore {
 
 /**
  * A shard's storage as the rules see it: what is known is hot or sealed. What asks for an event's content, or by its envelope, gets the
- * hot ones alone: the content of the others is read from their files, and an envelope is one only within the hot window.
+ * hot ones alone: the content of the others is read from their files, and an envelope is one only within the hot window. What is gone is
+ * counted in both.
  */
 export class TieredShardStore implements ShardStore {
   readonly hot: HotShardStore;
@@ -94,6 +96,10 @@ export class TieredShardStore implements ShardStore {
 
   get(name: EventName): StoredEvent | undefined {
     return this.hot.get(name);
+  }
+
+  isWithoutMessage(name: EventName): boolean {
+    return this.hot.isWithoutMessage(name);
   }
 
   outline(name: EventName) {
@@ -165,12 +171,22 @@ export class TieredShardStore implements ShardStore {
     return this.hot.namesAfter(position, limit);
   }
 
-  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+  timePage(range: TimeRange, limit: number, maxBytes: number): ShownEvent[] {
     return this.hot.timePage(range, limit, maxBytes);
   }
 
-  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): ShownEvent[] {
     return this.hot.causalPage(topicKey, afterId, limit, maxBytes);
+  }
+
+  goneInTime(range: TimeRange): number {
+    const sealed = this.index.goneInTime(range.topicKey, range, range.leastId);
+    return this.hot.goneInTime(range) + sealed;
+  }
+
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number {
+    const sealed = this.index.goneInIds(topicKey, afterId, lastId);
+    return this.hot.goneInIds(topicKey, afterId, lastId) + sealed;
   }
 
   generation(): Bytes {

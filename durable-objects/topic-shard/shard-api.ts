@@ -19,10 +19,11 @@ import type {
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
+import type { FoundEvent } from "../sealed/tiered-reads.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
-import type { StoredEvent } from "./shard-store.ts";
+import type { ShownEvent } from "./shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
 import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 import type { HandOver } from "./sync-tree/shard-tree.ts";
@@ -47,7 +48,9 @@ export interface IngestSummary {
 }
 
 export interface EventList {
-  readonly events: StoredEvent[];
+  readonly events: ShownEvent[];
+  /** How many events of the stretch that was read have no message, and are not in the page. */
+  readonly gone: number;
   /** Whether the page ended at a limit, so that there may be more. */
   readonly isFull: boolean;
 }
@@ -80,7 +83,7 @@ export interface ShardApi {
   query(query: TimeQuery): Promise<EnvelopePage>;
   eventsByTime(query: TimeQuery): Promise<EventList>;
   eventsByCause(topic: Bytes, topicKey: Bytes, afterId: Bytes | null, limit: number): Promise<EventList>;
-  event(blockDigest: Bytes): Promise<StoredEvent | null>;
+  event(blockDigest: Bytes): Promise<FoundEvent | null>;
   heads(topic: Bytes, topicKey: Bytes): Promise<Bytes[]>;
 
   /** The names of events that arrived after a peer's cursor. */

@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import { decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
@@ -15,7 +15,16 @@ import { OwnEvents } from "./own-events.ts";
 import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { ShardRecords } from "./shard-records.ts";
-import { OWN, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import {
+  ECHO,
+  GAP,
+  GONE,
+  OWN,
+  PENDING_BASE,
+  type ShardStore,
+  SOUGHT,
+  type StoredEvent,
+} from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
 
@@ -202,9 +211,12 @@ export class ShardCore {
     return { kind: "ephemeral", event: verdict.event };
   }
 
-  /** Stores an event that was judged valid, unless it is known, inside a transaction. */
+  /**
+   * Stores an event that was judged valid, unless it is known, inside a transaction. One that is known without its message is stored with it;
+   * one that is known with it stays as it is.
+   */
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
-    if (this.#store.positionOf(event) !== undefined) return "known";
+    if (this.#store.positionOf(event) !== undefined) return this.#fill(event, nowMs) ? "stored" : "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
     if (isOwn) this.own.cameBack(event.fields.seq);
     if (this.#store.removed.isRemoved(event)) this.#store.removed.forgetRemoved(event);
@@ -228,7 +240,7 @@ export class ShardCore {
     const unmet = this.#delivery.unmetLinks(event, nowMs);
     recordHeads(this.#store, topicKey, id, fields.links);
     const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
-    const isDelivered = unmet.length === 0;
+    const isDelivered = unmet.length === 0 && event.message !== null;
     const stored: StoredEvent = {
       position: isDelivered ? this.#delivery.nextPosition() : this.#delivery.nextPending(),
       topicKey,
@@ -236,7 +248,10 @@ export class ShardCore {
       id,
       class: fields.class,
       flags:
-        flags | this.#tree.epochFlag | (isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) : 0),
+        flags |
+        this.#tree.epochFlag |
+        (isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) : 0) |
+        (event.message ? 0 : GONE),
       storedMs: nowMs,
       signature: event.signature,
       block: event.block,
@@ -252,6 +267,33 @@ export class ShardCore {
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.own.delivered({ topicKey, id });
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+  }
+
+  /**
+   * Gives a hot event that is without its message what it lacks; answers whether it did. If nothing else keeps it from being delivered it
+   * takes the next position, also where it had one, since nobody has heard of it. A sealed one stays without: its files do not change.
+   */
+  #fill(event: VerifiedEvent, nowMs: number): boolean {
+    const { topicKey, id, fields, message } = event;
+    const known = message && this.#store.isWithoutMessage(event) ? this.#store.get(event) : undefined;
+    if (!known) return false;
+    const isPending = known.position >= PENDING_BASE;
+    const isUnmet = this.#delivery.unmetLinks(event, nowMs).length > 0;
+    const isDelivered = !(isPending && isUnmet);
+    const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
+    const kept = known.flags & ~(GONE | SOUGHT | GAP | ECHO);
+    const marks = isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) | (isUnmet ? GAP : 0) : 0;
+    const position = isDelivered ? this.#delivery.nextPosition() : known.position;
+    this.#store.remove(known.position);
+    this.#store.insert({ ...known, position, timeKey, flags: kept | marks, message });
+    if (isPending && isDelivered) this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+    return true;
+  }
+
+  /** The messages of these events were looked for in vain, inside a transaction. */
+  soughtInVain(names: readonly EventName[], nowMs: number): void {
+    for (const name of names.toSorted((a, b) => compareBytes(a.id, b.id)))
+      this.#delivery.soughtInVain(name, nowMs);
   }
 
   /** One step of judging again what is stored, inside a transaction; answers whether there is more. */

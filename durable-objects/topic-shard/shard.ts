@@ -13,6 +13,7 @@ import { Reaping } from "../sealed/reaping.ts";
 import { Sealing } from "../sealed/sealing.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
+import { MessageSeeker } from "./message-seeker.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { ProofReport } from "./proof-report.ts";
 import { PushFeed } from "./push-feed.ts";
@@ -50,6 +51,7 @@ export class Shard extends ShardReads implements ShardApi {
   readonly #hubs: HubFeed;
   readonly #pushes: PushFeed;
   readonly #parents: ParentSeeker;
+  readonly #messages: MessageSeeker;
   protected readonly intake: Intake;
   readonly #rootsReport: RootsReport;
   readonly #proofReport: ProofReport;
@@ -92,11 +94,14 @@ export class Shard extends ShardReads implements ShardApi {
       shardCount,
       shard,
       relay: (event, hops) => this.#relay(event, hops),
-      stored: () => this.#stored(),
+      stored: (withoutMessage, peer) => this.#stored(withoutMessage, peer),
     });
     this.#jobs = this.#maintenanceJobs();
     const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
     this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
+    const soughtInVain = (names: readonly EventName[]) =>
+      this.#writer.write(0, () => this.core.soughtInVain(names, this.nowMs));
+    this.#messages = new MessageSeeker({ peers, links, clock, store, suite, ingest, soughtInVain });
   }
 
   /** What has expired goes first: it is not to be sealed. */
@@ -142,8 +147,9 @@ export class Shard extends ShardReads implements ShardApi {
     if (hops > 0) this.#pushes.relay(toWire(event), hops - 1);
   }
 
-  async #stored(): Promise<void> {
+  async #stored(withoutMessage: readonly EventName[], peer: string): Promise<void> {
     this.#parents.seekSoon();
+    this.#messages.seek(withoutMessage, peer);
     await Promise.all([this.#wakeForOverdue(), this.#rootsReport.send()]);
   }
 
@@ -155,6 +161,7 @@ export class Shard extends ShardReads implements ShardApi {
     void this.#rootsReport.send();
     void this.#proofReport.send();
     if (this.core.records.isCheckDue) void this.#checkRecords();
+    this.#messages.seekPending();
     await this.#wakeForOverdue();
   }
 

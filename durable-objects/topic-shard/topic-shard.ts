@@ -27,6 +27,7 @@ import { suite } from "../platform-suite.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { R2Archive } from "../sealed/r2-archive.ts";
+import type { FoundEvent } from "../sealed/tiered-reads.ts";
 import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
@@ -35,7 +36,6 @@ import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import { Shard } from "./shard.ts";
 import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
-import type { StoredEvent } from "./shard-store.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
@@ -161,7 +161,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.eventsByCause(topic, topicKey, afterId, limit));
   }
 
-  async event(blockDigest: Bytes): Promise<Outcome<StoredEvent | null>> {
+  async event(blockDigest: Bytes): Promise<Outcome<FoundEvent | null>> {
     return attempt(() => this.#started.event(blockDigest));
   }
 
