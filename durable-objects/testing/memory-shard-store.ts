@@ -130,7 +130,8 @@ export class MemoryShardStore implements HotShardStore {
   }
 
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
-    for (const { id } of this.#withEnvelope(topicKey, timeKey)) if (compareBytes(id, leastId) >= 0) return id;
+    for (const event of this.#withEnvelope(topicKey, timeKey))
+      if (isWhole(event) && compareBytes(event.id, leastId) >= 0) return event.id;
     return undefined;
   }
 

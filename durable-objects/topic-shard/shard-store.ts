@@ -112,7 +112,7 @@ export interface ShardStore {
   /** An event without its message and signature, which may be large. */
   outline(name: EventName): Outline | undefined;
   findByDigest(blockDigest: Bytes): StoredEvent | undefined;
-  /** The least id, from `leastId` on, of the events that carry this envelope. */
+  /** The least id, from `leastId` on, of the events that carry this envelope with its message. */
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
   isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
   /** Of the events that carry this envelope, the one that was delivered first. */

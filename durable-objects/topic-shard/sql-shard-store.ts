@@ -177,8 +177,8 @@ export class SqlShardStore implements HotShardStore {
   }
 
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
-    const query =
-      "SELECT id FROM events WHERE topic_key = ? AND time_key = ? AND id >= ? ORDER BY id LIMIT 1";
+    const query = `SELECT id FROM events WHERE topic_key = ? AND time_key = ? AND id >= ? AND ${HAS_MESSAGE}
+      ORDER BY id LIMIT 1`;
     const row = this.#first<{ id: ArrayBuffer }>(query, topicKey, timeKey, leastId);
     return row && bytes(row.id);
   }
