@@ -99,7 +99,9 @@ export class Delivery {
   }
 
   #deliver(event: Outline, mark: number): void {
-    const flags = event.flags | mark | this.echoFlag(event);
+    // Without a message it is no envelope's.
+    const echo = (event.flags & GONE) === 0 ? this.echoFlag(event) : 0;
+    const flags = event.flags | mark | echo;
     this.#store.deliver(event.position, this.nextPosition(), flags);
   }
 }

@@ -270,8 +270,8 @@ export class ShardCore {
   }
 
   /**
-   * Gives a hot event that is without its message what it lacks; answers whether it did. If nothing else keeps it from being delivered it
-   * takes the next position, also where it had one, since nobody has heard of it. A sealed one stays without: its files do not change.
+   * Gives a hot event that is without its message what it lacks; answers whether it did. It is as one that is stored now: it takes the
+   * next position, also where it had one, since nobody has heard of it. A sealed one stays without: its files do not change.
    */
   #fill(event: VerifiedEvent, nowMs: number): boolean {
     const { topicKey, id, fields, message } = event;
@@ -283,9 +283,9 @@ export class ShardCore {
     const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
     const kept = known.flags & ~(GONE | SOUGHT | GAP | ECHO);
     const marks = isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) | (isUnmet ? GAP : 0) : 0;
-    const position = isDelivered ? this.#delivery.nextPosition() : known.position;
+    const position = isDelivered ? this.#delivery.nextPosition() : this.#delivery.nextPending();
     this.#store.remove(known.position);
-    this.#store.insert({ ...known, position, timeKey, flags: kept | marks, message });
+    this.#store.insert({ ...known, position, timeKey, flags: kept | marks, storedMs: nowMs, message });
     if (isPending && isDelivered) this.#delivery.deliverChildren({ topicKey, id }, nowMs);
     return true;
   }

@@ -1,12 +1,14 @@
 import {
   ECHO,
   GAP,
+  GONE,
   OWN,
   PENDING_BASE,
   type ShardStore,
   type StoredEvent,
 } from "../../durable-objects/topic-shard/shard-store.ts";
 import { compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import type { Write } from "../guarded-store.ts";
 import type { SimNode } from "../sim-node.ts";
 import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
@@ -25,6 +27,13 @@ export class CommitInspector {
   /** How many events there ever were. */
   get events(): number {
     return this.#seen.size;
+  }
+
+  /** Events that a node's children did not wait for, since nobody had their messages. */
+  readonly #passedBy = new Set<string>();
+
+  wasPassedBy(node: SimNode, id: Uint8Array): boolean {
+    return this.#passedBy.has(`${node.name} ${toHex(id)}`);
   }
 
   /** Whose an event is that some honest node has stored. */
@@ -46,10 +55,13 @@ export class CommitInspector {
         event = args[0] as StoredEvent;
         const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
         wrong =
-          this.#wrongInInsert(node, shard, event, later) ?? wrongInDelivery(node, store, store.get(event));
+          this.#wrongInInsert(node, shard, event, later) ??
+          // What was passed by comes late, whatever its parents.
+          (this.wasPassedBy(node, event.id) ? undefined : wrongInDelivery(node, store, store.get(event)));
       } else if (method === "deliver") {
         event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
         wrong = wrongInDelivery(node, store, event);
+        if (event && (event.flags & GONE) !== 0) this.#passedBy.add(`${node.name} ${toHex(event.id)}`);
       }
       if (wrong) return `${node.name}/${shard} ${wrong}: ${event ? toHex(event.id) : ""}`;
     }
@@ -125,7 +137,7 @@ function wrongInDelivery(
 /** The first event whose echo mark is not what it must be: an envelope is new to the stream once. */
 export function wrongEcho(delivered: readonly StoredEvent[]): StoredEvent | undefined {
   const known = new Set<string>();
-  for (const event of delivered) {
+  for (const event of delivered.filter(isWhole)) {
     const name = toHex(event.topicKey) + toHex(event.timeKey);
     if (known.has(name) !== ((event.flags & ECHO) !== 0)) return event;
     known.add(name);

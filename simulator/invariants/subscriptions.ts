@@ -1,5 +1,6 @@
 import { ECHO, GAP } from "../../durable-objects/topic-shard/shard-store.ts";
-import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import type { Client } from "../clients.ts";
 import { placeText, type Subscription } from "../sim-hub.ts";
 import type { Simulation } from "../simulation.ts";
@@ -28,7 +29,8 @@ function checkSubscription(simulation: Simulation, client: Client, subscription:
       .filter(({ id }) => !takenOut?.has(toHex(id)))
       .map((event) => envelopeOf(event, simulation));
     if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
-    checkParents(heard, wrong);
+    const isLate = (id: Bytes) => simulation.inspector.wasPassedBy(node, id);
+    checkParents(heard, isLate, wrong);
     checkLost(
       { simulation, client, subscription, shard },
       new Set(heard.map((event) => envelopeOf(event, simulation))),
@@ -53,13 +55,18 @@ function envelopeOf({ topicKey, block, message }: Heard, { suite }: Simulation):
 
 const FORGETTING: readonly string[] = ["crash", "crashPart", "rollback"];
 
-/** A parent that was heard at all was heard before. */
-function checkParents(heard: readonly Heard[], wrong: (what: string) => void): void {
+/** A parent that was heard at all was heard before, unless its message came after all. */
+function checkParents(
+  heard: readonly Heard[],
+  isLate: (id: Bytes) => boolean,
+  wrong: (what: string) => void,
+): void {
   const places = new Map(heard.map(({ id }, place) => [toHex(id), place] as const).reverse());
   for (const [place, { id, block, flags }] of heard.entries()) {
     if ((flags & GAP) !== 0) continue;
     for (const link of linkIds(readBlock(block)))
-      if ((places.get(toHex(link)) ?? -1) > place) wrong(`${toHex(id)} came before its parent`);
+      if ((places.get(toHex(link)) ?? -1) > place && !isLate(link))
+        wrong(`${toHex(id)} came before its parent`);
   }
 }
 
@@ -90,7 +97,7 @@ function checkLost(
     return;
   }
   if (!equalBytes(store.generation(), began.generation)) return;
-  for (const event of store.deliveredAfter(began.position, 1e6, 2 ** 40)) {
+  for (const event of store.deliveredAfter(began.position, 1e6, 2 ** 40).filter(isWhole)) {
     if ((event.position > reached.position && !isOpen) || (event.flags & ECHO) !== 0) continue;
     if (!subscription.topicKeys.has(toHex(event.topicKey)) || heard.has(envelopeOf(event, simulation)))
       continue;
