@@ -6,7 +6,7 @@ import type { PeerAddress } from "../../protocol/peer-address.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Clock, Timer } from "../clock.ts";
 import { logWarning } from "../log.ts";
-import { answeredUpTo } from "../peer-link/body-exchange.ts";
+import { answeredUpTo } from "../peer-link/answered-names.ts";
 import type { Links } from "../peer-link/link-api.ts";
 import type { PeerSource } from "../peers/peer-source.ts";
 import type { IngestSummary } from "./shard-api.ts";
