@@ -37,6 +37,7 @@ export const SHARD_METHODS: StoreMethods = {
     insert: null,
     deliver: null,
     clearEcho: null,
+    replace: null,
     remove: null,
     saveGeneration: null,
     saveCheckpoint: null,

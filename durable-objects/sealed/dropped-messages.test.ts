@@ -1,11 +1,20 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex, utf8 } from "../../protocol/bytes.ts";
+import type { WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import { BUCKETS } from "../../protocol/topic.ts";
 import { HOUR_MS, onSealingNode, type SealingNode } from "../testing/sealing-node.ts";
-import { envelopeOf, keyOf, memberRecord, network, SUBJECT } from "../testing/shard-world.ts";
+import {
+  envelopeOf,
+  forgeEvent,
+  keyOf,
+  memberRecord,
+  network,
+  START_MS,
+  SUBJECT,
+} from "../testing/shard-world.ts";
 import { FAULT_KINDS } from "../testing/storage-faults.ts";
 import { SqlShardStore } from "../topic-shard/sql-shard-store.ts";
 import { REAP_AFTER_MS } from "./reaping.ts";
@@ -18,7 +27,9 @@ const LONG = "/xmtp/0/contact-long/proto";
 const SHORT_MS = network.classOf(utf8(SHORT)).durationMs as number;
 const LARGE = "x".repeat(70_000);
 
-beforeEach(() => vi.spyOn(console, "log").mockImplementation(() => {}));
+beforeEach(() => {
+  for (const method of ["log", "warn"] as const) vi.spyOn(console, method).mockImplementation(() => {});
+});
 afterEach(() => vi.restoreAllMocks());
 
 /** Two events of each topic in segments of their own class, one of them with a large message, and one of each that is hot. */
@@ -209,3 +220,70 @@ test.each(FAULT_KINDS)("a deletion of messages that is cut at each call in turn 
     expect(cuts).toBeGreaterThanOrEqual(2);
   }),
 );
+
+describe("an event that came without its message", () => {
+  type Whole = ReturnType<typeof forgeEvent>;
+  const bare = (event: WireEvent): WireEvent => ({ ...event, message: null });
+  const many = (count: number) =>
+    Array.from({ length: count }, (_, n) =>
+      forgeEvent({ topic: SHORT, ts: n, message: `m${n}`, timeMs: START_MS - 9_000 + n }),
+    );
+  const seen = async (node: SealingNode, topic = SHORT) => {
+    const { events, gone } = await node.shard.eventsByTime(queryOf(topic));
+    return { messages: events.map(({ message }) => new TextDecoder().decode(message)), gone };
+  };
+  const untilDue = async (node: SealingNode) => {
+    node.advance(HOUR_MS);
+    await node.handOver();
+    node.advance(20 * HOUR_MS);
+    await node.maintain();
+    node.advance(49 * HOUR_MS);
+  };
+
+  test("is filled in while it is hot, also in a closed partition, and not any more once it is sealed", () =>
+    onSealingNode(async (node) => {
+      const [early, late, never] = many(3) as [Whole, Whole, Whole];
+      await node.shard.ingest([early, late, never].map(bare), "peer", []);
+      await untilDue(node);
+      expect(await node.shard.ingest([early], "peer", [])).toMatchObject({ stored: 1 });
+      expect(await seen(node)).toEqual({ messages: ["m0"], gone: 2 });
+      for (let rounds = 0; rounds < 2; rounds++) await node.maintain();
+      expect(segmentsOf(node, SHORT)).toMatchObject([{ gone: 2 }]);
+      expect(await node.shard.ingest([late, never], "peer", [])).toMatchObject({ stored: 0, known: 2 });
+      expect(await seen(node)).toEqual({ messages: ["m0"], gone: 2 });
+      expect(await node.shard.event(digestOfId(never.id))).toMatchObject({ message: null, why: "absent" });
+      drop(node, SHORT);
+      expect(await node.shard.event(digestOfId(never.id))).toMatchObject({ message: null, why: "absent" });
+    }));
+
+  test.each(FAULT_KINDS)("that is being sealed stays as it is, wherever the seal is cut: %s", (kind) =>
+    onSealingNode(async (node) => {
+      let cuts = 0;
+      for (let call = 1; ; call++) {
+        const seq = (n: number) => node.clock.nowMs() - 9_000 + n;
+        const events = [0, 1, 2].map((n) =>
+          forgeEvent({ topic: LONG, ts: 10 * call + n, message: `m${10 * call + n}`, timeMs: seq(n) }),
+        );
+        const before = await seen(node, LONG);
+        await node.shard.ingest(events.map(bare), "peer", []);
+        await untilDue(node);
+        node.faults.failAt(call, kind);
+        await node.maintain();
+        const isCut = node.faults.calls.length >= call;
+        node.faults.clear();
+        if (isCut) node.restart();
+        const { stored, known } = await node.shard.ingest(events, "peer", []);
+        expect(stored + known).toBe(3);
+        for (let rounds = 0; rounds < 3; rounds++) await node.maintain();
+        const after = await seen(node, LONG);
+        expect(after.messages.length - before.messages.length).toBe(stored);
+        expect(after.gone - before.gone).toBe(known);
+        expect(new Set(after.messages).size).toBe(after.messages.length);
+        expect((await compared(node)).ids).toHaveLength(3 * call);
+        if (!isCut) break;
+        cuts++;
+      }
+      expect(cuts).toBeGreaterThanOrEqual(2);
+    }),
+  );
+});

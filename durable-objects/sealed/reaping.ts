@@ -59,7 +59,9 @@ export class Reaping {
     const { bytes } = due.dropped;
     const keys = this.#messageKeysOf(due);
     if (keys.length > 0) await archive.delete(keys);
-    const isShared = this.#withMessages(due).some(({ root }) => equalBytes(root, due.root));
+    const isShared = this.#others(due).some(
+      (each) => equalBytes(each.root, due.root) && !isWithoutMessages(each),
+    );
     if (!isShared) await catalogue.messagesDropped(place, due.root);
     await write(() => store.index.messagesDeleted(due));
     return { kind: "reaped", bytes };

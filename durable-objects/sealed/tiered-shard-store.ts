@@ -40,6 +40,8 @@ export class TieredShardStore implements ShardStore {
   readonly removed: ShardStore["removed"];
 
   #removals = 0;
+  /** The partition of which a step of sealing reads the events. */
+  #underSeal: number | undefined;
 
   constructor(hot: HotShardStore) {
     this.hot = hot;
@@ -77,6 +79,10 @@ export class TieredShardStore implements ShardStore {
     this.hot.clearEcho(position);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.hot.replace(position, event);
+  }
+
   /** What is being sealed may have it: it is made anew. */
   remove(position: number): void {
     if (this.index.isBuilding) this.index.discardBuilding();
@@ -99,7 +105,24 @@ export class TieredShardStore implements ShardStore {
   }
 
   isWithoutMessage(name: EventName): boolean {
-    return this.hot.isWithoutMessage(name);
+    return this.hot.isWithoutMessage(name) && !this.#isBeingSealed(this.hot.positionOf(name) ?? 0);
+  }
+
+  /** Whether an event is in a partition that is being sealed: what its segments have is not to change meanwhile. */
+  #isBeingSealed(position: number): boolean {
+    const holder = this.partitions.all().find(({ upTo }) => upTo !== null && position <= upTo);
+    if (!holder) return false;
+    return holder.number === this.#underSeal || this.index.building(holder.number).length > 0;
+  }
+
+  /** Does a step of sealing a partition, which may take its time. Never two at once. */
+  async whileSealing<T>(partition: number, step: () => Promise<T>): Promise<T> {
+    this.#underSeal = partition;
+    try {
+      return await step();
+    } finally {
+      this.#underSeal = undefined;
+    }
   }
 
   outline(name: EventName) {

@@ -90,6 +90,11 @@ export class MemoryShardStore implements HotShardStore {
     if (event) this.#events.delete(event);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.remove(position);
+    this.insert(event);
+  }
+
   positionOf(name: EventName): number | undefined {
     return this.#events.positionOf(name);
   }

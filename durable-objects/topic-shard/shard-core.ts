@@ -9,22 +9,14 @@ import { expiryLine, isEphemeral, slotOfSeq } from "../../protocol/retention.ts"
 import { judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/validity.ts";
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
+import { fillIn } from "./fill-in.ts";
 import { recordHeads } from "./heads.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
 import { OwnEvents } from "./own-events.ts";
 import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { ShardRecords } from "./shard-records.ts";
-import {
-  ECHO,
-  GAP,
-  GONE,
-  OWN,
-  PENDING_BASE,
-  type ShardStore,
-  SOUGHT,
-  type StoredEvent,
-} from "./shard-store.ts";
+import { GONE, OWN, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
 
@@ -216,7 +208,8 @@ export class ShardCore {
    * one that is known with it stays as it is.
    */
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
-    if (this.#store.positionOf(event) !== undefined) return this.#fill(event, nowMs) ? "stored" : "known";
+    if (this.#store.positionOf(event) !== undefined)
+      return fillIn(event, nowMs, this.#store, this.#delivery) ? "stored" : "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
     if (isOwn) this.own.cameBack(event.fields.seq);
     if (this.#store.removed.isRemoved(event)) this.#store.removed.forgetRemoved(event);
@@ -267,27 +260,6 @@ export class ShardCore {
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.own.delivered({ topicKey, id });
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
-  }
-
-  /**
-   * Gives a hot event that is without its message what it lacks; answers whether it did. It is as one that is stored now: it takes the
-   * next position, also where it had one, since nobody has heard of it. A sealed one stays without: its files do not change.
-   */
-  #fill(event: VerifiedEvent, nowMs: number): boolean {
-    const { topicKey, id, fields, message } = event;
-    const known = message && this.#store.isWithoutMessage(event) ? this.#store.get(event) : undefined;
-    if (!known) return false;
-    const isPending = known.position >= PENDING_BASE;
-    const isUnmet = this.#delivery.unmetLinks(event, nowMs).length > 0;
-    const isDelivered = !(isPending && isUnmet);
-    const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
-    const kept = known.flags & ~(GONE | SOUGHT | GAP | ECHO);
-    const marks = isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) | (isUnmet ? GAP : 0) : 0;
-    const position = isDelivered ? this.#delivery.nextPosition() : this.#delivery.nextPending();
-    this.#store.remove(known.position);
-    this.#store.insert({ ...known, position, timeKey, flags: kept | marks, storedMs: nowMs, message });
-    if (isPending && isDelivered) this.#delivery.deliverChildren({ topicKey, id }, nowMs);
-    return true;
   }
 
   /** The messages of these events were looked for in vain, inside a transaction. */

@@ -101,13 +101,18 @@ export interface ShardStore {
   deliver(pendingPosition: number, position: number, flags: number): void;
   /** An event at this position is no echo any more. */
   clearEcho(position: number): void;
+  /** Puts an event, changed, in the place of the one at a position: at its own position, in the open partition. */
+  replace(position: number, event: StoredEvent): void;
   /** Takes an event out of the table. */
   remove(position: number): void;
   positionOf(name: EventName): number | undefined;
   /** The ids of a topic's events with this seq, in order: there is one, unless an origin or chance made more. */
   idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[];
   get(name: EventName): StoredEvent | undefined;
-  /** Whether an event is here that came without its message. What was dropped here later, as part of a segment, is none of these. */
+  /**
+   * Whether an event is here that came without its message, and can be given it. What is sealed, or is being sealed, cannot; nor is what was
+   * dropped here, as part of a segment, one of these.
+   */
   isWithoutMessage(name: EventName): boolean;
   /** An event without its message and signature, which may be large. */
   outline(name: EventName): Outline | undefined;

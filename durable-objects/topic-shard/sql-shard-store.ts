@@ -131,6 +131,11 @@ export class SqlShardStore implements HotShardStore {
     if (table) this.#sql.exec(`DELETE FROM ${table} WHERE position = ?`, position);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.remove(position);
+    this.insert(event);
+  }
+
   positionOf({ topicKey, id }: EventName): number | undefined {
     const query = "SELECT position FROM events WHERE topic_key = ? AND id = ? LIMIT 1";
     return this.#first<{ position: number }>(query, topicKey, id)?.position;

@@ -14,6 +14,8 @@ import type { SimNode } from "../sim-node.ts";
 import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
 import { eventsOfShard } from "./stored.ts";
 
+/** What stores an event, their last argument: anew, or with the message that it was without. */
+const STORING: readonly string[] = ["insert", "replace"];
 const MAX_STORED_AHEAD_MS = 120_000;
 const MAX_OWN_AHEAD_MS = 60_000;
 const GAP_MS = 30_000;
@@ -46,13 +48,13 @@ export class CommitInspector {
     const store = node.disks[shard]?.state.store;
     if (!store) return undefined;
     const inserted = writes.flatMap(({ method, args }) =>
-      method === "insert" ? [args[0] as StoredEvent] : [],
+      STORING.includes(method) ? [args.at(-1) as StoredEvent] : [],
     );
     for (const { method, args } of writes) {
       let wrong: string | undefined;
       let event: StoredEvent | undefined;
-      if (method === "insert") {
-        event = args[0] as StoredEvent;
+      if (STORING.includes(method)) {
+        event = args.at(-1) as StoredEvent;
         const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
         wrong =
           this.#wrongInInsert(node, shard, event, later) ??
