@@ -234,6 +234,7 @@ describe("an event that came without its message", () => {
   };
   const untilDue = async (node: SealingNode) => {
     node.advance(HOUR_MS);
+    await node.shard.wake();
     await node.handOver();
     node.advance(20 * HOUR_MS);
     await node.maintain();
@@ -254,6 +255,24 @@ describe("an event that came without its message", () => {
       expect(await node.shard.event(digestOfId(never.id))).toMatchObject({ message: null, why: "absent" });
       drop(node, SHORT);
       expect(await node.shard.event(digestOfId(never.id))).toMatchObject({ message: null, why: "absent" });
+    }));
+
+  test("whose message comes while it is being sealed is there once", () =>
+    onSealingNode(async (node) => {
+      const events = many(3) as [Whole, Whole, Whole];
+      await node.shard.ingest(events.map(bare), "peer", []);
+      await untilDue(node);
+      node.faults.failAt(Number.POSITIVE_INFINITY, "throws before");
+      const maintaining = node.maintain();
+      // Until the first file is on its way.
+      for (let turns = 0; turns < 10_000 && node.faults.calls.length === 0; turns++) await Promise.resolve();
+      const { known } = await node.shard.ingest(events, "peer", []);
+      await maintaining;
+      for (let rounds = 0; rounds < 2; rounds++) await node.maintain();
+      expect(segmentsOf(node, SHORT)).toMatchObject([{ gone: known }]);
+      expect(known).toBe(3);
+      expect(await seen(node)).toEqual({ messages: [], gone: 3 });
+      expect([node.hotRows(), (await compared(node)).ids.length]).toEqual([0, 3]);
     }));
 
   test.each(FAULT_KINDS)("that is being sealed stays as it is, wherever the seal is cut: %s", (kind) =>

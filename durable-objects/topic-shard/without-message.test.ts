@@ -67,6 +67,15 @@ describe("an event without its message", () => {
     expect(node.get(TOPIC, first.id)).toMatchObject({ flags: 0, message: first.message });
   });
 
+  test("is still waited for when its parent comes, if it was not sought in vain", () => {
+    const node = fresh();
+    const [first, second, third] = chain(3) as [Whole, Whole, Whole];
+    ingest(node, bare(first), bare(second), third, first);
+    expect(told(node.store)).toEqual(["m0"]);
+    ingest(node, second);
+    expect(told(node.store)).toEqual(["m0", "m1", "m2"]);
+  });
+
   test("that nobody has lets its children pass, and nobody is told of it", () => {
     const node = fresh();
     const events = chain(4);
