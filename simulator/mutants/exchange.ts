@@ -47,7 +47,7 @@ export const EXCHANGE_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "paging",
-    BODIES,
+    "durable-objects/peer-link/answered-names.ts",
     "settled-one-too-many",
     "  return at + 1;",
     "  return Math.min(at + 2, wanted.length);",
