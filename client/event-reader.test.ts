@@ -1,8 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { portableSuite } from "../protocol/crypto.ts";
-import type { PennypostError } from "../protocol/errors.ts";
+import { toBase64 } from "../protocol/base64.ts";
+import { toHex, utf8 } from "../protocol/bytes.ts";
+import { portableSigner, portableSuite } from "../protocol/crypto.ts";
+import { GRPC, PennypostError } from "../protocol/errors.ts";
+import { createEvent } from "../protocol/event.ts";
+import { digestOfId, eventCid } from "../protocol/event-id.ts";
+import { DEVELOPMENT_GENESIS, Network } from "../protocol/genesis.ts";
 import { EventReader, type EventReaderParts } from "./event-reader.ts";
-import { badEvent, type ReceivedEvent } from "./received-event.ts";
+import { badEvent, EventVerifier, type ReceivedEvent } from "./received-event.ts";
 
 const TOPIC = "/xmtp/0/m-reader/proto";
 const idOf = (n: number) => n.toString(16).padStart(80, "0");
@@ -93,4 +98,70 @@ test.each([
   const parts = { http: { json }, verifier: {}, suite: portableSuite() } as unknown as EventReaderParts;
   await new EventReader(parts).byCause(TOPIC, { pageSize }).next();
   expect(asked).toEqual(expected);
+});
+
+describe("messages that are gone", () => {
+  const signer = portableSigner(new Uint8Array(32).fill(3));
+  const suite = portableSuite();
+  const network = new Network(DEVELOPMENT_GENESIS, suite);
+  const fields = { net: network.id, topic: utf8(TOPIC), ts: 5n, class: 2, links: [], seq: 9n << 21n };
+  const event = createEvent({ ...fields, message: utf8("gone") }, signer, suite);
+  const other = createEvent({ ...fields, message: utf8("other") }, signer, suite);
+  const cid = eventCid(digestOfId(event.id)).toString();
+  const left = {
+    reason: "dropped",
+    id: toHex(event.id),
+    cid,
+    block: toBase64(event.block),
+    signature: toBase64(event.signature),
+  };
+
+  async function ask(metadata: Partial<typeof left>, check: () => Promise<void> = async () => {}) {
+    const gone = new PennypostError("message_gone", GRPC.notFound, "gone", metadata);
+    const facts = { info: async () => ({ networkId: network.id }) };
+    const verifier = new EventVerifier({ facts, suite, membership: { check } } as never);
+    const http = { json: () => Promise.reject(gone) };
+    const parts = { http, verifier, suite } as unknown as EventReaderParts;
+    return new EventReader(parts).byCid(cid).catch((error: unknown) => error as PennypostError);
+  }
+
+  test("are told by their code, with what was verified of the event", async () => {
+    expect(await ask(left)).toMatchObject({ code: "message_gone", data: left });
+  });
+
+  test.each<[string, Partial<typeof left>, string]>([
+    ["without a block", { ...left, block: undefined as never }, "cbor_malformed"],
+    ["with a signature that is no base64", { ...left, signature: "?" }, "event_malformed"],
+    ["with a block that is none", { ...left, block: toBase64(utf8("block")) }, "cbor_malformed"],
+    [
+      "of another event",
+      { ...left, block: toBase64(other.block), signature: toBase64(other.signature) },
+      "event_not_asked_for",
+    ],
+    ["with the signature of another", { ...left, signature: toBase64(other.signature) }, "event_signature"],
+    ["with the id of another", { ...left, id: toHex(other.id) }, "event_mismatch"],
+  ])("are not believed %s", async (_, metadata, code) => {
+    expect(await ask(metadata)).toMatchObject({ code });
+  });
+
+  test("are not believed of an origin that is no member", async () => {
+    const refusal = new PennypostError("event_refused", GRPC.permissionDenied, "no member");
+    expect(await ask(left, () => Promise.reject(refusal))).toBe(refusal);
+  });
+
+  test("are counted page by page, and asked for nothing", async () => {
+    const pages = [
+      { events: [1, 2], gone: 3, cursor: "next" },
+      { events: [3], cursor: "next" },
+      { events: [], gone: 2, cursor: null },
+    ];
+    const http = { json: async () => pages.shift() };
+    const verifier = { read: async (n: number) => ({ id: idOf(n), topic: TOPIC }) as ReceivedEvent };
+    const parts = { http, verifier, suite } as unknown as EventReaderParts;
+    const told: number[] = [];
+    const ids: string[] = [];
+    const onGone = (count: number) => void told.push(count);
+    for await (const { id } of new EventReader(parts).byCause(TOPIC, { onGone })) ids.push(id);
+    expect([ids, told]).toEqual([[1, 2, 3].map(idOf), [3, 2]]);
+  });
 });

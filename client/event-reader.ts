@@ -17,6 +17,8 @@ const ID = new RegExp(`^[0-9a-f]{${2 * EVENT_ID_BYTES}}$`);
 
 const pageSchema = z.object({
   events: z.array(z.unknown()).max(MAX_PAGE_ROWS),
+  /** Of the page's stretch, what has no message. A node that keeps all of them may not say it. */
+  gone: z.int().min(0).default(0),
   cursor: z.string().max(200).nullable(),
 });
 const headsSchema = z.object({
@@ -29,6 +31,8 @@ interface Paged {
   /** Events of a request, 1 to 1,000; 100 by default. */
   readonly pageSize?: number;
   readonly signal?: AbortSignal;
+  /** Told how many events of a stretch the node passed over, since their messages are gone: the node's word. */
+  readonly onGone?: (events: number) => void;
   /** Told of an event that does not hold, which is passed over; without it such an event is thrown. */
   readonly passOver?: (error: PennypostError) => void;
 }
@@ -119,7 +123,8 @@ export class EventReader {
     let told = 0;
     for (let left = limit; left > 0; ) {
       const asked = Math.min(rows, Math.ceil(left));
-      const { events, hasMore } = await this.#page(walk, last, asked, signal);
+      const { events, hasMore, gone } = await this.#page(walk, last, asked, signal);
+      if (gone > 0) options.onGone?.(gone);
       const before = last;
       // A page begins behind the last event that held: those behind it that did not come again.
       let [again, behind] = [told, 0];
@@ -160,10 +165,10 @@ export class EventReader {
     const path = `/v1/topics/${encodeURIComponent(walk.topic)}/events?${query}`;
     const parsed = pageSchema.safeParse(await this.#parts.http.json({ path, signal }));
     if (!parsed.success) throw malformed("a list of events", "it is no page");
-    const { events, cursor } = parsed.data;
+    const { events, cursor, gone } = parsed.data;
     if (events.length > asked || (cursor !== null && events.length === 0))
       throw malformed("a list of events", "it has other rows than were asked for");
-    return { events, hasMore: cursor !== null };
+    return { events, hasMore: cursor !== null, gone };
   }
 
   /** Answers the event's key. What is left out cannot be seen; what is moved, doubled or of another place can. */
@@ -177,14 +182,25 @@ export class EventReader {
     return key;
   }
 
-  /** The event with a CID. @throws PennypostError `cid_invalid`, `event_not_found`, or what is wrong with the answer. */
+  /**
+   * The event with a CID.
+   * @throws PennypostError `cid_invalid`, `event_not_found`, or what is wrong with the answer; `message_gone` when the event is there without
+   * its message: `data` has its `id`, `block` and `signature` (base64), which were verified, and as `reason` whether the node `dropped` it or
+   * never had it (`absent`).
+   */
   async byCid(cid: string, signal?: AbortSignal): Promise<ReceivedEvent> {
     const digest = parseEventCid(cid);
     if (!digest) throw invalidArgument("cid_invalid", "not the CID of an event (CIDv1, dag-cbor, sha2-256)");
     const name = eventCid(digest).toString();
     const headers = () => ({ accept: "application/json" });
     const path = `/v1/events/${name}`;
-    const json = await this.#parts.http.json({ path, headers, maxBytes: MAX_EVENT_BYTES, signal });
+    const json = await this.#parts.http
+      .json({ path, headers, maxBytes: MAX_EVENT_BYTES, signal })
+      .catch(async (error: unknown) => {
+        const isGone = error instanceof PennypostError && error.code === "message_gone";
+        if (isGone) await abortable(this.#parts.verifier.readGone(error, name), signal);
+        throw error;
+      });
     const event = await abortable(this.#parts.verifier.read(json), signal);
     if (event.cid !== name) throw badEvent("event_not_asked_for", "it has another CID", { cid: event.cid });
     return event;

@@ -177,18 +177,22 @@ function errorOf(response: Response, body: Bytes): PennypostError {
   const message = typeof said.message === "string" ? said.message.slice(0, 500) : "the node refused";
   return new PennypostError(code, isGrpc(said.code) ? said.code : grpcOf(response.status), message, {
     status: response.status,
-    ...wouldGrantOf(said.details),
+    ...detailOf(said.details),
     ...(/^\d{1,9}$/.test(retryAfter) ? { retryAfterS: Number(retryAfter) } : {}),
   });
 }
 
-/** The policies that could have granted what was refused. */
-function wouldGrantOf(details: unknown): { readonly wouldGrant?: string } {
-  const [detail] = Array.isArray(details)
-    ? (details as ({ metadata?: { wouldGrant?: unknown } } | null)[])
-    : [];
-  const names = detail?.metadata?.wouldGrant;
-  return typeof names === "string" ? { wouldGrant: names.slice(0, 100) } : {};
+/** What is told beside a refusal, with the most characters of each: what could be brought instead, or what is left of an event. */
+const DETAILS = { wouldGrant: 100, reason: 64, id: 80, cid: 128, block: 16_384, signature: 128 } as const;
+
+function detailOf(details: unknown): Readonly<Record<string, string>> {
+  const [detail] = Array.isArray(details) ? (details as ({ metadata?: unknown } | null)[]) : [];
+  const metadata = (detail?.metadata ?? {}) as Readonly<Record<string, unknown>>;
+  const told = Object.entries(DETAILS).flatMap(([name, most]) => {
+    const value = metadata[name];
+    return typeof value === "string" ? [[name, value.slice(0, most)] as const] : [];
+  });
+  return Object.fromEntries(told);
 }
 
 const grpcOf = (status: number): GrpcCode =>

@@ -153,7 +153,7 @@ export class PennypostClient {
     return this.#reader.byCause(topic, options);
   }
 
-  /** The event with a CID. @throws PennypostError `event_not_found`. */
+  /** The event with a CID. @throws PennypostError `event_not_found`; `message_gone` when only its message is not there. */
   event(cid: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ReceivedEvent> {
     return this.#reader.byCid(cid, signal);
   }

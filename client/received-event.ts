@@ -4,7 +4,7 @@ import { type Bytes, fromHex, fromUtf8, toHex, uint64Bytes, utf8 } from "../prot
 import type { CryptoSuite } from "../protocol/crypto.ts";
 import { toDidKey } from "../protocol/did-key.ts";
 import { GRPC, PennypostError } from "../protocol/errors.ts";
-import { type EncodedEvent, envelopeDigest } from "../protocol/event.ts";
+import { type EncodedEvent, envelopeDigest, type WholeEvent } from "../protocol/event.ts";
 import { digestOfId, eventCid } from "../protocol/event-id.ts";
 import { timeOfSeq } from "../protocol/hybrid-clock.ts";
 import { MAX_LINKS } from "../protocol/limits.ts";
@@ -93,9 +93,26 @@ export class EventVerifier {
     await membership?.check(event.fields);
     return received;
   }
+
+  /**
+   * Reads what a node says of an event whose message is gone: what is left is verified as an event is.
+   * @throws PennypostError as `read`; `event_not_asked_for` for another event than the one with this CID.
+   */
+  async readGone(error: PennypostError, cid: string): Promise<void> {
+    const { facts, suite, membership } = this.#parts;
+    const [block, signature] = [error.data.block, error.data.signature].map((part) =>
+      fromBase64(String(part ?? "")),
+    );
+    if (!block || !signature) throw malformedEvent("what is left of it is not base64");
+    const event = readSignedEvent({ block, signature, message: null }, (await facts.info()).networkId, suite);
+    if (eventCid(digestOfId(event.id)).toString() !== cid)
+      throw badEvent("event_not_asked_for", "it has another CID", { cid });
+    if (error.data.id !== toHex(event.id)) throw badEvent("event_mismatch", "id is not what its block says");
+    await membership?.check(event.fields);
+  }
 }
 
-function receivedOf(event: EncodedEvent, gap: boolean): ReceivedEvent {
+function receivedOf(event: EncodedEvent & WholeEvent, gap: boolean): ReceivedEvent {
   const { fields, id, message, block, signature } = event;
   return {
     cid: eventCid(digestOfId(id)).toString(),

@@ -62,7 +62,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     addRecords: (records) => outcomeOf("shard", stub().addRecords(records)),
     newestOf: (origin) => outcomeOf("shard", stub().newestOf(origin)),
     maintain: () => outcomeOf("shard", stub().maintain()),
-    adopt: (foreign, mayLack) => outcomeOf("shard", stub().adopt(foreign, mayLack)),
+    adopt: (foreign, whereLacking) => outcomeOf("shard", stub().adopt(foreign, whereLacking)),
     listSegments: (after, limit) => outcomeOf("shard", stub().listSegments(after, limit)),
     readSegmentFile: (question) => outcomeOf("shard", stub().readSegmentFile(question)),
     countWithin: (span, limit) => outcomeOf("shard", stub().countWithin(span, limit)),

@@ -39,6 +39,9 @@ const HTTP_STATUS: Readonly<Record<GrpcCode, number>> = {
   16: 401,
 };
 
+/** What no gRPC status says: 410, gone. */
+const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = { message_gone: 410 };
+
 /** An answer has an error's `code` in this header. */
 export const ERROR_CODE_HEADER = "pennypost-error";
 
@@ -70,7 +73,7 @@ export class PennypostError extends Error {
   }
 
   get httpStatus(): number {
-    return HTTP_STATUS[this.grpc];
+    return HTTP_STATUS_OF_CODE[this.code] ?? HTTP_STATUS[this.grpc];
   }
 
   toRecord(): ErrorRecord {

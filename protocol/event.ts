@@ -54,11 +54,28 @@ export interface EventFields {
 export interface WireEvent {
   readonly block: Bytes;
   readonly signature: Bytes;
+  /** Null when it is gone: the sender dropped it, or never had it. */
+  readonly message: Bytes | null;
+}
+
+/** An event with its message. */
+export interface WholeEvent extends WireEvent {
   readonly message: Bytes;
 }
 
+export const isWhole = <Event extends WireEvent>(event: Event): event is Event & WholeEvent =>
+  event.message !== null;
+
+/** Bytes of what a page has of an event. */
+export const bytesOfWire = ({ block, message }: Pick<WireEvent, "block" | "message">): number =>
+  block.length + (message?.length ?? 0);
+
 /** The part of an event that travels. */
-export const toWire = ({ block, signature, message }: WireEvent): WireEvent => ({
+export const toWire = <Message extends Bytes | null>({
+  block,
+  signature,
+  message,
+}: WireEvent & { readonly message: Message }): WireEvent & { readonly message: Message } => ({
   block,
   signature,
   message,
@@ -248,7 +265,7 @@ export const envelopeDigest = (topic: Uint8Array, message: Uint8Array, suite: Cr
 export type NewEvent = Omit<EventFields, "msg" | "size" | "origin"> & { readonly message: Bytes };
 
 /** Builds and signs an event of this node. */
-export function createEvent(input: NewEvent, signer: Signer, suite: CryptoSuite): EncodedEvent {
+export function createEvent(input: NewEvent, signer: Signer, suite: CryptoSuite): EncodedEvent & WholeEvent {
   const { message, ...rest } = input;
   const fields = { ...rest, msg: suite.sha256(message), size: message.length, origin: signer.publicKey };
   const block = encodeBlock(fields);

@@ -21,11 +21,14 @@ import {
 const bytes = (length: number) =>
   fc.uint8Array({ minLength: length, maxLength: length }).map((each) => new Uint8Array(each));
 const name = fc.record({ topicKey: bytes(32), id: bytes(40) });
-const wire = fc.record({
+const whole = fc.record({
   block: fc.uint8Array({ maxLength: 200 }).map((each) => new Uint8Array(each)),
   signature: bytes(64),
   message: fc.uint8Array({ maxLength: 200 }).map((each) => new Uint8Array(each)),
 });
+const wire = fc
+  .tuple(whole, fc.boolean())
+  .map(([event, isGone]) => (isGone ? { ...event, message: null } : event));
 const cursor = fc.record({
   shard: fc.integer({ min: 0, max: 1023 }),
   generation: bytes(8),
@@ -41,7 +44,7 @@ describe("every body reads back as it was written", () => {
   test("push", () => {
     const push = fc.record({
       runs: few(fc.record({ previous: fc.option(name, { nil: null }), events: few(wire) })),
-      ephemeral: few(fc.record({ hops: fc.integer({ min: 0, max: 1 }), event: wire })),
+      ephemeral: few(fc.record({ hops: fc.integer({ min: 0, max: 1 }), event: whole })),
     });
     fc.assert(fc.property(push, (body) => same(decodePush(encodePush(body)), body)));
     const answer = fc.record({ lacking: fc.boolean(), refused: fc.nat() });
@@ -74,6 +77,16 @@ describe("what is not such a body is refused with a typed error", () => {
     expect(thrown === undefined || thrown instanceof PennypostError).toBe(true);
     return thrown !== undefined;
   };
+
+  test("an ephemeral event without its message, or an event whose message is no bytes", () => {
+    const event = { block: new Uint8Array(9), signature: new Uint8Array(64), message: null };
+    expect(
+      decodePush(encodePush({ runs: [{ previous: null, events: [event] }], ephemeral: [] })),
+    ).toBeDefined();
+    expect(refuse(encodePush({ runs: [], ephemeral: [{ hops: 1, event }] }), decodePush)).toBe(true);
+    for (const message of [undefined, 0, false, "", []].map((each) => each ?? "x"))
+      expect(refuse(encodeCbor([[[event.block, event.signature, message]], false]), decodePage)).toBe(true);
+  });
 
   test("arbitrary bytes", () => {
     fc.assert(

@@ -120,8 +120,14 @@ const upTo = (limit: number) =>
 export const eventName = z
   .tuple([sized(DIGEST_BYTES), sized(EVENT_ID_BYTES)])
   .transform(([topicKey, id]): EventName => ({ topicKey, id }));
+const [block, signature, message] = [upTo(MAX_BLOCK_BYTES), sized(SIGNATURE_BYTES), upTo(MAX_MESSAGE_BYTES)];
+/** Null stands for a message that is gone. */
 export const wireEvent = z
-  .tuple([upTo(MAX_BLOCK_BYTES), sized(SIGNATURE_BYTES), upTo(MAX_MESSAGE_BYTES)])
+  .tuple([block, signature, message.nullable()])
+  .transform(([block, signature, message]): WireEvent => ({ block, signature, message }));
+/** Of what nobody keeps nothing is gone. */
+const ephemeralEvent = z
+  .tuple([block, signature, message])
   .transform(([block, signature, message]): WireEvent => ({ block, signature, message }));
 const cursor = z
   .tuple([
@@ -137,7 +143,7 @@ const cursor = z
 const pushSchema = z
   .tuple([
     z.array(z.tuple([eventName.nullable(), z.array(wireEvent).max(MAX_PEER_EVENTS)])).max(MAX_SHARDS),
-    z.array(z.tuple([z.int().min(0).max(EPHEMERAL_HOPS), wireEvent])).max(MAX_PEER_EVENTS),
+    z.array(z.tuple([z.int().min(0).max(EPHEMERAL_HOPS), ephemeralEvent])).max(MAX_PEER_EVENTS),
   ])
   .transform(
     ([runs, ephemeral]): PushBody => ({

@@ -86,6 +86,24 @@ describe("an index of several parts", () => {
     expect(listed.map(({ topicKey }) => toHex(topicKey))).toEqual(keys.slice(PART_ENTRIES - 3));
   });
 
+  test("counts what it would list of a stretch of time, and reads no event for it", () => {
+    const run = freshIndex().topic(LARGE_TOPIC) as TopicRun;
+    for (const [from, to] of [
+      [0n, 999n],
+      [100n, 100n],
+      [250n, 700n],
+      [700n, 250n],
+      [1_000n, 2_000n],
+    ] as const) {
+      const span = {
+        from: concatBytes(uint64Bytes(from), new Uint8Array(32)),
+        to: concatBytes(uint64Bytes(to), new Uint8Array(32).fill(255)),
+      };
+      const listed = [...freshIndex().byTime(run, { ...span, isDescending: false })];
+      expect(freshIndex().countByTime(run, span)).toBe(Math.max(0, listed.length));
+    }
+  });
+
   test("lists a topic in the order of time", () => {
     const index = freshIndex();
     const run = index.topic(LARGE_TOPIC) as TopicRun;

@@ -26,10 +26,14 @@ interface NumberedEntry {
   readonly entry: SealedEntry;
 }
 
-/** Bounds of a reading in time order; time keys, both inclusive. */
-export interface TimeBounds {
+/** A stretch of the time order; time keys, both inclusive. */
+export interface TimeSpan {
   readonly from: Bytes;
   readonly to: Bytes;
+}
+
+/** Bounds of a reading in time order. */
+export interface TimeBounds extends TimeSpan {
   readonly isDescending: boolean;
 }
 
@@ -108,12 +112,24 @@ export class SegmentIndex {
     return compareBytes(entry.id, id) === 0 ? { number, entry } : undefined;
   }
 
-  /** A topic's events within bounds in the order of time key and id, or in the opposite one. */
-  *byTime(run: TopicRun, { from, to, isDescending }: TimeBounds): Iterable<NumberedEntry> {
+  /** The places in `times` of a topic's events within bounds: from `first` on, before `behind`. */
+  #timesWithin(run: TopicRun, { from, to }: TimeSpan): { readonly first: number; readonly behind: number } {
     const end = run.first + run.count;
     const timeKeyOf = (number: number) => this.#read("times", number, readTimedNumber).timeKey;
     const first = firstNotBelow(run.first, end, (number) => compareBytes(timeKeyOf(number), from));
     const behind = firstNotBelow(first, end, (number) => (compareBytes(timeKeyOf(number), to) > 0 ? 0 : -1));
+    return { first, behind };
+  }
+
+  /** How many of a topic's events are within bounds. */
+  countByTime(run: TopicRun, span: TimeSpan): number {
+    const { first, behind } = this.#timesWithin(run, span);
+    return behind - first;
+  }
+
+  /** A topic's events within bounds in the order of time key and id, or in the opposite one. */
+  *byTime(run: TopicRun, { isDescending, ...span }: TimeBounds): Iterable<NumberedEntry> {
+    const { first, behind } = this.#timesWithin(run, span);
     const step = isDescending ? -1 : 1;
     for (let at = isDescending ? behind - 1 : first; at >= first && at < behind; at += step) {
       const { number } = this.#read("times", at, readTimedNumber);

@@ -9,7 +9,7 @@ import {
   type SegmentEvent,
   writeSegment,
 } from "./segment-file.ts";
-import { blockRange, messageRange, signatureRange } from "./segment-places.ts";
+import { blockRange, countGone, messageRange, signatureRange } from "./segment-places.ts";
 import { PART_ENTRIES, readSealedEntry, type SealedEntry } from "./segment-runs.ts";
 import { network, suite } from "./testing/arbitraries.ts";
 import { sealedEvents } from "./testing/sealed-events.ts";
@@ -107,6 +107,16 @@ describe("the places of an event's parts", () => {
     const apart = entryFor({ ...large, message: new Uint8Array(large.size) });
     expect([gone.messageAt, messageRange(gone)]).toEqual([MESSAGE_GONE, "gone"]);
     expect([apart.messageAt, messageRange(apart)]).toEqual([MESSAGE_APART, "apart"]);
+  });
+
+  test("say how many messages there are none of, over all parts", () => {
+    const gone = STAND_INS.filter((_, i) => i % 5 !== 0);
+    const all = STAND_INS.map((event) =>
+      gone.includes(event) ? event : { ...event, message: new Uint8Array() },
+    );
+    expect(countGone(write(all).runs.ids)).toBe(880);
+    const large = new Uint8Array(MAX_INLINE_MESSAGE_BYTES + 1);
+    expect(countGone(write(all.slice(0, 3).map((event) => ({ ...event, message: large }))).runs.ids)).toBe(0);
   });
 
   test("have no byte of an empty message, which is there", () => {

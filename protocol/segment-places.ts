@@ -1,6 +1,7 @@
+import type { Bytes } from "./bytes.ts";
 import { SIGNATURE_BYTES } from "./crypto.ts";
 import { MESSAGE_APART, MESSAGE_GONE } from "./segment-file.ts";
-import { PART_ENTRIES, type SealedEntry } from "./segment-runs.ts";
+import { ENTRY_BYTES, PART_ENTRIES, readSealedEntry, type SealedEntry } from "./segment-runs.ts";
 
 /** So many bytes of a file, from an offset on. */
 export interface ByteRange {
@@ -42,6 +43,15 @@ export const blockRange = ({ blockAt, blockLength }: SealedEntry): ByteRange => 
 export function messageRange({ messageAt, messageLength }: SealedEntry): ByteRange | "gone" | "apart" {
   if (messageAt === MESSAGE_GONE) return "gone";
   return messageAt === MESSAGE_APART ? "apart" : { at: messageAt, length: messageLength };
+}
+
+/** How many events of a segment had no message when it was written, by the parts of its run `ids`. */
+export function countGone(ids: readonly Bytes[]): number {
+  let gone = 0;
+  for (const part of ids)
+    for (let i = 0; i < part.length / ENTRY_BYTES.ids; i++)
+      if (readSealedEntry(part, i).messageAt === MESSAGE_GONE) gone++;
+  return gone;
 }
 
 /**

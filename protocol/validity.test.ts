@@ -13,9 +13,9 @@ import {
 import { eventId } from "./event-id.ts";
 import { type Genesis, Network } from "./genesis.ts";
 import { firstSeqOf, timeOfSeq } from "./hybrid-clock.ts";
-import { endOfSlotMs, SLOT_MS, slotOfSeq } from "./retention.ts";
+import { endOfSlotMs, isEphemeral, SLOT_MS, slotOfSeq } from "./retention.ts";
 import { bytesOf, network, newEvents, noRecords, otherSigner, signer, suite } from "./testing/arbitraries.ts";
-import { judgeEvent } from "./validity.ts";
+import { judgeEvent, readSignedEvent } from "./validity.ts";
 import { MEMBERS_GENESIS } from "./vectors/arithmetic-vectors.ts";
 import { signerOf } from "./vectors/encoding.ts";
 
@@ -105,6 +105,39 @@ describe("a valid event", () => {
     const at = (seq: bigint) => judgeAt(eventAt(NOW_MS, { seq }), network.genesis.createdMs);
     expect(at(first).kind).toBe("valid");
     expect(at(first - 1n)).toMatchObject({ kind: "refused", rule: "genesis" });
+  });
+});
+
+describe("an event without its message", () => {
+  test("is judged by all else as the whole one, and has the message's hash in the envelope's place", () => {
+    fc.assert(
+      fc.property(newEvents, fc.constantFrom(0, -400_000, 400_000, 40 * DAY_MS), (input, aheadMs) => {
+        const event = createEvent(input, signer, suite);
+        // Before the end of times that a seq can say.
+        const nowMs = Math.min(timeOfSeq(input.seq) + aheadMs, 2 ** 42 - 1);
+        const [whole, bare] = [judgeAt(event, nowMs), judgeAt({ ...event, message: null }, nowMs)];
+        if (isEphemeral(network.classOf(input.topic))) {
+          expect(bare).toMatchObject({ kind: "refused", rule: "message" });
+        } else if (whole.kind === "valid") {
+          const digest = suite.sha256(input.message);
+          expect(bare).toEqual({ kind: "valid", event: { ...whole.event, message: null, digest } });
+        } else expect(bare).toEqual(whole);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test("is refused with another signature, as the whole one; read from a node it is what its origin signed", () => {
+    const event = eventAt(NOW_MS);
+    const bare = { ...event, message: null };
+    const signature = eventAt(NOW_MS + 1).signature;
+    expect(judgeAt({ ...bare, signature }, NOW_MS)).toMatchObject({ kind: "refused", rule: "signature" });
+    expect(readSignedEvent(bare, network.id, suite)).toMatchObject({ id: event.id, message: null });
+    const read = (wire: WireEvent) => () => readSignedEvent(wire, network.id, suite);
+    expect(read({ ...bare, signature })).toThrow(expect.objectContaining({ code: "event_signature" }));
+    expect(read({ ...event, message: utf8("n") })).toThrow(
+      expect.objectContaining({ code: "event_message" }),
+    );
   });
 });
 

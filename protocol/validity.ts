@@ -28,7 +28,10 @@ export interface VerifiedEvent extends EncodedEvent {
   readonly retention: RetentionClass;
   /** SHA-256 of the topic. */
   readonly topicKey: Bytes;
-  /** SHA-256(topic ‖ message). */
+  /**
+   * SHA-256(topic ‖ message). Without the message it cannot be known: then SHA-256 of the message, from the block, stands in its place, and is
+   * no envelope's.
+   */
   readonly digest: Bytes;
 }
 
@@ -70,13 +73,13 @@ function brokenRule(
   return (
     brokenFrame(fields, wire, network.id) ??
     brokenPolicyRule(fields, network) ??
-    brokenMessage(fields, wire, suite)
+    (wire.message ? brokenMessage(fields, wire.message, suite) : brokenAbsence(fields, network))
   );
 }
 
 function brokenFrame(fields: EventFields, wire: WireEvent, networkId: Uint8Array): Refusal | undefined {
   if (!equalBytes(fields.net, networkId)) return refused("network", "the event is of another network");
-  if (fields.size !== wire.message.length)
+  if (wire.message && fields.size !== wire.message.length)
     return refused("size", "the message has another size than the block says");
   const greatestLink = fields.links.at(-1);
   if (greatestLink && fields.seq <= seqOfId(greatestLink))
@@ -96,10 +99,17 @@ export function brokenPolicyRule(fields: EventFields, network: Network): Refusal
   return undefined;
 }
 
-function brokenMessage(fields: EventFields, wire: WireEvent, suite: CryptoSuite): Refusal | undefined {
-  const isWhole = equalBytes(suite.sha256(wire.message), fields.msg);
-  return isWhole ? undefined : refused("message", "the message does not hash to the CID in the block");
+function brokenMessage(fields: EventFields, message: Bytes, suite: CryptoSuite): Refusal | undefined {
+  return equalBytes(suite.sha256(message), fields.msg)
+    ? undefined
+    : refused("message", "the message does not hash to the CID in the block");
 }
+
+/** Any message may be gone but that of an ephemeral event, which nobody keeps, and so nobody drops. */
+const brokenAbsence = ({ topic }: EventFields, network: Network): Refusal | undefined =>
+  isEphemeral(network.classOf(topic))
+    ? refused("message", "an ephemeral event comes without its message")
+    : undefined;
 
 function brokenSignature(
   fields: EventFields,
@@ -114,15 +124,19 @@ function brokenSignature(
 
 /**
  * Reads an event that came from outside by all that can be checked without the genesis document and the records: who reads what a node
- * answers knows at least the network's id. Whether the origin is a member is not among it.
+ * answers knows at least the network's id. Whether the origin is a member is not among it. A message is checked where it is there.
  * @throws PennypostError `event_*` or `cbor_*` (400); `data.rule` names the rule that is broken.
  */
-export function readSignedEvent(wire: WireEvent, networkId: Uint8Array, suite: CryptoSuite): EncodedEvent {
+export function readSignedEvent<Wire extends WireEvent>(
+  wire: Wire,
+  networkId: Uint8Array,
+  suite: CryptoSuite,
+): EncodedEvent & Pick<Wire, "message"> {
   const fields = decodeBlock(wire.block);
   const blockDigest = suite.sha256(wire.block);
   const broken =
     brokenFrame(fields, wire, networkId) ??
-    brokenMessage(fields, wire, suite) ??
+    (wire.message ? brokenMessage(fields, wire.message, suite) : undefined) ??
     brokenSignature(fields, wire, blockDigest, suite);
   if (broken) throw brokenEvent(broken.rule, broken.message);
   return { ...toWire(wire), fields, id: eventId(fields.seq, blockDigest) };
@@ -212,6 +226,6 @@ export function asVerified(
     verified: true,
     retention,
     topicKey: topicKey(event.fields.topic, suite),
-    digest: envelopeDigest(event.fields.topic, event.message, suite),
+    digest: event.message ? envelopeDigest(event.fields.topic, event.message, suite) : event.fields.msg,
   };
 }

@@ -42,7 +42,17 @@ const ANY: readonly Lie[] = [
   ({ random }) => cbor(Array.from({ length: 500 }, () => random.next())),
 ];
 
+/** Every event as if its message were gone: nobody can tell that from the truth. */
+const bare = (events: readonly (readonly unknown[])[]) =>
+  events.map(([block, signature]) => [block, signature, null]);
+const barePage: Lie = async ({ honest }) => {
+  const [events, rest] = dagCbor.decode<[unknown[][], unknown]>(await honest());
+  return cbor([bare(events), rest]);
+};
+
 const page: readonly Lie[] = [
+  barePage,
+  barePage,
   (parts) => cbor([parts.events().map(tuple), false]),
   (parts) => cbor([parts.events().map(tuple), true]),
   () => cbor([[], true]),
@@ -96,6 +106,7 @@ const OF_PATH: Readonly<Partial<Record<PeerPath, readonly Lie[]>>> = {
   ],
   "/peer/v1/sync/slots": [() => cbor([[], null]), () => cbor([[], [0, [0, null]]])],
   "/peer/v1/sync/range": [
+    barePage,
     (parts) => cbor([parts.events().map(tuple), name(parts)]),
     () => cbor([[], [new Uint8Array(32), new Uint8Array(40)]]),
     () => cbor([[], null]),

@@ -12,16 +12,15 @@ export function asPennypostError(error: unknown): PennypostError {
   return new PennypostError("internal", GRPC.internal, "internal error");
 }
 
-/**
- * What a refused publish could bring instead, or the code with which another node refused, in the form of gRPC's details
- * (google.rpc.ErrorInfo).
- */
-function detailsOf({ code, data: { wouldGrant, reason } }: PennypostError): object[] {
-  if (wouldGrant === undefined && reason === undefined) return [];
-  const metadata = {
-    ...(wouldGrant === undefined ? {} : { wouldGrant: String(wouldGrant) }),
-    ...(reason === undefined ? {} : { reason: String(reason) }),
-  };
+/** What of an error's data is told: what a refused publish could bring instead, why another refused, and what is left of an event. */
+const TOLD = ["wouldGrant", "reason", "id", "cid", "block", "signature"] as const;
+
+/** In the form of gRPC's details (google.rpc.ErrorInfo); an event is told where its message is gone alone. */
+function detailsOf({ code, data }: PennypostError): object[] {
+  const names = code === "message_gone" ? TOLD : TOLD.slice(0, 2);
+  const told = names.filter((name) => data[name] !== undefined);
+  if (told.length === 0) return [];
+  const metadata = Object.fromEntries(told.map((name) => [name, String(data[name])]));
   return [
     { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: code, domain: "pennypost", metadata },
   ];

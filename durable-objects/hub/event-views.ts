@@ -34,6 +34,14 @@ export function streamLine(event: FedEvent): string {
 /** The topic of an event, for those who subscribe to all. */
 export const topicOf = (event: FedEvent): string => fromUtf8(decodeBlock(event.block).topic);
 
+/** What is told of an event whose message is gone. */
+export const goneView = ({ id, signature, block }: Pick<FedEvent, "id" | "signature" | "block">) => ({
+  cid: eventCid(digestOfId(id)).toString(),
+  id: toHex(id),
+  signature: base64(signature),
+  block: base64(block),
+});
+
 /** An event in the JSON of this node's own API. */
 export function eventView({ id, flags, signature, block, message }: Omit<FedEvent, "position" | "topicKey">) {
   const fields = decodeBlock(block);

@@ -216,7 +216,7 @@ class Scene {
     const wanted = this.node.store
       .deliveredAfter(askedAt, 1e6, 1e9)
       .filter(({ topicKey, flags }) => (flags & ECHO) === 0 && keys.includes(toHex(topicKey)))
-      .map(({ position, message }) => ({ position, text: nameOf(message) }));
+      .map(({ position, message }) => ({ position, text: nameOf(message ?? new Uint8Array()) }));
     const got = lines
       .filter((line) => line !== '{"result":{}}')
       .map((line) => (JSON.parse(line) as { result: { message: string } }).result.message)

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { EncodedEvent, WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire } from "../../protocol/event.ts";
 import { MAX_PEER_BODY_BYTES, MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import { decodePush, type EventName, encodePage, encodePushAnswer } from "../../protocol/peer-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
@@ -209,7 +210,7 @@ describe("events are sent", () => {
     expect(await scene.exchange.push(names, scene.budget())).toBe(60);
     expect(blocksOf(scene.pushed.flat())).toEqual(blocksOf(events));
     for (const page of scene.pushed) {
-      const bytes = page.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+      const bytes = page.reduce((sum, event) => sum + bytesOfWire(event), 0);
       expect(bytes).toBeLessThanOrEqual(MAX_PEER_PAGE_BYTES);
     }
     // 3 MB, of four shards of which each has three quarters of a page.

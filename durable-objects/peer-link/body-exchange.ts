@@ -1,8 +1,7 @@
-import { compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { compareBytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { toWire, type WireEvent } from "../../protocol/event.ts";
-import { digestOfId } from "../../protocol/event-id.ts";
+import { bytesOfWire, toWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import { nameEvents } from "../../protocol/named-events.ts";
 import {
@@ -15,6 +14,7 @@ import {
 import type { Clock } from "../clock.ts";
 import { UNREADABLE } from "../node-state/conduct-api.ts";
 import { groupByShard, type Shards } from "../topic-shard/shard-api.ts";
+import { answeredUpTo } from "./answered-names.ts";
 import type { Ask } from "./asking.ts";
 import type { PageBudget } from "./run-budget.ts";
 
@@ -92,10 +92,7 @@ export class BodyExchange {
         const share = await shards
           .at(shard)
           .want({ wanted, ancestors: false, have: [] }, MAX_PEER_PAGE_BYTES);
-        const shareBytes = share.events.reduce(
-          (sum, { block, message }) => sum + block.length + message.length,
-          0,
-        );
+        const shareBytes = share.events.reduce((sum, event) => sum + bytesOfWire(event), 0);
         const isFull =
           bytes + shareBytes > MAX_PEER_PAGE_BYTES || page.length + share.events.length > MAX_PEER_EVENTS;
         if (page.length > 0 && isFull) {
@@ -122,21 +119,6 @@ export class BodyExchange {
     await this.#parts.ask("/peer/v1/push", body, decodePushAnswer);
     return events.length;
   }
-}
-
-/**
- * How many of the wanted a page has settled: it is sorted by id, so all up to its last event, there or not. None when it ends
- * with none of them: it would be asked for again for ever.
- */
-function answeredUpTo(
-  wanted: readonly EventName[],
-  events: readonly WireEvent[],
-  suite: CryptoSuite,
-): number {
-  const last = events.at(-1);
-  const digest = last && suite.sha256(last.block);
-  const at = digest ? wanted.findLastIndex(({ id }) => equalBytes(digestOfId(id), digest)) : -1;
-  return at + 1;
 }
 
 export const pageInvalid = () =>

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire } from "../../protocol/event.ts";
 import { MAX_PEER_BODY_BYTES, MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import { decodePush, encodePush, type PushedRun } from "../../protocol/peer-messages.ts";
 import { madeUpId } from "../testing/shard-world.ts";
@@ -16,8 +17,7 @@ const run = (...sizes: number[]): PushedRun => ({
   previous: { topicKey: new Uint8Array(32), id: madeUpId(1) },
   events: sizes.map(event),
 });
-const sizeOf = (events: readonly WireEvent[]) =>
-  events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+const sizeOf = (events: readonly WireEvent[]) => events.reduce((sum, event) => sum + bytesOfWire(event), 0);
 
 function takeAll(queue: PushQueue) {
   const pages = [];
@@ -39,7 +39,8 @@ describe("a queue to a peer", () => {
         const ephemeral =
           "ephemeral" in each ? each.ephemeral.map((size) => ({ hops: 1, event: event(size) })) : [];
         const pushed = "run" in each ? run(...each.run) : run();
-        if (queue.add(pushed, ephemeral)) added.push(...pushed.events.map(({ message }) => message.length));
+        if (queue.add(pushed, ephemeral))
+          added.push(...pushed.events.map(({ message }) => message?.length ?? 0));
       }
       for (const page of takeAll(queue)) {
         const parts = [
@@ -48,7 +49,7 @@ describe("a queue to a peer", () => {
         ];
         expect(parts.length).toBeGreaterThan(0);
         if (parts.length > 1) expect(sizeOf(parts.flat())).toBeLessThanOrEqual(MAX_PEER_PAGE_BYTES);
-        taken.push(...page.runs.flatMap(({ events }) => events).map(({ message }) => message.length));
+        taken.push(...page.runs.flatMap(({ events }) => events).map(({ message }) => message?.length ?? 0));
         expect(decodePush(encodePush(page)).runs.length).toBe(page.runs.length);
       }
       expect(taken).toEqual(added);

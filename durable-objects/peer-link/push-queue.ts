@@ -1,4 +1,4 @@
-import type { WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, type WireEvent } from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 
@@ -8,7 +8,7 @@ const MAX_QUEUED_RUNS = 1_024;
 
 type Ephemeral = PushBody["ephemeral"][number];
 
-const sizeOf = ({ block, message }: WireEvent): number => block.length + message.length;
+const sizeOf = bytesOfWire;
 
 /** What waits to be pushed to one peer, gathered from all shards. */
 export class PushQueue {

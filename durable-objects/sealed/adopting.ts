@@ -33,6 +33,12 @@ export interface ForeignSegment {
   readonly messages: Bytes | null;
 }
 
+/**
+ * What becomes of events whose messages are not given. `ask`: nothing is stored while large ones are to be kept first, and events without
+ * their messages are left; `leave`: all of them are left; `gone`: they are stored without, as nobody has them.
+ */
+export type WhereLacking = "ask" | "leave" | "gone";
+
 /** What became of a segment's events. */
 export interface Adopted {
   readonly stored: number;
@@ -98,17 +104,18 @@ export class Adopting {
   }
 
   /**
-   * Never two at once, nor beside steps of maintenance. `mayLack`: events whose large messages are not here are left; else they are asked for.
+   * Never two at once, nor beside steps of maintenance.
    * @throws PennypostError `segment_malformed`, `segment_too_large`; of the archive and the catalogue; `adoption_contended` (503).
    */
-  async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted> {
+  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
     const bytes = foreign.blocks.length + (foreign.messages?.length ?? 0);
     if (bytes > MAX_ADOPTED_BYTES)
       throw invalidArgument("segment_too_large", `${bytes} bytes are too many for a segment`, { bytes });
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const recordsDigest = this.#parts.recordsDigest();
-      const { events, left, refused, needs } = await this.#sift(foreign);
-      if (needs.length > 0 && !mayLack) return { stored: 0, known: 0, left: 0, refused: [], needs };
+      const { events, left, refused, needs } = await this.#sift(foreign, whereLacking);
+      if (needs.length > 0 && whereLacking === "ask")
+        return { stored: 0, known: 0, left: 0, refused: [], needs };
       const fresh = events.filter((event) => !this.#isKnown(event));
       if (await this.#store(fresh, recordsDigest)) {
         const known = events.length - fresh.length;
@@ -123,7 +130,7 @@ export class Adopting {
   }
 
   /** Judges a file's events, and reads large messages from the archive. */
-  async #sift({ blocks, messages }: ForeignSegment): Promise<Sifted> {
+  async #sift({ blocks, messages }: ForeignSegment, whereLacking: WhereLacking): Promise<Sifted> {
     const { suite } = this.#parts;
     const content = readSegment(blocks, suite);
     const inFile = messages ? readMessages(messages, suite) : new Map<string, Bytes>();
@@ -131,23 +138,24 @@ export class Adopting {
     const refused: string[] = [];
     const needs = new Map<string, Bytes>();
     let left = 0;
-    const messageOf = async (block: Bytes): Promise<Bytes | undefined> => {
+    const lacking = whereLacking === "gone" ? null : undefined;
+    const messageOf = async (block: Bytes): Promise<Bytes | null | undefined> => {
       const fields = fieldsOf(block);
       if (!fields) return NO_MESSAGE;
       const key = toHex(fields.msg);
-      if (!isLarge({ fields })) return inFile.get(key);
-      if (needs.has(key) || needs.size >= MAX_NEEDED) return undefined;
+      if (!isLarge({ fields })) return inFile.get(key) ?? lacking;
+      if (needs.has(key) || needs.size >= MAX_NEEDED) return lacking;
       const message = await this.#large(fields.msg);
       if (!message) needs.set(key, fields.msg);
-      return message;
+      return message ?? lacking;
     };
     for (const [i, { block, signature }] of content.events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await this.#pause();
       const message = await messageOf(block);
-      const judged = message && this.#parts.judge({ block, signature, message });
+      const judged = message === undefined ? undefined : this.#parts.judge({ block, signature, message });
       if (judged?.kind === "refused") refused.push(judged.rule);
       else if (judged?.kind === "valid" && this.#owns(judged.event))
-        byId.set(toHex(judged.event.id), isLarge(judged.event) ? withoutMessage(judged.event) : judged.event);
+        byId.set(toHex(judged.event.id), isApart(judged.event) ? withoutMessage(judged.event) : judged.event);
       else left++;
     }
     return { events: [...byId.values()].sort(byName), left, refused, needs: [...needs.values()] };
@@ -181,7 +189,7 @@ export class Adopting {
     const { write, storeHot, adopt, store } = this.#parts;
     const isChanged = () =>
       !equalBytes(this.#parts.recordsDigest(), recordsDigest) || events.some((event) => this.#isKnown(event));
-    if (events.length < (this.#parts.fewEvents ?? FEW_EVENTS) && !events.some(isLarge))
+    if (events.length < (this.#parts.fewEvents ?? FEW_EVENTS) && !events.some(isApart))
       return write(() => {
         if (isChanged()) return false;
         for (const event of events) storeHot(event);
@@ -224,6 +232,9 @@ export class Adopting {
 const isLarge = ({ fields }: { readonly fields: Pick<EventFields, "size"> }): boolean =>
   fields.size > MAX_INLINE_MESSAGE_BYTES;
 
+/** Whether an event's message is an object of its own, which is stored. */
+const isApart = (event: VerifiedEvent): boolean => event.message !== null && isLarge(event);
+
 /** A large message is not kept in memory: it is stored. */
 const withoutMessage = (event: VerifiedEvent): VerifiedEvent => ({ ...event, message: NO_MESSAGE });
 
@@ -234,7 +245,7 @@ const sealable = (event: VerifiedEvent): SealableEvent => ({
   class: event.fields.class,
   signature: event.signature,
   block: event.block,
-  message: isLarge(event) ? "apart" : event.message,
+  message: isApart(event) ? "apart" : event.message,
 });
 
 /** What a block says; undefined for what is none: the rules say so. */

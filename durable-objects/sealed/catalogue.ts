@@ -58,6 +58,8 @@ export interface Catalogue {
   replace(place: ShardPlace, out: readonly Bytes[], entries: readonly NewCatalogueEntry[]): Promise<void>;
   /** Takes segments out, as far as they are there. At most 1,000. */
   remove(place: ShardPlace, roots: readonly Bytes[]): Promise<void>;
+  /** A segment has no file of messages any more; does nothing when it is not there. */
+  messagesDropped(place: ShardPlace, root: Bytes): Promise<void>;
   /** The segments of a shard in the order of their roots, after one; at most 1,000. */
   ofShard(place: ShardPlace, after: Bytes | null, limit: number): Promise<CatalogueEntry[]>;
   /** A part of the topics of a segment; undefined when it has no such part. */

@@ -64,6 +64,14 @@ export class D1Catalogue implements Catalogue {
       );
   }
 
+  async messagesDropped(place: ShardPlace, root: Bytes): Promise<void> {
+    const drop = this.#db
+      .update(segments)
+      .set({ messagesBytes: null, messagesDigest: null })
+      .where(and(isOfShard(segments, place), eq(segments.root, toHex(root))));
+    await this.#calls.run(`messages of ${toHex(root)} dropped`, () => this.#db.batch([drop]));
+  }
+
   #removals(place: ShardPlace, out: readonly Bytes[]): Statement[] {
     if (out.length === 0) return [];
     // One value, whatever the number of roots.

@@ -1,7 +1,13 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { logInfo, logWarning } from "../log.ts";
 import { Semaphore } from "../semaphore.ts";
-import { type Adopted, Adopting, type AdoptingParts, type ForeignSegment } from "./adopting.ts";
+import {
+  type Adopted,
+  Adopting,
+  type AdoptingParts,
+  type ForeignSegment,
+  type WhereLacking,
+} from "./adopting.ts";
 import type { DamageNotes } from "./damage-notes.ts";
 import { Expiring } from "./expiring.ts";
 import { Healing, type HealingParts } from "./healing.ts";
@@ -68,8 +74,8 @@ export class FileWork {
   }
 
   /** See `Adopting.adopt`. */
-  adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted> {
-    return this.#turn.run(() => this.#adopting.adopt(foreign, mayLack));
+  adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
+    return this.#turn.run(() => this.#adopting.adopt(foreign, whereLacking));
   }
 
   /** See `Adopting.keepLarge`. */

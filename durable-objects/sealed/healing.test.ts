@@ -1,11 +1,9 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Bytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
-import { type EncodedEvent, envelopeDigest } from "../../protocol/event.ts";
+import { type Bytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import type { EncodedEvent } from "../../protocol/event.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
-import type { SegmentEvent } from "../../protocol/segment-file.ts";
-import { suite } from "../platform-suite.ts";
-import { segmentOf } from "../testing/held-segments.ts";
+import { segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
 import { HOUR_MS, onSealingNode, type SealingNode } from "../testing/sealing-node.ts";
 import { forgeEvent, keyOf, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { FAULT_KINDS } from "../testing/storage-faults.ts";
@@ -36,12 +34,6 @@ const events: readonly EncodedEvent[] = Array.from({ length: COUNT }, (_, n) =>
   }),
 );
 
-function toSegment({ id, fields, signature, block, message }: EncodedEvent): SegmentEvent {
-  const { topic, ts, origin, msg, size } = fields;
-  const timeKey = concatBytes(uint64Bytes(ts), envelopeDigest(topic, message, suite));
-  return { topicKey: suite.sha256(topic), id, timeKey, origin, msg, size, signature, block, message };
-}
-
 interface Scene {
   readonly node: SealingNode;
   readonly keys: { readonly blocks: string; readonly messages: string; readonly large: string };
@@ -60,9 +52,9 @@ async function bytesOf(key: string): Promise<Bytes> {
 const onSealed = (work: (scene: Scene) => Promise<void>) =>
   onSealingNode(async (node) => {
     node.peers = [events];
-    const { blocks, messages } = segmentOf(events.map(toSegment)).files;
+    const { blocks, messages } = segmentOf(events.map(toSegmentEvent)).files;
     await node.shard.keepLarge(utf8(LARGE));
-    await node.shard.adopt({ blocks, messages }, false);
+    await node.shard.adopt({ blocks, messages }, "ask");
     const keyOfFile = async (part: string) =>
       (await node.files()).find((key) => key.includes(part)) as string;
     const keys = {

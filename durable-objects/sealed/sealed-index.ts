@@ -4,13 +4,14 @@ import { mergeSorted } from "../../protocol/merge-sorted.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { slotOfSeq } from "../../protocol/retention.ts";
 import { numbersWithPrefix } from "../../protocol/segment-digests.ts";
-import { SegmentIndex, type TimeBounds } from "../../protocol/segment-index.ts";
+import { SegmentIndex, type TimeBounds, type TimeSpan } from "../../protocol/segment-index.ts";
 import { partsOf, type RunKind, type Runs, type TopicRun } from "../../protocol/segment-runs.ts";
 import { END_OF_IDS, firstIdOfSeq, slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
 import { RememberedParts } from "./remembered-parts.ts";
+import { messageOf } from "./sealed-parts.ts";
 import type { HeldSegment } from "./sealed-store.ts";
-import type { SealedPlace, Segment } from "./segment.ts";
+import { isWithoutMessages, type SealedPlace, type Segment } from "./segment.ts";
 import { SegmentList } from "./segment-list.ts";
 
 /** Topics of which the greatest sealed id is remembered, or that there is none. */
@@ -192,14 +193,72 @@ export class SealedIndex extends SegmentList {
 
   /** A topic's events with ids above one, in their order: a causal order. */
   afterId(topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    return this.#afterIdIn(this.#withTopic(topicKey), topicKey, id);
+  }
+
+  /** Of these, the ones whose messages are there. */
+  shownAfterId(topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
+    return shown(this.#afterIdIn(this.#withMessages(topicKey), topicKey, id));
+  }
+
+  #afterIdIn(segments: readonly HeldSegment[], topicKey: Bytes, id: Bytes): Iterable<HeldPlace> {
     const first = successorOf(id);
-    const sequences = this.#withTopic(topicKey).map((segment) => this.#fromId(segment, topicKey, first));
+    const sequences = segments.map((segment) => this.#fromId(segment, topicKey, first));
     return mergeSorted(sequences, byId);
+  }
+
+  /** The segments that may have events of a topic with their messages: what has none is not looked into. */
+  #withMessages(topicKey: Bytes): HeldSegment[] {
+    return this.#withTopic(topicKey).filter((segment) => !isWithoutMessages(segment));
+  }
+
+  /** How many of a topic's events above one id and up to another have no message. */
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number {
+    let count = 0;
+    for (const segment of this.#withTopic(topicKey)) {
+      const index = this.#indexOf(segment);
+      const run = hasGone(segment) ? index.topic(topicKey) : undefined;
+      if (!run) continue;
+      const first = successorOf(afterId);
+      const [from, behind] = [index.firstFrom(run, first), index.firstFrom(run, successorOf(lastId))];
+      if (isWholeAndGone(segment)) count += Math.max(0, behind - from);
+      else
+        for (const place of this.#placesFrom(index, segment, run, first)) {
+          if (place.number >= behind) break;
+          if (isGone(place)) count++;
+        }
+    }
+    return count;
+  }
+
+  /** How many of a topic's events with ids from one on have no message, within a stretch of time. */
+  goneInTime(topicKey: Bytes, span: TimeSpan, leastId: Bytes): number {
+    let count = 0;
+    for (const segment of this.#withTopic(topicKey)) {
+      if (!hasGone(segment)) continue;
+      const index = this.#indexOf(segment);
+      const run = index.topic(topicKey);
+      const isSimple = isWholeAndGone(segment) && segment.from > slotOfId(leastId);
+      if (run && isSimple) count += index.countByTime(run, span);
+      else
+        for (const place of this.#byTimeIn(segment, topicKey, { ...span, isDescending: false }))
+          if (isGone(place) && compareBytes(place.entry.id, leastId) >= 0) count++;
+    }
+    return count;
   }
 
   /** A topic's events within bounds in the order of time key and id, or in the opposite one. */
   byTime(topicKey: Bytes, bounds: TimeBounds): Iterable<HeldPlace> {
-    const sequences = this.#withTopic(topicKey).map((segment) => this.#byTimeIn(segment, topicKey, bounds));
+    return this.#byTimeOf(this.#withTopic(topicKey), topicKey, bounds);
+  }
+
+  /** Of these, the ones whose messages are there. */
+  shownByTime(topicKey: Bytes, bounds: TimeBounds): Iterable<HeldPlace> {
+    return shown(this.#byTimeOf(this.#withMessages(topicKey), topicKey, bounds));
+  }
+
+  #byTimeOf(segments: readonly HeldSegment[], topicKey: Bytes, bounds: TimeBounds): Iterable<HeldPlace> {
+    const sequences = segments.map((segment) => this.#byTimeIn(segment, topicKey, bounds));
     return mergeSorted(sequences, (a, b) => (bounds.isDescending ? byTime(b, a) : byTime(a, b)));
   }
 
@@ -293,6 +352,16 @@ function remembered(read: (part: number) => Bytes): (part: number) => Bytes {
     if (last?.part !== part) last = { part, bytes: read(part) };
     return last.bytes;
   };
+}
+
+const isGone = (place: HeldPlace): boolean => messageOf(place) === "gone";
+const hasGone = ({ gone = 0 }: HeldSegment): boolean => gone > 0;
+/** Its runs alone tell how many are gone. */
+const isWholeAndGone = (segment: HeldSegment): boolean =>
+  isWithoutMessages(segment) && segment.outCount === 0;
+
+function* shown(places: Iterable<HeldPlace>): Iterable<HeldPlace> {
+  for (const place of places) if (!isGone(place)) yield place;
 }
 
 const byId = (a: HeldPlace, b: HeldPlace): number => compareBytes(a.entry.id, b.entry.id);

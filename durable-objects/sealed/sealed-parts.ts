@@ -1,7 +1,7 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import { SIGNATURE_BYTES } from "../../protocol/crypto.ts";
 import { type ByteRange, messageRange } from "../../protocol/segment-places.ts";
-import type { SealedPlace } from "./segment.ts";
+import { isWithoutMessages, type SealedPlace } from "./segment.ts";
 
 /**
  * What to read of events: blocks bring their signatures; `inFiles` brings what the segment's own two files have. Messages alone are checked
@@ -26,10 +26,11 @@ export const MAX_PLACES_PER_READ = 1_024;
 export const MAX_OBJECTS_PER_READ = 256;
 export const MAX_BYTES_PER_READ = 16 * 1024 * 1024;
 
-/** Where an event's message is, also when the whole file of messages was dropped. */
+/** Where an event's message is, also when all messages of its segment were dropped. */
 export function messageOf({ segment, entry }: SealedPlace): ByteRange | "gone" | "apart" {
   const range = messageRange(entry);
-  return typeof range === "object" && segment.messages === null ? "gone" : range;
+  const isDropped = isWithoutMessages(segment) || (typeof range === "object" && segment.messages === null);
+  return isDropped ? "gone" : range;
 }
 
 /** Why a reading of this event gives no message; undefined when it does. */

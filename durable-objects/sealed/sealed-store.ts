@@ -33,6 +33,15 @@ export interface HeldSegment extends Segment {
   readonly outCount: number;
   /** Messages that are objects of their own. */
   readonly largeCount: number;
+  /** Its messages were dropped, and are still to be deleted; absent and null when there is nothing to delete. */
+  readonly dropped?: DroppedMessages | null;
+}
+
+export interface DroppedMessages {
+  /** Since when they are not read any more, in ms. */
+  readonly sinceMs: number;
+  /** Of the file that they are in; 0 when there is none. */
+  readonly bytes: number;
 }
 
 /** What a shard keeps of its segments, in its own SQLite. Every method is synchronous, and part of the transaction under way. */

@@ -87,7 +87,7 @@ export class Sealing {
       return { kind: "rolled" };
     }
     const due = store.partitions.all().find((each) => isDue(each, nowMs, hotMs));
-    return due ? this.#sealOn(due.number) : IDLE;
+    return due ? store.whileSealing(due.number, () => this.#sealOn(due.number)) : IDLE;
   }
 
   /** A partition without events stays open. */

@@ -2,9 +2,10 @@ import { type Bytes, equalBytes, joinBytes } from "../../protocol/bytes.ts";
 import { DIGEST_BYTES } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { packDigests } from "../../protocol/segment-digests.ts";
+import { countGone } from "../../protocol/segment-places.ts";
 import type { Runs } from "../../protocol/segment-runs.ts";
 import type { HeldSegment, MergedGroups, SealedStore } from "./sealed-store.ts";
-import type { Segment } from "./segment.ts";
+import { isWithoutMessages, type Segment } from "./segment.ts";
 
 /** What is to be added: a written segment, its runs, and the SHA-256 of its messages that are objects of their own. */
 export interface NewSegment {
@@ -147,8 +148,10 @@ export class SegmentList {
     const added: HeldSegment = {
       ...segment,
       ...held,
+      gone: countGone(runs.ids),
       outCount: 0,
       largeCount: large.length,
+      dropped: null,
     };
     this.store.addSegment(added, { ...runs, digests: packDigests(runs.ids), large: partsOfLarge(large) });
   }
@@ -193,6 +196,32 @@ export class SegmentList {
   /** Segments are not read any more, inside a transaction. Their files go later, since pages may be read from them still. */
   doom(segments: readonly HeldSegment[], nowMs: number): void {
     for (const segment of segments) this.store.saveSegment({ ...segment, doomedMs: nowMs });
+    this.changed();
+  }
+
+  /**
+   * A segment's messages are not read any more, inside a transaction; its events are as they were. The files go later, since pages may
+   * be read from them still: `Reaping` finds in the segment that they are to go, also in a later life. Does nothing for a segment that is not
+   * read, or has none.
+   */
+  dropMessages({ number }: Pick<HeldSegment, "number">, nowMs: number): void {
+    const known = this.segments.find((each) => each.number === number);
+    if (!known || isWithoutMessages(known)) return;
+    const dropped = { sinceMs: nowMs, bytes: known.messages?.bytes ?? 0 };
+    this.store.saveSegment({ ...known, messages: null, gone: known.count, dropped });
+    this.changed();
+  }
+
+  /** Segments whose messages were dropped, and whose files of messages are to be deleted. */
+  get withDropped(): readonly HeldSegment[] {
+    return this.#known.withDropped;
+  }
+
+  /** The files of a segment's dropped messages are deleted, inside a transaction. */
+  messagesDeleted({ number }: Pick<HeldSegment, "number">): void {
+    const known = this.all.find((each) => each.number === number);
+    if (!known?.dropped) return;
+    this.store.saveSegment({ ...known, largeCount: 0, dropped: null });
     this.changed();
   }
 
@@ -250,6 +279,7 @@ interface Lists {
   readonly read: readonly HeldSegment[];
   readonly building: readonly HeldSegment[];
   readonly doomed: readonly HeldSegment[];
+  readonly withDropped: readonly HeldSegment[];
 }
 
 const isBuilding = ({ sealing, merging }: HeldSegment): boolean => sealing !== null || merging !== null;
@@ -261,5 +291,7 @@ function listsOf(all: readonly HeldSegment[]): Lists {
     read: kept.filter((each) => !isBuilding(each)),
     building: kept.filter(isBuilding),
     doomed: all.filter(({ doomedMs }) => doomedMs !== null),
+    // Those of a doomed segment go with it.
+    withDropped: kept.filter(({ dropped }) => dropped),
   };
 }

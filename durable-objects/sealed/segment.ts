@@ -26,9 +26,15 @@ export interface Segment {
   /** Public keys of its events' origins, in the order of the entries' numbers. */
   readonly origins: readonly Bytes[];
   readonly blocks: SegmentFile;
-  /** Null when no message is in a file: each is an object of its own, or was dropped. */
+  /** Null when no message is in a file: each is an object of its own, or is gone. */
   readonly messages: SegmentFile | null;
+  /** Events whose messages are gone; none without a word. All of them once the segment's messages were dropped. */
+  readonly gone?: number;
 }
+
+/** Whether nothing of a segment's messages is there, in its file or beside it. */
+export const isWithoutMessages = ({ gone = 0, count }: Pick<Segment, "gone" | "count">): boolean =>
+  gone === count;
 
 /** Where an event is: in which segment, as which of its events, and what the runs say of it. */
 export interface SealedPlace {

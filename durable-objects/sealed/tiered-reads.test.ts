@@ -10,7 +10,7 @@ import {
   utf8,
 } from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
-import { envelopeDigest } from "../../protocol/event.ts";
+import { envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { MAX_INLINE_MESSAGE_BYTES } from "../../protocol/segment-file.ts";
@@ -19,7 +19,7 @@ import { sealUpTo } from "../testing/held-segments.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { PREFIX } from "../testing/sealed-scene.ts";
 import { forgeEvent, keyOf, network, START_MS } from "../testing/shard-world.ts";
-import type { StoredEvent } from "../topic-shard/shard-store.ts";
+import { GONE, type StoredEvent } from "../topic-shard/shard-store.ts";
 import { blocksKey, largeKey, messagesKey } from "./archive-keys.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { HeldSegment } from "./sealed-store.ts";
@@ -37,6 +37,8 @@ interface Seed {
   readonly text: number;
   readonly origin: number;
   readonly isLarge: boolean;
+  /** It came without its message. */
+  readonly isGone: boolean;
 }
 
 const seeds = fc.array(
@@ -47,11 +49,12 @@ const seeds = fc.array(
     text: fc.nat(2),
     origin: fc.nat(1),
     isLarge: fc.integer({ min: 0, max: 19 }).map((n) => n === 0),
+    isGone: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
   }),
   { minLength: 1, maxLength: 30 },
 );
 
-function eventOf({ topic, ts, text, origin, isLarge }: Seed, position: number): StoredEvent {
+function eventOf({ topic, ts, text, origin, isLarge, isGone }: Seed, position: number): StoredEvent {
   const name = TOPICS[topic] as string;
   const message = isLarge ? new Uint8Array(MAX_INLINE_MESSAGE_BYTES + 1).fill(text) : utf8(`text ${text}`);
   const seq = firstSeqOf(START_MS + position * 300_000);
@@ -65,19 +68,22 @@ function eventOf({ topic, ts, text, origin, isLarge }: Seed, position: number): 
   return {
     position,
     topicKey: keyOf(name),
-    timeKey: concatBytes(uint64Bytes(BigInt(ts)), envelopeDigest(utf8(name), message, suite)),
+    timeKey: concatBytes(
+      uint64Bytes(BigInt(ts)),
+      isGone ? fields.msg : envelopeDigest(utf8(name), message, suite),
+    ),
     id,
     class: fields.class,
-    flags: 0,
+    flags: isGone ? GONE : 0,
     storedMs: START_MS,
     signature,
     block,
-    message,
+    message: isGone ? null : message,
   };
 }
 
-/** Both shards, with the objects of what one of them sealed in some goes. */
-function scene(all: readonly Seed[], cuts: readonly number[]) {
+/** Both shards, with the objects of what one of them sealed in some goes; of some segments it has dropped the messages, and their files. */
+function scene(all: readonly Seed[], cuts: readonly number[], drops: readonly number[] = []) {
   const plain = new MemoryShardStore();
   const tiered = new TieredShardStore(new MemoryShardStore());
   const objects = new Map<string, Bytes>();
@@ -92,9 +98,18 @@ function scene(all: readonly Seed[], cuts: readonly number[]) {
   for (const event of events) {
     plain.insert(event);
     tiered.insert(event);
-    if (event.message.length > MAX_INLINE_MESSAGE_BYTES)
+    if (event.message && event.message.length > MAX_INLINE_MESSAGE_BYTES)
       objects.set(largeKey(PREFIX, suite.sha256(event.message)), event.message);
     if (cuts.includes(event.position)) sealed(event.position);
+  }
+  for (const segment of tiered.index.segments.filter((_, i) => drops.includes(i))) {
+    tiered.transaction(() => tiered.index.dropMessages(segment, START_MS));
+    objects.delete(messagesKey(PREFIX, segment.root));
+    for (const event of events) {
+      if (tiered.index.find(event)?.segment.number !== segment.number) continue;
+      plain.remove(event.position);
+      plain.insert({ ...event, flags: GONE, message: null });
+    }
   }
   const source = {
     async read(key: string, offset: number, length: number) {
@@ -113,11 +128,16 @@ function scene(all: readonly Seed[], cuts: readonly number[]) {
 }
 
 const cuts = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 3 });
+const drops = fc.array(fc.nat(5), { maxLength: 3 });
 const limits = fc.integer({ min: 1, max: 12 });
 const bytes = fc.oneof(fc.constant(1_000_000), fc.nat(60), fc.constant(70_000));
+const textOfWire = ({ block, message }: WireEvent) =>
+  `${toHex(block)} ${message && toHex(suite.sha256(message))}`;
+const EMPTY = new Uint8Array();
 /** What does not say of which tier it is. */
 const textOf = ({ topicKey, timeKey, id, class: classId, signature, block, message }: StoredEvent) =>
-  [topicKey, timeKey, id, signature, block, suite.sha256(message)].map(toHex).join(" ") + classId;
+  [topicKey, timeKey, id, signature, block, message ? suite.sha256(message) : EMPTY].map(toHex).join(" ") +
+  classId;
 
 describe("pages of hot and sealed events", () => {
   test("in time order are those of one table, both ways, with any bounds and limits", async () => {
@@ -125,13 +145,13 @@ describe("pages of hot and sealed events", () => {
     await fc.assert(
       fc.asyncProperty(
         seeds,
-        cuts,
+        fc.tuple(cuts, drops),
         fc.tuple(bound, bound, fc.nat(30)),
         fc.boolean(),
         limits,
         bytes,
-        async (all, at, [from, to, least], isDescending, limit, maxBytes) => {
-          const { plain, reader, events } = scene(all, at);
+        async (all, [at, dropped], [from, to, least], isDescending, limit, maxBytes) => {
+          const { plain, tiered, reader, events } = scene(all, at, dropped);
           for (const topic of TOPICS) {
             const range = {
               topicKey: keyOf(topic),
@@ -145,6 +165,8 @@ describe("pages of hot and sealed events", () => {
             expect(page.events.map(textOf)).toEqual(expected.map(textOf));
             const more = plain.timePage(range, limit + 1, 1e9).length > expected.length;
             if (more) expect(page.isFull).toBe(true);
+            if (page.isFull) expect(page.events).not.toHaveLength(0);
+            expect(tiered.goneInTime(range)).toBe(plain.goneInTime(range));
             const { envelopes } = await reader.envelopes(range, utf8(topic), limit, maxBytes);
             expect(envelopes).toEqual(expected.map(({ timeKey, message }) => ({ timeKey, message })));
           }
@@ -156,18 +178,29 @@ describe("pages of hot and sealed events", () => {
 
   test("in causal order are those of one table, from any place on", async () => {
     await fc.assert(
-      fc.asyncProperty(seeds, cuts, fc.nat(30), limits, bytes, async (all, at, after, limit, maxBytes) => {
-        const { plain, reader, events } = scene(all, at);
-        for (const topic of TOPICS) {
-          const afterId = events[after]?.id ?? new Uint8Array(40);
-          const expected = plain.causalPage(keyOf(topic), afterId, limit, maxBytes);
-          const page = await reader.causalPage(keyOf(topic), afterId, limit, maxBytes);
-          // The bytes of sealed events are known with their signatures: a page may end earlier.
-          expect(expected.map(textOf).slice(0, page.events.length)).toEqual(page.events.map(textOf));
-          expect(page.events.length).toBeGreaterThanOrEqual(Math.min(1, expected.length));
-          if (page.events.length < expected.length) expect(page.isFull).toBe(true);
-        }
-      }),
+      fc.asyncProperty(
+        seeds,
+        fc.tuple(cuts, drops),
+        fc.nat(30),
+        limits,
+        bytes,
+        async (all, [at, dropped], after, limit, maxBytes) => {
+          const { plain, tiered, reader, events } = scene(all, at, dropped);
+          for (const topic of TOPICS) {
+            const afterId = events[after]?.id ?? new Uint8Array(40);
+            const expected = plain.causalPage(keyOf(topic), afterId, limit, maxBytes);
+            const page = await reader.causalPage(keyOf(topic), afterId, limit, maxBytes);
+            // The bytes of sealed events are known with their signatures: a page may end earlier.
+            expect(expected.map(textOf).slice(0, page.events.length)).toEqual(page.events.map(textOf));
+            expect(page.events.length).toBeGreaterThanOrEqual(Math.min(1, expected.length));
+            if (page.events.length < expected.length) expect(page.isFull).toBe(true);
+            if (page.isFull) expect(page.events).not.toHaveLength(0);
+            const last = events[limit]?.id ?? new Uint8Array(40).fill(255);
+            const gone = tiered.goneInIds(keyOf(topic), afterId, last);
+            expect(gone).toBe(plain.goneInIds(keyOf(topic), afterId, last));
+          }
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -179,6 +212,7 @@ describe("pages of hot and sealed events", () => {
         for (const event of events) {
           const found = await reader.findByDigest(digestOfId(event.id));
           expect(found && textOf(found)).toBe(textOf(event));
+          expect(found?.why).toBe(event.message ? undefined : "absent");
           const isHot = tiered.hot.positionOf(event) !== undefined;
           if (!isHot) expect(found?.position).toBe(SEALED_POSITION);
           expect(reader.find(event)).toMatchObject(
@@ -222,10 +256,10 @@ describe("pages of hot and sealed events", () => {
           const { events: page, count } = await reader.wirePage(rest, maxBytes);
           expect(count).toBe(page.length);
           expect(count).toBeGreaterThan(0);
-          wires.push(...page.map(({ block }) => toHex(block)));
+          wires.push(...page.map(textOfWire));
           rest = rest.slice(count);
         }
-        expect(wires).toEqual(events.map(({ block }) => toHex(block)));
+        expect(wires).toEqual(events.map(textOfWire));
       }),
       { numRuns: 40 },
     );
@@ -239,6 +273,7 @@ test("a page of 100 messages, one an hour, takes one read of a file for each sea
     text: n,
     origin: 0,
     isLarge: false,
+    isGone: false,
   }));
   // An event each five minutes of seq: 18 hours of one message an hour are 18 events.
   const { reader, reads } = scene(hourly, [18, 36, 54, 72, 90]);

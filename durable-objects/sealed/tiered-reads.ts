@@ -1,14 +1,15 @@
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
 import { PennypostError } from "../../protocol/errors.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, isWhole, toWire, type WireEvent } from "../../protocol/event.ts";
 import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import { mergeSorted } from "../../protocol/merge-sorted.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
+import { messageRange } from "../../protocol/segment-places.ts";
 import type { RangeAnswer, RangeQuestion } from "../../protocol/sync-messages.ts";
 import { topicKeysOf } from "../../protocol/topic.ts";
 import { neighbour } from "../topic-shard/queries.ts";
-import type { StoredEvent, TimeRange } from "../topic-shard/shard-store.ts";
+import { GONE, type ShownEvent, type StoredEvent, type TimeRange } from "../topic-shard/shard-store.ts";
 import { END_OF_IDS } from "../topic-shard/sync-tree/slot-spans.ts";
 import type { TopicKeyRange } from "../topic-shard/sync-tree/tree-store.ts";
 import type { BodyReader } from "./body-reader.ts";
@@ -22,11 +23,20 @@ export type Found = { readonly event: StoredEvent } | { readonly place: HeldPlac
 
 type TierHit = Hit & Found;
 
-/** Events of a page; a short one may be full, too, since it ended at a limit other than its number. */
+/**
+ * Events of a page, whose messages are there; a short one may be full, too, since it ended at a limit other than its number. One that is
+ * full has an event: what is gone is passed over as if it were not there.
+ */
 interface EventPageOfTiers {
-  readonly events: StoredEvent[];
+  readonly events: ShownEvent[];
   readonly isFull: boolean;
 }
+
+/** An event that was asked for by its CID. */
+export type FoundEvent = StoredEvent & {
+  /** Why it has no message: this node dropped it, or never had it. */
+  readonly why?: "dropped" | "absent";
+};
 
 /** What an envelope is made of. */
 interface EnvelopeOfTiers {
@@ -62,7 +72,7 @@ export class TieredReads {
   /** Distinct envelopes in time order, as `ShardStore.timePage` has them. @throws PennypostError of `BodyReader.read`. */
   async timePage(range: TimeRange, limit: number, maxBytes: number): Promise<EventPageOfTiers> {
     const { hits, isFull } = this.#cut(this.#timeHits(range, limit, maxBytes), ALL);
-    return { events: await this.#events(hits), isFull };
+    return { events: (await this.#events(hits)).filter(isWhole), isFull };
   }
 
   /** The same without what a query of envelopes does not need. */
@@ -77,8 +87,7 @@ export class TieredReads {
     const bodies = await this.#bodies.read(placesOf(hits), wanted);
     let next = 0;
     const envelopes = hits.flatMap((hit) => {
-      if ("event" in hit) return [{ timeKey: hit.timeKey, message: hit.event.message }];
-      const message = bodies[next++]?.message;
+      const message = "event" in hit ? hit.event.message : bodies[next++]?.message;
       return message ? [{ timeKey: hit.timeKey, message }] : [];
     });
     return { envelopes, isFull };
@@ -95,16 +104,15 @@ export class TieredReads {
         rest = last && rangeBehind(rest, last.timeKey);
       }
     };
-    const sealed = () => index.byTime(topicKey, { from, to, isDescending });
-    const bytesOf = (event: StoredEvent) => event.message.length;
+    const sealed = () => index.shownByTime(topicKey, { from, to, isDescending });
     const sources = [
-      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, bytesOf(event)))),
+      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, event.message.length))),
       sourceOf(() => mapped(sealed(), (place) => hitOfPlace(place, place.entry.messageLength))),
     ];
     return mergeTimePage(sources, { isDescending, leastId, limit, maxBytes });
   }
 
-  /** Events of a topic with ids above one, in id order. */
+  /** Events of a topic with ids above one whose messages are there, in id order. */
   async causalPage(
     topicKey: Bytes,
     afterId: Bytes,
@@ -122,21 +130,23 @@ export class TieredReads {
       }
     };
     const sources = [
-      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, sizeOf(event)))),
+      sourceOf(() => mapped(hotPages(), (event) => hitOfEvent(event, bytesOfWire(event)))),
       sourceOf(() =>
-        mapped(index.afterId(topicKey, afterId), (place) => hitOfPlace(place, sizeOfPlace(place))),
+        mapped(index.shownAfterId(topicKey, afterId), (place) => hitOfPlace(place, sizeOfPlace(place))),
       ),
     ];
     const { hits, isFull } = this.#cut(mergeIdPage(sources, { limit, maxBytes }), ALL);
-    return { events: await this.#events(hits), isFull };
+    return { events: (await this.#events(hits)).filter(isWhole), isFull };
   }
 
-  /** The event with this block digest, hot or sealed. */
-  async findByDigest(blockDigest: Bytes): Promise<StoredEvent | undefined> {
+  /** The event with this block digest, hot or sealed, also without its message. */
+  async findByDigest(blockDigest: Bytes): Promise<FoundEvent | undefined> {
     const hot = this.#store.hot.findByDigest(blockDigest);
-    if (hot) return hot;
+    if (hot) return hot.message ? hot : { ...hot, why: "absent" };
     const place = this.#store.index.findByDigest(blockDigest);
-    return place && (await this.#events([{ place }]))[0];
+    const [event] = place ? await this.#events([{ place }]) : [];
+    if (!place || !event || event.message) return event;
+    return { ...event, why: messageRange(place.entry) === "gone" ? "absent" : "dropped" };
   }
 
   /** Where an event is. */
@@ -215,7 +225,7 @@ export class TieredReads {
       count++;
     }
     const { hits } = this.#cut({ hits: found.slice(0, count), isFull: false }, ALL);
-    return { events: (await this.#events(hits)).map(wireOf), count: hits.length };
+    return { events: (await this.#events(hits)).map(toWire), count: hits.length };
   }
 
   /**
@@ -298,7 +308,7 @@ export class TieredReads {
     return found.flatMap((each) => {
       if ("event" in each) return [each.event];
       const { block, signature, message } = bodies[next++] ?? { message: null };
-      return block && signature && message ? [storedEventOf(each.place, { block, signature, message })] : [];
+      return block && signature ? [storedEventOf(each.place, { block, signature, message })] : [];
     });
   }
 }
@@ -320,18 +330,16 @@ function storedEventOf(
     timeKey,
     id,
     class: segment.class,
-    flags: 0,
+    flags: body.message ? 0 : GONE,
     storedMs: 0,
     ...body,
   };
 }
 
-const wireOf = ({ block, signature, message }: StoredEvent): WireEvent => ({ block, signature, message });
-const sizeOf = ({ block, message }: StoredEvent): number => block.length + message.length;
 const sizeOfPlace = (place: HeldPlace): number => bytesOfParts(place, ALL);
 
 const sizeOfFound = (found: Found): number =>
-  "event" in found ? sizeOf(found.event) : sizeOfPlace(found.place);
+  "event" in found ? bytesOfWire(found.event) : sizeOfPlace(found.place);
 const classOf = (found: Found): number => ("event" in found ? found.event.class : found.place.segment.class);
 
 function nameOf(found: Found | PassedTopic): EventName {

@@ -6,6 +6,7 @@ import type {
   PlacedName,
   SealedEvent,
   ShardStore,
+  ShownEvent,
   StoredEvent,
   TimeRange,
 } from "../topic-shard/shard-store.ts";
@@ -26,7 +27,8 @@ export interface HotShardStore extends ShardStore {
 
 /**
  * A shard's storage as the rules see it: what is known is hot or sealed. What asks for an event's content, or by its envelope, gets the
- * hot ones alone: the content of the others is read from their files, and an envelope is one only within the hot window.
+ * hot ones alone: the content of the others is read from their files, and an envelope is one only within the hot window. What is gone is
+ * counted in both.
  */
 export class TieredShardStore implements ShardStore {
   readonly hot: HotShardStore;
@@ -38,6 +40,8 @@ export class TieredShardStore implements ShardStore {
   readonly removed: ShardStore["removed"];
 
   #removals = 0;
+  /** The partition of which a step of sealing reads the events. */
+  #underSeal: number | undefined;
 
   constructor(hot: HotShardStore) {
     this.hot = hot;
@@ -75,6 +79,10 @@ export class TieredShardStore implements ShardStore {
     this.hot.clearEcho(position);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.hot.replace(position, event);
+  }
+
   /** What is being sealed may have it: it is made anew. */
   remove(position: number): void {
     if (this.index.isSealing) this.index.discardSealing();
@@ -94,6 +102,27 @@ export class TieredShardStore implements ShardStore {
 
   get(name: EventName): StoredEvent | undefined {
     return this.hot.get(name);
+  }
+
+  isWithoutMessage(name: EventName): boolean {
+    return this.hot.isWithoutMessage(name) && !this.#isBeingSealed(this.hot.positionOf(name) ?? 0);
+  }
+
+  /** Whether an event is in a partition that is being sealed: what its segments have is not to change meanwhile. */
+  #isBeingSealed(position: number): boolean {
+    const holder = this.partitions.all().find(({ upTo }) => upTo !== null && position <= upTo);
+    if (!holder) return false;
+    return holder.number === this.#underSeal || this.index.building(holder.number).length > 0;
+  }
+
+  /** Does a step of sealing a partition, which may take its time. Never two at once. */
+  async whileSealing<T>(partition: number, step: () => Promise<T>): Promise<T> {
+    this.#underSeal = partition;
+    try {
+      return await step();
+    } finally {
+      this.#underSeal = undefined;
+    }
   }
 
   outline(name: EventName) {
@@ -172,12 +201,22 @@ export class TieredShardStore implements ShardStore {
     return this.hot.namesAfter(position, limit);
   }
 
-  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+  timePage(range: TimeRange, limit: number, maxBytes: number): ShownEvent[] {
     return this.hot.timePage(range, limit, maxBytes);
   }
 
-  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): ShownEvent[] {
     return this.hot.causalPage(topicKey, afterId, limit, maxBytes);
+  }
+
+  goneInTime(range: TimeRange): number {
+    const sealed = this.index.goneInTime(range.topicKey, range, range.leastId);
+    return this.hot.goneInTime(range) + sealed;
+  }
+
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number {
+    const sealed = this.index.goneInIds(topicKey, afterId, lastId);
+    return this.hot.goneInIds(topicKey, afterId, lastId) + sealed;
   }
 
   generation(): Bytes {

@@ -1,5 +1,5 @@
-import { type Bytes, concatBytes, toHex } from "../../protocol/bytes.ts";
-import { decodeBlock } from "../../protocol/event.ts";
+import { type Bytes, concatBytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
+import { decodeBlock, type EncodedEvent, envelopeDigest } from "../../protocol/event.ts";
 import {
   type SegmentEvent,
   type SegmentFacts,
@@ -8,6 +8,7 @@ import {
 } from "../../protocol/segment-file.ts";
 import { ENTRY_BYTES } from "../../protocol/segment-runs.ts";
 import { byTopicAndId } from "../../protocol/testing/sealed-events.ts";
+import { topicKey } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
 import { type NewSegment, ofGroups } from "../sealed/segment-list.ts";
 import type { TieredShardStore } from "../sealed/tiered-shard-store.ts";
@@ -100,4 +101,12 @@ function beginMerge(store: TieredShardStore, which: number): void {
   const events = places.flatMap(({ entry }) => sealedEvents.get(store)?.get(toHex(entry.id)) ?? []);
   if (events.length > 0) index.hold(ofGroups({ groups, segments: segments.length }), segmentOf(events));
   else index.merged(classId, groups, 0);
+}
+
+/** An event as one to be sealed. */
+export function toSegmentEvent({ id, fields, signature, block, message }: EncodedEvent): SegmentEvent {
+  const { topic, ts, origin, msg, size } = fields;
+  const digest = message ? envelopeDigest(topic, message, suite) : msg;
+  const timeKey = concatBytes(uint64Bytes(ts), digest);
+  return { topicKey: topicKey(topic, suite), id, timeKey, origin, msg, size, signature, block, message };
 }

@@ -64,6 +64,15 @@ export class MemoryCatalogue implements Catalogue {
     });
   }
 
+  async messagesDropped(place: ShardPlace, root: Bytes): Promise<void> {
+    await this.#call("batch", () => {
+      const kept = this.#kept.get(nameOf(place, root));
+      if (!kept) return;
+      const row = { ...kept.row, messagesBytes: null, messagesDigest: null };
+      this.#kept.set(nameOf(place, root), { ...kept, row });
+    });
+  }
+
   ofShard(place: ShardPlace, after: Bytes | null, limit: number): Promise<CatalogueEntry[]> {
     return this.#call("all", () =>
       this.#rows()

@@ -1,4 +1,5 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
+import { bytesOfWire } from "../../protocol/event.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import {
   type HotPartitions,
@@ -107,7 +108,7 @@ export class MemoryHotPartitions implements HotPartitions {
     let taken = 0;
     for (const event of events.sort(byName)) {
       if (after && byName(event, after) <= 0) continue;
-      taken += event.block.length + event.message.length;
+      taken += bytesOfWire(event);
       if (page.length === limit || (page.length > 0 && taken > maxBytes)) break;
       page.push(event);
     }
@@ -138,7 +139,7 @@ export class MemoryHotPartitions implements HotPartitions {
   usedBytes(): number {
     let bytes = 0;
     for (const { block, message } of this.#events.byPosition.items)
-      bytes += block.length + message.length + ROW_BYTES;
+      bytes += bytesOfWire({ block, message }) + ROW_BYTES;
     return bytes;
   }
 }

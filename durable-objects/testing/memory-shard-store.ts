@@ -1,4 +1,5 @@
 import { type Bytes, compareBytes, equalBytes } from "../../protocol/bytes.ts";
+import { bytesOfWire, isWhole } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { HotShardStore } from "../sealed/tiered-shard-store.ts";
@@ -9,6 +10,7 @@ import {
   PENDING_BASE,
   type PlacedName,
   type SealedEvent,
+  type ShownEvent,
   type StoredEvent,
   type TimeRange,
 } from "../topic-shard/shard-store.ts";
@@ -21,15 +23,13 @@ import { MemorySealedStore } from "./memory-sealed-store.ts";
 import { MemoryTreeStore } from "./memory-tree-store.ts";
 import { UndoLog } from "./undo-log.ts";
 
-const sizeOf = ({ block, message }: StoredEvent) => block.length + message.length;
-
 /** Events up to a number of bytes, but at least one. */
-function upToBytes(
-  events: Iterable<StoredEvent>,
+function upToBytes<Event extends StoredEvent>(
+  events: Iterable<Event>,
   maxBytes: number,
-  size: (event: StoredEvent) => number,
-): StoredEvent[] {
-  const page: StoredEvent[] = [];
+  size: (event: Event) => number,
+): Event[] {
+  const page: Event[] = [];
   let taken = 0;
   for (const event of events) {
     taken += size(event);
@@ -90,6 +90,11 @@ export class MemoryShardStore implements HotShardStore {
     if (event) this.#events.delete(event);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.remove(position);
+    this.insert(event);
+  }
+
   positionOf(name: EventName): number | undefined {
     return this.#events.positionOf(name);
   }
@@ -103,6 +108,11 @@ export class MemoryShardStore implements HotShardStore {
 
   get(name: EventName): StoredEvent | undefined {
     return this.#events.get(name);
+  }
+
+  isWithoutMessage(name: EventName): boolean {
+    const event = this.#events.get(name);
+    return event !== undefined && !isWhole(event);
   }
 
   outline(name: EventName): Outline | undefined {
@@ -125,7 +135,8 @@ export class MemoryShardStore implements HotShardStore {
   }
 
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
-    for (const { id } of this.#withEnvelope(topicKey, timeKey)) if (compareBytes(id, leastId) >= 0) return id;
+    for (const event of this.#withEnvelope(topicKey, timeKey))
+      if (isWhole(event) && compareBytes(event.id, leastId) >= 0) return event.id;
     return undefined;
   }
 
@@ -197,7 +208,7 @@ export class MemoryShardStore implements HotShardStore {
   }
 
   deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[] {
-    return upToBytes(this.#deliveredFrom(position, limit), maxBytes, sizeOf);
+    return upToBytes(this.#deliveredFrom(position, limit), maxBytes, bytesOfWire);
   }
 
   namesAfter(position: number, limit: number): PlacedName[] {
@@ -212,32 +223,49 @@ export class MemoryShardStore implements HotShardStore {
     );
   }
 
-  *#envelopes({ topicKey, from, to, isDescending, leastId }: TimeRange): Iterable<StoredEvent> {
+  #inTime({ topicKey, from, to, leastId }: TimeRange): StoredEvent[] {
     const { byTime: list } = this.#events.topic(topicKey);
     const start = list.firstNot((each) => compareBytes(each.timeKey, from) < 0);
     const end = list.firstNot((each) => compareBytes(each.timeKey, to) <= 0);
-    const rows = list.items.slice(start, end).filter(({ id }) => compareBytes(id, leastId) >= 0);
+    return list.items
+      .slice(start, end)
+      .filter(({ id }) => compareBytes(id, leastId) >= 0)
+      .flatMap(({ id }) => this.#events.get({ topicKey, id }) ?? []);
+  }
+
+  #inIds(topicKey: Bytes, afterId: Bytes): StoredEvent[] {
+    const { byId: list } = this.#events.topic(topicKey);
+    return list.items
+      .slice(list.firstNot(({ id }) => compareBytes(id, afterId) <= 0))
+      .flatMap(({ id }) => this.#events.get({ topicKey, id }) ?? []);
+  }
+
+  #envelopes(range: TimeRange): ShownEvent[] {
+    const rows = this.#inTime(range).filter(isWhole);
     const firsts = rows.filter(({ timeKey }, i) => {
       const before = rows[i - 1];
       return !before || !equalBytes(before.timeKey, timeKey);
     });
-    for (const { id } of isDescending ? firsts.reverse() : firsts) {
-      const event = this.#events.get({ topicKey, id });
-      if (event) yield event;
-    }
+    return range.isDescending ? firsts.reverse() : firsts;
   }
 
-  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
+  timePage(range: TimeRange, limit: number, maxBytes: number): ShownEvent[] {
     return upToBytes(this.#envelopes(range), maxBytes, ({ message }) => message.length).slice(0, limit);
   }
 
-  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
-    const { byId: list } = this.#events.topic(topicKey);
-    const from = list.firstNot(({ id }) => compareBytes(id, afterId) <= 0);
-    const events = list.items
-      .slice(from, from + limit)
-      .flatMap(({ id }) => this.#events.get({ topicKey, id }) ?? []);
-    return upToBytes(events, maxBytes, sizeOf);
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): ShownEvent[] {
+    const events = this.#inIds(topicKey, afterId).filter(isWhole);
+    return upToBytes(events.slice(0, limit), maxBytes, bytesOfWire);
+  }
+
+  goneInTime(range: TimeRange): number {
+    return this.#inTime(range).filter((event) => !isWhole(event)).length;
+  }
+
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number {
+    return this.#inIds(topicKey, afterId).filter(
+      (event) => !isWhole(event) && compareBytes(event.id, lastId) <= 0,
+    ).length;
   }
 
   generation(): Bytes {

@@ -1,4 +1,5 @@
 import { type Bytes, compareBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { bytesOfWire } from "../../protocol/event.ts";
 import { byName, type EventName } from "../../protocol/peer-messages.ts";
 import { SLOTS_PER_GROUP, slotGroupOf } from "../../protocol/sync-tree.ts";
 import { topicKeysOf } from "../../protocol/topic.ts";
@@ -77,7 +78,7 @@ export class MemoryTreeStore implements TreeStore {
     let bytes = 0;
     for (const event of this.#of(range)) {
       if (after && byName(event, after) <= 0) continue;
-      bytes += event.block.length + event.message.length;
+      bytes += bytesOfWire(event);
       if (page.length === limit || (page.length > 0 && bytes > maxBytes)) break;
       page.push(event);
     }

@@ -2,7 +2,13 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { type Bytes, compareBytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
 import type { Signer } from "../../protocol/crypto.ts";
-import { createEvent, decodeBlock, type EncodedEvent, type WireEvent } from "../../protocol/event.ts";
+import {
+  createEvent,
+  decodeBlock,
+  type EncodedEvent,
+  type WholeEvent,
+  type WireEvent,
+} from "../../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { createRecord, type VerifiedRecord } from "../../protocol/record.ts";
@@ -59,7 +65,7 @@ export function forgeEvent(input: {
   seq?: bigint;
   network?: Network;
   classId?: number;
-}): EncodedEvent {
+}): EncodedEvent & WholeEvent {
   const { topic, ts, message } = envelopeOf(input.topic, input.ts ?? 1, input.message ?? "");
   const { id: net } = input.network ?? network;
   return createEvent(

@@ -1,14 +1,13 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { compareBytes, concatBytes, equalBytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
+import { compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { WireEvent } from "../../protocol/event.ts";
 import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import { SLOT_MS } from "../../protocol/retention.ts";
-import type { SegmentEvent } from "../../protocol/segment-file.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-store.ts";
-import { segmentOf } from "../testing/held-segments.ts";
+import { segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { World } from "../testing/shard-traces.ts";
 import { keyOf, Node, onStorage, START_MS, SUBJECT, TOPICS, wipe } from "../testing/shard-world.ts";
@@ -46,13 +45,6 @@ const way = fc.record({
   handsOver: fc.constantFrom(false, false, true),
 });
 
-function sealedFrom(event: VerifiedEvent): SegmentEvent {
-  const { topicKey, id, fields, signature, block, message, digest } = event;
-  const { origin, msg, size, ts } = fields;
-  const timeKey = concatBytes(uint64Bytes(ts), digest);
-  return { topicKey, id, timeKey, origin, msg, size, signature, block, message };
-}
-
 function adopt(node: Node, wires: readonly WireEvent[], nowMs: number): number {
   const store = node.store as TieredShardStore;
   const fresh = new Map<string, VerifiedEvent>();
@@ -66,7 +58,7 @@ function adopt(node: Node, wires: readonly WireEvent[], nowMs: number): number {
   );
   if (events.length === 0) return 0;
   const byClass = [...Map.groupBy(events, ({ fields }) => fields.class).values()];
-  const segments = byClass.map((each) => segmentOf(each.map(sealedFrom)));
+  const segments = byClass.map((each) => segmentOf(each.map(toSegmentEvent)));
   node.run((core) =>
     core.adopt(
       events,

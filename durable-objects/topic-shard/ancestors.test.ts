@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
-import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, decodeBlock, type WireEvent } from "../../protocol/event.ts";
 import { eventId } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { EventName, EventPage } from "../../protocol/peer-messages.ts";
@@ -103,7 +103,7 @@ describe("a page", () => {
     const have: EventName[] = [];
     for (let pages = 1; ; pages++) {
       const page = answerWant(node.store, { wanted: [named(ids[39] as Bytes)], ancestors: true, have });
-      const bytes = page.events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+      const bytes = page.events.reduce((sum, event) => sum + bytesOfWire(event), 0);
       expect(bytes).toBeLessThanOrEqual(MAX_PEER_PAGE_BYTES);
       // No child comes before its parent, so that nothing waits at the reader.
       for (const event of page.events) reader.ingest(event, START_MS + 50);

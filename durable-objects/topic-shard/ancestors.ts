@@ -1,5 +1,11 @@
 import { type Bytes, compareBytes, toHex } from "../../protocol/bytes.ts";
-import { decodeBlock, linksOfStoredBlock, toWire, type WireEvent } from "../../protocol/event.ts";
+import {
+  bytesOfWire,
+  decodeBlock,
+  linksOfStoredBlock,
+  toWire,
+  type WireEvent,
+} from "../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES, MAX_WALKED_EVENTS } from "../../protocol/limits.ts";
 import type { EventName, EventPage, WantBody } from "../../protocol/peer-messages.ts";
 import type { Found, TieredReads } from "../sealed/tiered-reads.ts";
@@ -22,7 +28,7 @@ export function answerWant(store: ShardStore, want: WantBody, maxBytes = MAX_PEE
   for (const name of sorted) {
     const event = store.get(name);
     if (!event) continue;
-    bytes += event.block.length + event.message.length;
+    bytes += bytesOfWire(event);
     if (events.length > 0 && (bytes > maxBytes || events.length === MAX_PEER_EVENTS))
       return { events, more: true };
     events.push(toWire(event));

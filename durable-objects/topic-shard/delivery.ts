@@ -6,11 +6,12 @@ import { GAP_DELIVERY_MS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { expiryLine } from "../../protocol/retention.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
-import { ECHO, GAP, type Outline, PENDING_BASE, type ShardStore } from "./shard-store.ts";
+import { ECHO, GAP, GONE, type Outline, PENDING_BASE, type ShardStore, SOUGHT } from "./shard-store.ts";
 
 /**
  * When a stored event is delivered: once each parent is delivered, expired or removed by the network's records, and at the latest 30 s after it was
- * stored, marked as a gap. Delivery gives it the next position.
+ * stored, marked as a gap. Delivery gives it the next position. One that has come without its message waits for that, too, until it was looked
+ * for: then it takes its position, and nobody hears of it, so that its children are delivered.
  */
 export class Delivery {
   readonly #store: ShardStore;
@@ -64,10 +65,26 @@ export class Delivery {
         const fields = decodeBlock(child.block);
         const retention = this.#network.classOf(fields.topic);
         if (this.unmetLinks({ topicKey: child.topicKey, fields, retention }, nowMs).length > 0) continue;
+        if ((child.flags & (GONE | SOUGHT)) === GONE) continue;
         this.#deliver(child, 0);
         delivered.push(child);
       }
     }
+  }
+
+  /** An event's message was looked for in vain: nothing waits for that any more. */
+  soughtInVain(name: EventName, nowMs: number): void {
+    const event = this.#store.outline(name);
+    if (!event || event.position < PENDING_BASE || (event.flags & GONE) === 0) return;
+    const fields = decodeBlock(event.block);
+    const retention = this.#network.classOf(fields.topic);
+    const sought = { ...event, flags: event.flags | SOUGHT };
+    if (this.unmetLinks({ topicKey: name.topicKey, fields, retention }, nowMs).length > 0) {
+      this.#store.deliver(event.position, event.position, sought.flags);
+      return;
+    }
+    this.#deliver(sought, 0);
+    this.deliverChildren(name, nowMs);
   }
 
   deliverOverdue(nowMs: number, limit: number): void {
@@ -82,7 +99,9 @@ export class Delivery {
   }
 
   #deliver(event: Outline, mark: number): void {
-    const flags = event.flags | mark | this.echoFlag(event);
+    // Without a message it is no envelope's.
+    const echo = (event.flags & GONE) === 0 ? this.echoFlag(event) : 0;
+    const flags = event.flags | mark | echo;
     this.#store.deliver(event.position, this.nextPosition(), flags);
   }
 }

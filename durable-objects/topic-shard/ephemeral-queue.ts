@@ -1,4 +1,4 @@
-import type { WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, type WireEvent } from "../../protocol/event.ts";
 
 const MAX_EVENTS = 256;
 /** Room for the largest message and some small ones. */
@@ -30,4 +30,4 @@ export class EphemeralQueue<T extends Item> {
   }
 }
 
-const sizeOf = ({ event }: Item): number => event.block.length + event.message.length;
+const sizeOf = ({ event }: Item): number => bytesOfWire(event);

@@ -1,6 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
-import type { StoredEvent } from "./shard-store.ts";
+import { GONE, type StoredEvent } from "./shard-store.ts";
 
 /** The rows of the partitions' tables, as the platform answers them. */
 
@@ -20,6 +20,11 @@ export interface EventRow extends Record<string, SqlStorageValue> {
 export const COLUMNS =
   "position, topic_key, time_key, id, class, flags, stored_ms, signature, block, message";
 
+/** What the column has of a message that is gone: it takes no null. */
+export const NO_MESSAGE = new Uint8Array();
+/** Of an event whose message is here. */
+export const HAS_MESSAGE = `flags & ${GONE} = 0`;
+
 export const bytes = (buffer: ArrayBuffer): Bytes => new Uint8Array(buffer);
 
 export const toEvent = (row: EventRow): StoredEvent => ({
@@ -32,7 +37,7 @@ export const toEvent = (row: EventRow): StoredEvent => ({
   storedMs: row.stored_ms,
   signature: bytes(row.signature),
   block: bytes(row.block),
-  message: bytes(row.message),
+  message: (row.flags & GONE) === 0 ? bytes(row.message) : null,
 });
 
 /** A row without what may be large, but for its size. Has all that pages are ordered by. */

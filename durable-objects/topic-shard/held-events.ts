@@ -1,5 +1,5 @@
 import { toHex } from "../../protocol/bytes.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, type WireEvent } from "../../protocol/event.ts";
 import {
   MAX_BLOCK_BYTES,
   MAX_HELD_BYTES_PER_PEER,
@@ -50,7 +50,7 @@ export class HeldEvents {
   /** Keeps an event; answers false when its peer has no room left. */
   hold(id: Uint8Array, wire: WireEvent, peer: string): boolean {
     if (this.has(id)) return true;
-    const bytes = wire.block.length + wire.message.length;
+    const bytes = bytesOfWire(wire);
     const count = this.#counts.get(peer) ?? { events: 0, bytes: 0 };
     if (this.#bytes + bytes > MAX_BYTES_OF_ALL_PEERS) return false;
     if (count.events >= this.#maxEvents || count.bytes + bytes > this.#maxBytes) return false;

@@ -9,7 +9,7 @@ import { MemoryShardStore } from "../testing/memory-shard-store.ts";
 import { rowsRead, rowsWritten } from "../testing/rows-read.ts";
 import { onStorage, wipe } from "../testing/shard-world.ts";
 import { MAX_PARTITIONS, type Partition, wholeFrom } from "./hot-partitions.ts";
-import { ECHO, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { ECHO, GONE, PENDING_BASE, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 
 const MANY = 1e6;
@@ -30,6 +30,7 @@ interface Made {
   readonly ts: number;
   readonly class: number;
   readonly bytes: number;
+  readonly isGone: boolean;
 }
 
 const made: fc.Arbitrary<Made> = fc.record({
@@ -38,6 +39,7 @@ const made: fc.Arbitrary<Made> = fc.record({
   ts: fc.nat({ max: 3 }),
   class: fc.integer({ min: 1, max: 3 }),
   bytes: fc.nat({ max: 5 }),
+  isGone: fc.integer({ min: 0, max: 3 }).map((n) => n === 0),
 });
 
 let ids = 0;
@@ -49,12 +51,12 @@ function eventOf(each: Made, position: number): StoredEvent {
     timeKey: timeKeyOf(each.ts),
     id,
     class: each.class,
-    flags: each.seq % 2 ? ECHO : 0,
+    flags: (each.seq % 2 ? ECHO : 0) | (each.isGone ? GONE : 0),
     storedMs: position % 1_000,
     signature: new Uint8Array(64).fill(each.seq),
     block: new Uint8Array(each.bytes + 1).fill(each.topic),
     // Of one envelope, one message.
-    message: new Uint8Array(2 * each.ts).fill(each.ts),
+    message: each.isGone ? null : new Uint8Array(2 * each.ts).fill(each.ts),
   };
 }
 
@@ -193,6 +195,11 @@ function aboutTopic(store: ShardStore, topicKey: Bytes) {
   return {
     timePages,
     causal: walk(causal),
+    gone: [
+      store.goneInTime({ ...range, isDescending: false }),
+      store.goneInTime({ ...range, from: timeKeyOf(1), isDescending: true }),
+      ...[2n, 7n].map((seq) => store.goneInIds(topicKey, uint64Bytes(1n), uint64Bytes(seq))),
+    ],
     below: store.tree.blocksBelow(topicKey, uint64Bytes(7n), 4),
     greatest: store.greatest(topicKey),
     linkable: store.links.linkableHeads(topicKey, uint64Bytes(8n), 3),
@@ -222,6 +229,7 @@ function answers(store: ShardStore, events: readonly StoredEvent[]) {
     events: events.map((event) => [
       store.get(event),
       store.outline(event)?.position,
+      store.isWithoutMessage(event),
       store.findByDigest(digestOfId(event.id)),
     ]),
     ends: [store.lastPosition(), store.lastPending(), store.firstPendingMs()],
@@ -296,7 +304,7 @@ describe("the partitions of a shard", () => {
     onStorage((storage) => {
       const store = new SqlShardStore(storage);
       const twins = new Twins([store]);
-      const each = { topic: 0, seq: 1, ts: 1, class: 1, bytes: 5 };
+      const each = { topic: 0, seq: 1, ts: 1, class: 1, bytes: 5, isGone: false };
       for (let n = 0; n < 300; n++) twins.insert({ ...each, seq: n % 10 });
       twins.roll();
       expect(store.deliveredAfter(0, 100, 50)).toHaveLength(6);

@@ -1,4 +1,5 @@
 import type { Bytes } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import { type FeedAnswer, type FeedBatch, toFed } from "../feed.ts";
@@ -49,7 +50,7 @@ interface HubState {
 }
 
 /**
- * Brings delivered events to the hubs that have subscribers in this shard. A hub answers each batch with the position
+ * Brings delivered events, but those whose messages are gone, to the hubs that have subscribers in this shard. A hub answers each batch with the position
  * that it has, and the next batch begins there: nothing is lost or doubled when either side restarts.
  */
 export class HubFeed {
@@ -104,7 +105,8 @@ export class HubFeed {
 
   #nextBatch(hub: HubState): FeedBatch | undefined {
     const { store, shard } = this.#parts;
-    const ephemeral = hub.ephemeral.takeAll().map(({ event }) => toFed({ ...event, position: 0, flags: 0 }));
+    const relayed = hub.ephemeral.takeAll().map(({ event }) => event);
+    const ephemeral = relayed.filter(isWhole).map((event) => toFed({ ...event, position: 0, flags: 0 }));
     const head = { shard, generation: this.#parts.generation(), ephemeral };
     if (hub.sent === undefined) {
       const position = store.lastPosition();
@@ -116,7 +118,7 @@ export class HubFeed {
     const to = events.at(-1)?.position ?? hub.sent;
     return events.length === 0 && ephemeral.length === 0
       ? undefined
-      : { ...head, from: hub.sent, to, events: events.map(toFed) };
+      : { ...head, from: hub.sent, to, events: events.filter(isWhole).map(toFed) };
   }
 
   async #send(name: string, hub: HubState, batch: FeedBatch): Promise<FeedAnswer | undefined> {

@@ -25,8 +25,8 @@ export interface IntakeParts {
   readonly shard: number;
   /** Tells subscribers of an ephemeral event, and peers while there are hops left. */
   relay(event: VerifiedEvent, hops: number): void;
-  /** New events are stored: some may wait for parents. */
-  stored(): Promise<void>;
+  /** New events are stored: some may wait for parents, and these for their messages, which this peer does not have. */
+  stored(withoutMessage: readonly EventName[], peer: string): Promise<void>;
 }
 
 /** The way in for what peers send: judged by the rules, then stored, held, relayed or refused. */
@@ -62,6 +62,7 @@ export class Intake {
     const nowMs = clock.nowMs();
     const summary = { stored: 0, known: 0, held: 0, dropped: 0, refused: [] as string[] };
     const valid: VerifiedEvent[] = [];
+    const withoutMessage: EventName[] = [];
     for (const wire of events) {
       const verdict = core.judge(wire, nowMs);
       const isElsewhere = "event" in verdict && !this.#owns(verdict.event);
@@ -73,12 +74,19 @@ export class Intake {
       else summary.dropped++;
     }
     if (valid.length > 0) {
-      const bytes = valid.reduce((sum, { message }) => sum + message.length + EVENT_OVERHEAD_BYTES, 0);
+      const bytes = valid.reduce(
+        (sum, { message }) => sum + (message?.length ?? 0) + EVENT_OVERHEAD_BYTES,
+        0,
+      );
       const results = await writer.write(bytes, () => valid.map((event) => core.store(event, clock.nowMs())));
-      for (const result of results) summary[result]++;
+      for (const [i, result] of results.entries()) {
+        summary[result]++;
+        const { topicKey, id, message } = valid[i] as VerifiedEvent;
+        if (result === "stored" && message === null) withoutMessage.push({ topicKey, id });
+      }
     }
     if (this.#held.size > 0) this.#retryHeldLater();
-    if (summary.stored > 0) await this.#parts.stored();
+    if (summary.stored > 0) await this.#parts.stored(withoutMessage, peer);
     return { ...summary, hasPrevious: previous.every((name) => store.positionOf(name) !== undefined) };
   }
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex } from "../../protocol/bytes.ts";
+import { bytesOfWire } from "../../protocol/event.ts";
 import type { PushBody, PushedRun } from "../../protocol/peer-messages.ts";
 import { platformClock } from "../clock.ts";
 import { MemoryShardStore } from "../testing/memory-shard-store.ts";
@@ -26,7 +27,7 @@ function start(node = new Node(new MemoryShardStore())) {
   const push = async (url: string, run: PushedRun, ephemeral: PushBody["ephemeral"]): Promise<number> => {
     const previous = run.previous && messageOf(node, run.previous.id);
     const messages = run.events.map(({ message }) => Buffer.from(message).toString());
-    const bytes = run.events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+    const bytes = run.events.reduce((sum, event) => sum + bytesOfWire(event), 0);
     runs.push({ url, previous, messages, hops: ephemeral.map(({ hops }) => hops), bytes });
     return link.take(url);
   };

@@ -1,7 +1,7 @@
 import { type Bytes, compareBytes, concatBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import { MAX_UINT64 } from "../../protocol/limits.ts";
 import type { TieredReads } from "../sealed/tiered-reads.ts";
-import type { ShardStore, StoredEvent, TimeRange } from "./shard-store.ts";
+import type { ShardStore, ShownEvent, StoredEvent, TimeRange } from "./shard-store.ts";
 
 /** A query of one topic in time order, checked by the client API. */
 export interface TimeQuery {
@@ -103,10 +103,21 @@ export function readTimePage(
   store: ShardStore,
   query: TimeQuery,
   leastId: Bytes,
-): { events: StoredEvent[]; isFull: boolean } {
+): { events: ShownEvent[]; isFull: boolean } {
   const range = timeRangeOf(query, leastId);
   const events = range ? store.timePage(range, query.limit, query.maxBytes) : [];
   return { events, isFull: events.length === query.limit || isCutShort(store, range, events) };
+}
+
+/** How many events of the stretch that a page has read came by without a message. */
+export function goneInTimePage(
+  store: Pick<ShardStore, "goneInTime">,
+  range: TimeRange,
+  { events, isFull }: { readonly events: readonly ShownEvent[]; readonly isFull: boolean },
+): number {
+  const last = isFull ? events.at(-1)?.timeKey : undefined;
+  if (!last) return store.goneInTime(range);
+  return store.goneInTime(range.isDescending ? { ...range, from: last } : { ...range, to: last });
 }
 
 /** A page that is short in rows may have ended by its bytes: then a row follows it. */

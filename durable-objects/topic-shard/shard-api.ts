@@ -19,13 +19,14 @@ import type {
 } from "../../protocol/sync-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
-import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
+import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import type { EventSpan } from "../sealed/segment-sharing.ts";
+import type { FoundEvent } from "../sealed/tiered-reads.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import type { Envelope } from "./shard-core.ts";
-import type { StoredEvent } from "./shard-store.ts";
+import type { ShownEvent } from "./shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
 import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
 import type { HandOver } from "./sync-tree/shard-tree.ts";
@@ -50,7 +51,9 @@ export interface IngestSummary {
 }
 
 export interface EventList {
-  readonly events: StoredEvent[];
+  readonly events: ShownEvent[];
+  /** How many events of the stretch that was read have no message, and are not in the page. */
+  readonly gone: number;
   /** Whether the page ended at a limit, so that there may be more. */
   readonly isFull: boolean;
 }
@@ -83,7 +86,7 @@ export interface ShardApi {
   query(query: TimeQuery): Promise<EnvelopePage>;
   eventsByTime(query: TimeQuery): Promise<EventList>;
   eventsByCause(topic: Bytes, topicKey: Bytes, afterId: Bytes | null, limit: number): Promise<EventList>;
-  event(blockDigest: Bytes): Promise<StoredEvent | null>;
+  event(blockDigest: Bytes): Promise<FoundEvent | null>;
   heads(topic: Bytes, topicKey: Bytes): Promise<Bytes[]>;
 
   /** The names of events that arrived after a peer's cursor. */
@@ -109,8 +112,8 @@ export interface ShardApi {
   scrub(): Promise<ScrubReport>;
   /** Does what is due of sealing: old events move into files. */
   maintain(): Promise<Maintained>;
-  /** Takes the events of a segment that another node or shard has. `mayLack`: those whose large messages were not kept first are left. */
-  adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted>;
+  /** Takes the events of a segment that another node or shard has. */
+  adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted>;
   /** Keeps a large message for a segment that is to be adopted. */
   keepLarge(message: Bytes): Promise<null>;
   /** The shard's segments by their numbers, after one. */

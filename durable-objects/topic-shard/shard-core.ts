@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../../protocol/crypto.ts";
 import { decodeBlock, envelopeDigest, type WireEvent } from "../../protocol/event.ts";
 import { seqOfId } from "../../protocol/event-id.ts";
@@ -10,13 +10,14 @@ import { judgeEvent, type Verdict, type VerifiedEvent } from "../../protocol/val
 import { type AdoptableEvent, adoptEvents } from "./adopt-events.ts";
 import { Delivery } from "./delivery.ts";
 import { Equivocations } from "./equivocations.ts";
+import { fillIn } from "./fill-in.ts";
 import { recordHeads } from "./heads.ts";
 import { NewestOfOrigins } from "./newest-of-origins.ts";
 import { OwnEvents } from "./own-events.ts";
 import type { ScrubLimits } from "./scrub/scrub-limits.ts";
 import { ShardScrub } from "./scrub/shard-scrub.ts";
 import { ShardRecords } from "./shard-records.ts";
-import { OWN, type ShardStore, type StoredEvent } from "./shard-store.ts";
+import { GONE, OWN, type ShardStore, type StoredEvent } from "./shard-store.ts";
 import { Listings } from "./sync-tree/listings.ts";
 import { type HandOver, ShardTree } from "./sync-tree/shard-tree.ts";
 
@@ -203,9 +204,13 @@ export class ShardCore {
     return { kind: "ephemeral", event: verdict.event };
   }
 
-  /** Stores an event that was judged valid, unless it is known, inside a transaction. */
+  /**
+   * Stores an event that was judged valid, unless it is known, inside a transaction. One that is known without its message is stored with it;
+   * one that is known with it stays as it is.
+   */
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
-    if (this.#store.positionOf(event) !== undefined) return "known";
+    if (this.#store.positionOf(event) !== undefined)
+      return fillIn(event, nowMs, this.#store, this.#delivery) ? "stored" : "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
     if (isOwn) this.own.cameBack(event.fields.seq);
     if (this.#store.removed.isRemoved(event)) this.#store.removed.forgetRemoved(event);
@@ -229,7 +234,7 @@ export class ShardCore {
     const unmet = this.#delivery.unmetLinks(event, nowMs);
     recordHeads(this.#store, event, fields.links, this.#store.greatest(topicKey)?.id);
     const timeKey = concatBytes(uint64Bytes(fields.ts), event.digest);
-    const isDelivered = unmet.length === 0;
+    const isDelivered = unmet.length === 0 && event.message !== null;
     const stored: StoredEvent = {
       position: isDelivered ? this.#delivery.nextPosition() : this.#delivery.nextPending(),
       topicKey,
@@ -237,7 +242,10 @@ export class ShardCore {
       id,
       class: fields.class,
       flags:
-        flags | this.#tree.epochFlag | (isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) : 0),
+        flags |
+        this.#tree.epochFlag |
+        (isDelivered ? this.#delivery.echoFlag({ topicKey, timeKey }) : 0) |
+        (event.message ? 0 : GONE),
       storedMs: nowMs,
       signature: event.signature,
       block: event.block,
@@ -253,6 +261,12 @@ export class ShardCore {
     if (!isDelivered) return;
     if ((flags & OWN) !== 0) this.own.delivered({ topicKey, id });
     this.#delivery.deliverChildren({ topicKey, id }, nowMs);
+  }
+
+  /** The messages of these events were looked for in vain, inside a transaction. */
+  soughtInVain(names: readonly EventName[], nowMs: number): void {
+    for (const name of names.toSorted((a, b) => compareBytes(a.id, b.id)))
+      this.#delivery.soughtInVain(name, nowMs);
   }
 
   /** One step of judging again what is stored, inside a transaction; answers whether there is more. */

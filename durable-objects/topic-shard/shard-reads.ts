@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, equalBytes, fromUtf8, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
+import { isWhole } from "../../protocol/event.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { Cursor, EventName, EventPage, PulledShard, WantBody } from "../../protocol/peer-messages.ts";
 import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
@@ -27,7 +28,7 @@ import type { SealedFile } from "../sealed/range-reader.ts";
 import type { HeldSegment } from "../sealed/sealed-store.ts";
 import type { SealedTier } from "../sealed/sealed-tier.ts";
 import { type EventSpan, SegmentSharing } from "../sealed/segment-sharing.ts";
-import { TieredReads } from "../sealed/tiered-reads.ts";
+import { type FoundEvent, TieredReads } from "../sealed/tiered-reads.ts";
 import { type HotShardStore, TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { SyncApi } from "../sync/sync-api.ts";
 import { answerWant, answerWantOfTiers } from "./ancestors.ts";
@@ -37,6 +38,7 @@ import type { HubPorts } from "./hub-feed.ts";
 import type { Intake } from "./intake.ts";
 import {
   type EnvelopePage,
+  goneInTimePage,
   queryEnvelopes,
   queryEnvelopesOfTiers,
   readTimePage,
@@ -45,9 +47,10 @@ import {
 } from "./queries.ts";
 import type { CaughtUp, EventList } from "./shard-api.ts";
 import { expiryId, ShardCore } from "./shard-core.ts";
-import { ECHO, type StoredEvent } from "./shard-store.ts";
+import { ECHO } from "./shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
 import type { DifferingSlots, ListingForm, NamePage, SlotHash } from "./sync-tree/listings.ts";
+import { END_OF_IDS } from "./sync-tree/slot-spans.ts";
 
 const GENERATION_BYTES = 8;
 const MAX_CATCH_UP_EVENTS = 512;
@@ -149,9 +152,12 @@ export abstract class ShardReads {
 
   async eventsByTime(query: TimeQuery): Promise<EventList> {
     const leastId = this.#leastId(query.topic);
-    if (!this.reads.isSealed(query.topicKey)) return readTimePage(this.store, query, leastId);
     const range = timeRangeOf(query, leastId);
-    return range ? this.reads.timePage(range, query.limit, query.maxBytes) : { events: [], isFull: false };
+    if (!range) return { events: [], gone: 0, isFull: false };
+    const page = this.reads.isSealed(query.topicKey)
+      ? await this.reads.timePage(range, query.limit, query.maxBytes)
+      : readTimePage(this.store, query, leastId);
+    return { ...page, gone: goneInTimePage(this.store, range, page) };
   }
 
   async eventsByCause(
@@ -163,8 +169,15 @@ export abstract class ShardReads {
     const { store } = this;
     const least = this.#leastId(topic);
     const start = afterId && compareBytes(afterId, least) > 0 ? afterId : least;
-    if (this.reads.isSealed(topicKey))
-      return this.reads.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
+    const page = this.reads.isSealed(topicKey)
+      ? await this.reads.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES)
+      : this.#hotCausalPage(topicKey, start, limit);
+    const last = page.isFull ? page.events.at(-1) : undefined;
+    return { ...page, gone: store.goneInIds(topicKey, start, last?.id ?? END_OF_IDS) };
+  }
+
+  #hotCausalPage(topicKey: Bytes, start: Bytes, limit: number): Omit<EventList, "gone"> {
+    const { store } = this;
     const events = store.causalPage(topicKey, start, limit, MAX_PEER_PAGE_BYTES);
     const last = events.at(-1);
     return {
@@ -173,7 +186,7 @@ export abstract class ShardReads {
     };
   }
 
-  async event(blockDigest: Bytes): Promise<StoredEvent | null> {
+  async event(blockDigest: Bytes): Promise<FoundEvent | null> {
     const event = await this.reads.findByDigest(blockDigest);
     return event && !this.core.isExpired(event, this.nowMs) ? event : null;
   }
@@ -205,7 +218,9 @@ export abstract class ShardReads {
 
   async lacking(names: readonly EventName[]): Promise<EventName[]> {
     const { store } = this;
-    return names.filter((name) => store.positionOf(name) === undefined && !this.intake.isHeld(name.id));
+    const isKnown = (name: EventName) =>
+      store.positionOf(name) === undefined ? this.intake.isHeld(name.id) : !store.isWithoutMessage(name);
+    return names.filter((name) => !isKnown(name));
   }
 
   async want(want: WantBody, maxBytes: number): Promise<EventPage> {
@@ -224,6 +239,7 @@ export abstract class ShardReads {
     const rows = store.deliveredAfter(position, MAX_CATCH_UP_EVENTS, MAX_PEER_PAGE_BYTES);
     const events = rows
       .filter(({ topicKey }) => topicKeys?.has(toHex(topicKey)) ?? true)
+      .filter(isWhole)
       .filter((event) => (event.flags & ECHO) === 0 && !this.core.isExpired(event, nowMs))
       .map(toFed);
     return { generation, isTooFar: false, events, position: rows.at(-1)?.position ?? last };

@@ -18,6 +18,10 @@ export const OWN = 1;
 export const GAP = 2;
 /** Its envelope had been delivered before, with another event. */
 export const ECHO = 4;
+/** Its message is not here, and never was: see `StoredEvent.message`. */
+export const GONE = 8;
+/** Its message was looked for, as far as that goes: no other event waits for it any more. */
+export const SOUGHT = 16;
 /** From this bit on: the tree epoch in which the event was stored, 16 bits; see `sync-tree/shard-tree.ts`. */
 export const EPOCH_SHIFT = 8;
 
@@ -34,8 +38,12 @@ export interface StoredEvent {
   readonly storedMs: number;
   readonly signature: Bytes;
   readonly block: Bytes;
-  readonly message: Bytes;
+  /** Null when it is gone: of a hot event, exactly where its flags have `GONE`. */
+  readonly message: Bytes | null;
 }
+
+/** An event as pages for clients have it. */
+export type ShownEvent = StoredEvent & { readonly message: Bytes };
 
 export type Outline = Pick<StoredEvent, "position" | "topicKey" | "timeKey" | "id" | "flags" | "block">;
 
@@ -93,16 +101,23 @@ export interface ShardStore {
   deliver(pendingPosition: number, position: number, flags: number): void;
   /** An event at this position is no echo any more. */
   clearEcho(position: number): void;
+  /** Puts an event, changed, in the place of the one at a position: at its own position, in the open partition. */
+  replace(position: number, event: StoredEvent): void;
   /** Takes an event out of the table. */
   remove(position: number): void;
   positionOf(name: EventName): number | undefined;
   /** The ids of a topic's events with this seq, in order: there is one, unless an origin or chance made more. */
   idsWithSeq(topicKey: Bytes, seq: bigint, limit: number): Bytes[];
   get(name: EventName): StoredEvent | undefined;
+  /**
+   * Whether an event is here that came without its message, and can be given it. What is sealed, or is being sealed, cannot; nor is what was
+   * dropped here, as part of a segment, one of these.
+   */
+  isWithoutMessage(name: EventName): boolean;
   /** An event without its message and signature, which may be large. */
   outline(name: EventName): Outline | undefined;
   findByDigest(blockDigest: Bytes): StoredEvent | undefined;
-  /** The least id, from `leastId` on, of the events that carry this envelope. */
+  /** The least id, from `leastId` on, of the events that carry this envelope with its message. */
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined;
   isEnvelopeDelivered(topicKey: Bytes, timeKey: Bytes): boolean;
   /** Of the events that carry this envelope, the one that was delivered first. */
@@ -125,13 +140,17 @@ export interface ShardStore {
   pendingStoredUntil(storedMs: number, limit: number): PlacedName[];
   firstPendingMs(): number | undefined;
 
-  /** Delivered events after a position, up to `maxBytes` of blocks and messages but at least one. */
+  /** Delivered events after a position, also those whose messages are gone, up to `maxBytes` of blocks and messages but at least one. */
   deliveredAfter(position: number, limit: number, maxBytes: number): StoredEvent[];
   namesAfter(position: number, limit: number): PlacedName[];
-  /** Distinct envelopes, one event each (the one with the least id). */
-  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[];
-  /** Events of a topic with ids above `afterId`, in id order: a causal order. */
-  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[];
+  /** Distinct envelopes whose messages are here, one event each (the one with the least id). */
+  timePage(range: TimeRange, limit: number, maxBytes: number): ShownEvent[];
+  /** Events of a topic with ids above `afterId` whose messages are here, in id order: a causal order. */
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): ShownEvent[];
+  /** How many events within a stretch have no message. Counts events, where `timePage` has envelopes. */
+  goneInTime(range: TimeRange): number;
+  /** The same for ids above one and up to another. */
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number;
 
   /** The store's present life: 8 random bytes. */
   generation(): Bytes;

@@ -7,11 +7,12 @@ import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logWarning } from "../log.ts";
-import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
+import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
 import { FileWork } from "../sealed/file-work.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { HubFeed } from "./hub-feed.ts";
 import { Intake } from "./intake.ts";
+import { MessageSeeker } from "./message-seeker.ts";
 import { ParentSeeker } from "./parent-seeker.ts";
 import { fetchNamed } from "./peer-fetch.ts";
 import { ProofReport } from "./proof-report.ts";
@@ -50,6 +51,7 @@ export class Shard extends ShardReads implements ShardApi {
   readonly #hubs: HubFeed;
   readonly #pushes: PushFeed;
   readonly #parents: ParentSeeker;
+  readonly #messages: MessageSeeker;
   protected readonly intake: Intake;
   readonly #rootsReport: RootsReport;
   readonly #proofReport: ProofReport;
@@ -92,11 +94,14 @@ export class Shard extends ShardReads implements ShardApi {
       shardCount,
       shard,
       relay: (event, hops) => this.#relay(event, hops),
-      stored: () => this.#stored(),
+      stored: (withoutMessage, peer) => this.#stored(withoutMessage, peer),
     });
     this.#files = this.#fileWork();
     const ingest = (events: readonly WireEvent[], peer: string) => this.intake.ingest(events, peer);
     this.#parents = new ParentSeeker({ peers, links, clock, store, ingest });
+    const soughtInVain = (names: readonly EventName[]) =>
+      this.#writer.write(0, () => this.core.soughtInVain(names, this.nowMs));
+    this.#messages = new MessageSeeker({ peers, links, clock, store, suite, ingest, soughtInVain });
   }
 
   #fileWork(): FileWork {
@@ -148,8 +153,9 @@ export class Shard extends ShardReads implements ShardApi {
     if (hops > 0) this.#pushes.relay(toWire(event), hops - 1);
   }
 
-  async #stored(): Promise<void> {
+  async #stored(withoutMessage: readonly EventName[], peer: string): Promise<void> {
     this.#parents.seekSoon();
+    this.#messages.seek(withoutMessage, peer);
     await Promise.all([this.#wakeForOverdue(), this.#rootsReport.send()]);
   }
 
@@ -161,6 +167,7 @@ export class Shard extends ShardReads implements ShardApi {
     void this.#rootsReport.send();
     void this.#proofReport.send();
     if (this.core.records.isCheckDue) void this.#checkRecords();
+    this.#messages.seekPending();
     await this.#wakeForOverdue();
   }
 
@@ -307,9 +314,9 @@ export class Shard extends ShardReads implements ShardApi {
     return this.#files.maintain();
   }
 
-  async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Adopted> {
-    const adopted = await this.#files.adopt(foreign, mayLack);
-    if (adopted.stored > 0) await this.#stored();
+  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
+    const adopted = await this.#files.adopt(foreign, whereLacking);
+    if (adopted.stored > 0) await this.#stored([], "");
     return adopted;
   }
 

@@ -1,18 +1,21 @@
 import { type Bytes, equalBytes, uint64Bytes } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import { SqlRecordStore } from "../records/sql-record-store.ts";
 import { SqlSealedStore } from "../sealed/sql-sealed-store.ts";
 import type { HotShardStore } from "../sealed/tiered-shard-store.ts";
-import { bytes, COLUMNS, type EventRow, readPage, toEvent } from "./event-rows.ts";
+import { bytes, COLUMNS, type EventRow, HAS_MESSAGE, NO_MESSAGE, readPage, toEvent } from "./event-rows.ts";
 import { bytesMeta, readMeta, writeMeta } from "./schema.ts";
 import {
   type Checkpoint,
   ECHO,
+  GONE,
   type Outline,
   PENDING_BASE,
   type PlacedName,
   type SealedEvent,
+  type ShownEvent,
   type StoredEvent,
   type TimeRange,
 } from "./shard-store.ts";
@@ -98,7 +101,7 @@ export class SqlShardStore implements HotShardStore {
       event.storedMs,
       event.signature,
       event.block,
-      event.message,
+      event.message ?? NO_MESSAGE,
     );
   }
 
@@ -128,6 +131,11 @@ export class SqlShardStore implements HotShardStore {
     if (table) this.#sql.exec(`DELETE FROM ${table} WHERE position = ?`, position);
   }
 
+  replace(position: number, event: StoredEvent): void {
+    this.remove(position);
+    this.insert(event);
+  }
+
   positionOf({ topicKey, id }: EventName): number | undefined {
     const query = "SELECT position FROM events WHERE topic_key = ? AND id = ? LIMIT 1";
     return this.#first<{ position: number }>(query, topicKey, id)?.position;
@@ -147,6 +155,11 @@ export class SqlShardStore implements HotShardStore {
       id,
     );
     return row && toEvent(row);
+  }
+
+  isWithoutMessage({ topicKey, id }: EventName): boolean {
+    const query = "SELECT flags FROM events WHERE topic_key = ? AND id = ? LIMIT 1";
+    return ((this.#first<{ flags: number }>(query, topicKey, id)?.flags ?? 0) & GONE) !== 0;
   }
 
   outline({ topicKey, id }: EventName): Outline | undefined {
@@ -169,8 +182,8 @@ export class SqlShardStore implements HotShardStore {
   }
 
   findEnvelope(topicKey: Bytes, timeKey: Bytes, leastId: Bytes): Bytes | undefined {
-    const query =
-      "SELECT id FROM events WHERE topic_key = ? AND time_key = ? AND id >= ? ORDER BY id LIMIT 1";
+    const query = `SELECT id FROM events WHERE topic_key = ? AND time_key = ? AND id >= ? AND ${HAS_MESSAGE}
+      ORDER BY id LIMIT 1`;
     const row = this.#first<{ id: ArrayBuffer }>(query, topicKey, timeKey, leastId);
     return row && bytes(row.id);
   }
@@ -251,8 +264,8 @@ export class SqlShardStore implements HotShardStore {
     return this.#sql.exec<NameRow>(query, position, PENDING_BASE, limit).toArray().map(toName);
   }
 
-  timePage(range: TimeRange, limit: number, maxBytes: number): StoredEvent[] {
-    return this.#withLeastIds(timePageOf(this.#sql, range, limit, maxBytes), range);
+  timePage(range: TimeRange, limit: number, maxBytes: number): ShownEvent[] {
+    return this.#withLeastIds(timePageOf(this.#sql, range, limit, maxBytes), range).filter(isWhole);
   }
 
   /** Descending, the first row of an envelope's events is the one with the greatest id: asks for the least. */
@@ -264,10 +277,29 @@ export class SqlShardStore implements HotShardStore {
     });
   }
 
-  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): StoredEvent[] {
+  causalPage(topicKey: Bytes, afterId: Bytes, limit: number, maxBytes: number): ShownEvent[] {
     const query = (columns: string) =>
-      `SELECT ${columns} FROM events WHERE topic_key = ? AND id > ? ORDER BY id LIMIT ?`;
-    return readPage(this.#sql, query, [topicKey, afterId], limit, maxBytes);
+      `SELECT ${columns} FROM events WHERE topic_key = ? AND id > ? AND ${HAS_MESSAGE} ORDER BY id LIMIT ?`;
+    return readPage(this.#sql, query, [topicKey, afterId], limit, maxBytes).filter(isWhole);
+  }
+
+  goneInTime({ topicKey, from, to, leastId }: TimeRange): number {
+    const stretch = "topic_key = ? AND time_key >= ? AND time_key <= ? AND id >= ?";
+    return this.#countGone(stretch, topicKey, from, to, leastId);
+  }
+
+  goneInIds(topicKey: Bytes, afterId: Bytes, lastId: Bytes): number {
+    return this.#countGone("topic_key = ? AND id > ? AND id <= ?", topicKey, afterId, lastId);
+  }
+
+  /** Table by table: an aggregate over the view would read all of it. */
+  #countGone(stretch: string, ...bindings: Bytes[]): number {
+    let count = 0;
+    for (const table of this.partitions.tables) {
+      const query = `SELECT count(*) AS gone FROM ${table} WHERE ${stretch} AND NOT (${HAS_MESSAGE})`;
+      count += this.#sql.exec<{ gone: number }>(query, ...bindings).one().gone;
+    }
+    return count;
   }
 
   generation(): Bytes {

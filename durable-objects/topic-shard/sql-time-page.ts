@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes } from "../../protocol/bytes.ts";
-import { bytes, COLUMNS, type EventRow, toEvent } from "./event-rows.ts";
+import { bytes, COLUMNS, type EventRow, HAS_MESSAGE, toEvent } from "./event-rows.ts";
 import type { StoredEvent, TimeRange } from "./shard-store.ts";
 
 /** As much of a row as decides whether it is in a page. */
@@ -11,7 +11,7 @@ interface TimeRow extends Record<string, SqlStorageValue> {
 }
 
 /**
- * Distinct envelopes of a stretch of a topic in the range's order, up to `maxBytes` of messages but at least one. Of several events that
+ * Distinct envelopes, whose messages are here, of a stretch of a topic in the range's order, up to `maxBytes` of messages but at least one. Of several events that
  * carry one envelope the first in that order. Messages are read of what is in the page only, however many events there are beside it.
  */
 export function timePageOf(
@@ -50,7 +50,7 @@ function timeRows(
   limit: number,
 ): TimeRow[] {
   const order = isDescending ? "DESC" : "ASC";
-  const query = `SELECT position, time_key, id, length(message) AS size FROM events WHERE topic_key = ? AND id >= ?
+  const query = `SELECT position, time_key, id, length(message) AS size FROM events WHERE topic_key = ? AND id >= ? AND ${HAS_MESSAGE}
     AND time_key ${isDescending || isFirst ? ">=" : ">"} ? AND time_key ${isDescending && !isFirst ? "<" : "<="} ?
     ORDER BY time_key ${order}, id ${order} LIMIT ?`;
   return sql.exec<TimeRow>(query, topicKey, leastId, from, to, limit).toArray();

@@ -25,11 +25,12 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import type { Adopted, ForeignSegment } from "../sealed/adopting.ts";
+import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { R2Archive } from "../sealed/r2-archive.ts";
 import type { EventSpan } from "../sealed/segment-sharing.ts";
+import type { FoundEvent } from "../sealed/tiered-reads.ts";
 import { linksOf, nodeStateOf, peersOf, syncOf } from "../stubs.ts";
 import type { HubPorts } from "./hub-feed.ts";
 import type { EnvelopePage, TimeQuery } from "./queries.ts";
@@ -38,7 +39,6 @@ import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import { Shard } from "./shard.ts";
 import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
-import type { StoredEvent } from "./shard-store.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
@@ -164,7 +164,7 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.eventsByCause(topic, topicKey, afterId, limit));
   }
 
-  async event(blockDigest: Bytes): Promise<Outcome<StoredEvent | null>> {
+  async event(blockDigest: Bytes): Promise<Outcome<FoundEvent | null>> {
     return attempt(() => this.#started.event(blockDigest));
   }
 
@@ -224,8 +224,8 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.countWithin(span, limit));
   }
 
-  async adopt(foreign: ForeignSegment, mayLack: boolean): Promise<Outcome<Adopted>> {
-    return attempt(() => this.#started.adopt(foreign, mayLack));
+  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Outcome<Adopted>> {
+    return attempt(() => this.#started.adopt(foreign, whereLacking));
   }
 
   async keepLarge(message: Bytes): Promise<Outcome<null>> {

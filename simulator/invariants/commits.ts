@@ -1,12 +1,14 @@
 import {
   ECHO,
   GAP,
+  GONE,
   OWN,
   PENDING_BASE,
   type ShardStore,
   type StoredEvent,
 } from "../../durable-objects/topic-shard/shard-store.ts";
 import { compareBytes, equalBytes, readUint64, toHex } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
 import type { Write } from "../guarded-store.ts";
 import type { SimNode } from "../sim-node.ts";
@@ -14,6 +16,8 @@ import { isExpired, linkIds, readBlock, shardBitsOf, timeOf } from "./rules.ts";
 import { sealedEventsOf } from "./sealed.ts";
 import { eventsOfShard, nameOf } from "./stored.ts";
 
+/** What stores an event, their last argument: anew, or with the message that it was without. */
+const STORING: readonly string[] = ["insert", "replace"];
 const MAX_STORED_AHEAD_MS = 120_000;
 const MAX_OWN_AHEAD_MS = 60_000;
 const GAP_MS = 30_000;
@@ -44,6 +48,13 @@ export class CommitInspector {
     return this.#seen.size;
   }
 
+  /** Events that a node's children did not wait for, since nobody had their messages. */
+  readonly #passedBy = new Set<string>();
+
+  wasPassedBy(node: SimNode, id: Uint8Array): boolean {
+    return this.#passedBy.has(`${node.name} ${toHex(id)}`);
+  }
+
   /** Whose an event is that some honest node has stored. */
   originOf(id: Uint8Array): Uint8Array | undefined {
     return this.#seen.get(toHex(id));
@@ -62,20 +73,22 @@ export class CommitInspector {
     const store = node.disks[shard]?.state.store;
     if (!store) return undefined;
     const inserted = writes.flatMap(({ method, args }) =>
-      method === "insert" ? [args[0] as StoredEvent] : [],
+      STORING.includes(method) ? [args.at(-1) as StoredEvent] : [],
     );
     for (const { method, args } of writes) {
       let wrong: string | undefined;
       let event: StoredEvent | undefined;
-      if (method === "insert") {
-        event = args[0] as StoredEvent;
+      if (STORING.includes(method)) {
+        event = args.at(-1) as StoredEvent;
         const later = new Set(inserted.slice(inserted.indexOf(event) + 1).map(({ id }) => toHex(id)));
         wrong = this.#wrongInInsert(node, shard, event, later);
         event = store.get(event);
-        wrong ??= wrongInDelivery(node, shard, event);
+        // What was passed by comes late, whatever its parents.
+        if (!event || !this.wasPassedBy(node, event.id)) wrong ??= wrongInDelivery(node, shard, event);
       } else if (method === "deliver") {
         event = store.deliveredAfter((args[1] as number) - 1, 1, 0)[0];
         wrong = wrongInDelivery(node, shard, event);
+        if (event && (event.flags & GONE) !== 0) this.#passedBy.add(`${node.name} ${toHex(event.id)}`);
       }
       if (event) this.#noteDelivery(node, shard, event);
       if (wrong) return `${node.name}/${shard} ${wrong}: ${event ? toHex(event.id) : ""}`;
@@ -172,12 +185,12 @@ function wrongInDelivery(node: SimNode, shard: number, event: StoredEvent | unde
  * The first of the hot events whose echo mark is not what it must be: an envelope is new to the stream once. Where something was dropped
  * from the hot tier an echo may be all that is left.
  */
-export function wrongEcho(delivered: readonly StoredEvent[], isWhole: boolean): StoredEvent | undefined {
+export function wrongEcho(delivered: readonly StoredEvent[], isAll: boolean): StoredEvent | undefined {
   const known = new Set<string>();
-  for (const event of delivered) {
+  for (const event of delivered.filter((each) => isWhole(each))) {
     const name = envelopeName(event);
     const isEcho = (event.flags & ECHO) !== 0;
-    if (known.has(name) ? !isEcho : isEcho && isWhole) return event;
+    if (known.has(name) ? !isEcho : isEcho && isAll) return event;
     known.add(name);
   }
   return undefined;

@@ -1,6 +1,6 @@
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import { fromUtf8, toHex, utf8 } from "../../protocol/bytes.ts";
-import { toWire } from "../../protocol/event.ts";
+import { isWhole, toWire } from "../../protocol/event.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import { EPHEMERAL_TOPICS, TOPICS } from "../genesis.ts";
 import type { SimNode } from "../sim-node.ts";
@@ -107,9 +107,9 @@ export async function checkViews(simulation: Simulation): Promise<void> {
 /** All that has not expired is shown, and each envelope once. */
 function checkWhole(simulation: Simulation, node: SimNode, topic: string, view: TopicView): void {
   const key = toHex(simulation.suite.sha256(utf8(topic)));
-  const live = eventsOf(node).filter(
-    (event) => toHex(event.topicKey) === key && !isExpired(event.class, event.id, node.nowMs),
-  );
+  const live = eventsOf(node)
+    .filter((event) => toHex(event.topicKey) === key && !isExpired(event.class, event.id, node.nowMs))
+    .filter(isWhole);
   const due = live.map(({ id, message }) => `${toHex(id)} ${message.length}`).sort();
   const envelopes = new Set(live.map(({ timeKey }) => toHex(timeKey)));
   if (view.byCause.join() !== due.join() || view.byTime.join() !== [...envelopes].sort().join())

@@ -1,5 +1,5 @@
 import { PENDING_BASE, type StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
-import { equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
 import { wrongEcho } from "./commits.ts";
@@ -34,16 +34,15 @@ export class Judge {
   brokenRule(event: StoredEvent): string | undefined {
     const known = this.#judged.get(toHex(event.id));
     const names = ["topicKey", "timeKey", "block", "signature", "message"] as const;
-    if (
-      known?.event.class === event.class &&
-      names.every((name) => equalBytes(known.event[name], event[name]))
-    )
+    if (known?.event.class === event.class && names.every((name) => isSame(known.event[name], event[name])))
       return known.rule;
     const rule = brokenRule(event, this.#judgement);
     this.#judged.set(toHex(event.id), { event, rule });
     return rule;
   }
 }
+
+const isSame = (a: Bytes | null, b: Bytes | null): boolean => (a && b ? equalBytes(a, b) : a === b);
 
 /** What one node has stored is valid, delivered, and what derives from it follows from it. */
 export async function checkNode(simulation: Simulation, node: SimNode, judge: Judge): Promise<void> {

@@ -97,8 +97,9 @@ export function brokenRule(event: StoredEvent, { networkId, members, suite }: Ju
     ["id", equalBytes(id.subarray(8), digest) && readUint64(id) === BigInt(fields.seq)],
     ["topic key", equalBytes(topicKey, suite.sha256(utf8(fields.topic)))],
     ["topic size", utf8(fields.topic).length <= 300 && fields.topic.length > 0],
-    ["message", fields.msg instanceof CID && equalBytes(fields.msg.multihash.digest, suite.sha256(message))],
-    ["size", fields.size === message.length && message.length <= 1_048_214],
+    ["msg", fields.msg instanceof CID],
+    ["message", message === null || equalBytes(fields.msg.multihash.digest, suite.sha256(message))],
+    ["size", fields.size === (message?.length ?? fields.size) && fields.size <= 1_048_214],
     ["class", fields.class === classOfTopic(fields.topic) && fields.class === event.class],
     ["stored class", fields.class !== 0],
     [
@@ -119,9 +120,12 @@ export function brokenRule(event: StoredEvent, { networkId, members, suite }: Ju
 const signedBytes = (digest: Uint8Array): Bytes =>
   concatBytes(utf8("pennypost/event/v1\0"), Uint8Array.of(1, 0x71, 0x12, 32), digest);
 
-/** timestampNs, and the digest of topic and message. */
-export function timeKeyOf(fields: Block, message: Uint8Array, suite: CryptoSuite): Bytes {
+/** timestampNs, and the digest of topic and message. Without a message, the block's word for it stands in the envelope's place. */
+export function timeKeyOf(fields: Block, message: Uint8Array | null, suite: CryptoSuite): Bytes {
   const ts = new Uint8Array(8);
   new DataView(ts.buffer).setBigUint64(0, BigInt(fields.ts));
-  return concatBytes(ts, suite.sha256(concatBytes(utf8(fields.topic), message)));
+  const digest = message
+    ? suite.sha256(concatBytes(utf8(fields.topic), message))
+    : fields.msg.multihash.digest;
+  return concatBytes(ts, digest);
 }

@@ -1,5 +1,6 @@
 import { ECHO, GAP } from "../../durable-objects/topic-shard/shard-store.ts";
-import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, equalBytes, toHex } from "../../protocol/bytes.ts";
+import { isWhole } from "../../protocol/event.ts";
 import type { Client } from "../clients.ts";
 import { placeText, type Subscription } from "../sim-hub.ts";
 import type { Simulation } from "../simulation.ts";
@@ -32,7 +33,8 @@ function checkSubscription(simulation: Simulation, client: Client, subscription:
       .filter((event) => !takenOut?.has(toHex(event.id)) && !delivered.get(nameOf(event))?.isAgain)
       .map((event) => envelopeOf(event, simulation));
     if (new Set(envelopes).size < envelopes.length) wrong(`shard ${shard}: an envelope came twice`);
-    checkParents(heard, wrong);
+    const isLate = (id: Bytes) => simulation.inspector.wasPassedBy(node, id);
+    checkParents(heard, isLate, wrong);
     checkLost(
       { simulation, client, subscription, shard },
       new Set(heard.map((event) => envelopeOf(event, simulation))),
@@ -57,13 +59,18 @@ function envelopeOf({ topicKey, block, message }: Heard, { suite }: Simulation):
 
 const FORGETTING: readonly string[] = ["crash", "crashPart", "rollback"];
 
-/** A parent that was heard at all was heard before. */
-function checkParents(heard: readonly Heard[], wrong: (what: string) => void): void {
+/** A parent that was heard at all was heard before, unless its message came after all. */
+function checkParents(
+  heard: readonly Heard[],
+  isLate: (id: Bytes) => boolean,
+  wrong: (what: string) => void,
+): void {
   const places = new Map(heard.map(({ id }, place) => [toHex(id), place] as const).reverse());
   for (const [place, { id, block, flags }] of heard.entries()) {
     if ((flags & GAP) !== 0) continue;
     for (const link of linkIds(readBlock(block)))
-      if ((places.get(toHex(link)) ?? -1) > place) wrong(`${toHex(id)} came before its parent`);
+      if ((places.get(toHex(link)) ?? -1) > place && !isLate(link))
+        wrong(`${toHex(id)} came before its parent`);
   }
 }
 
@@ -99,7 +106,8 @@ function checkLost(
     const { position = 0, isEcho = false } = delivered.get(nameOf(event)) ?? {};
     return { ...event, position, flags: isEcho ? ECHO : 0 };
   });
-  for (const event of [...store.deliveredAfter(began.position, 1e6, 2 ** 40), ...sealed]) {
+  const all = [...store.deliveredAfter(began.position, 1e6, 2 ** 40), ...sealed];
+  for (const event of all.filter((each) => isWhole(each))) {
     if (event.position <= began.position) continue;
     if ((event.position > reached.position && !isOpen) || (event.flags & ECHO) !== 0) continue;
     if (!subscription.topicKeys.has(toHex(event.topicKey)) || heard.has(envelopeOf(event, simulation)))

@@ -6,7 +6,6 @@ const OWN = "durable-objects/topic-shard/own-events.ts";
 const READS = "durable-objects/topic-shard/shard-reads.ts";
 const LISTINGS = "durable-objects/topic-shard/sync-tree/listings.ts";
 const PULL = "durable-objects/peer-link/cursor-pull.ts";
-const BODIES = "durable-objects/peer-link/body-exchange.ts";
 
 /** Bugs in what nodes exchange: cursors, generations, pages. */
 export const EXCHANGE_MUTANTS: readonly Mutant[] = [
@@ -47,7 +46,7 @@ export const EXCHANGE_MUTANTS: readonly Mutant[] = [
   ),
   of(
     "paging",
-    BODIES,
+    "durable-objects/peer-link/answered-names.ts",
     "settled-one-too-many",
     "  return at + 1;",
     "  return Math.min(at + 2, wanted.length);",

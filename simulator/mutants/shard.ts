@@ -58,7 +58,7 @@ export const SHARD_MUTANTS: readonly Mutant[] = [
     "delivery",
     DELIVERY,
     "echo-unmarked-when-late",
-    "const flags = event.flags | mark | this.echoFlag(event);",
+    "const flags = event.flags | mark | echo;",
     "const flags = event.flags | mark;",
   ),
   of(

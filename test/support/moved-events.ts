@@ -1,5 +1,5 @@
 import { fromUtf8 } from "../../protocol/bytes.ts";
-import { decodeBlock, type WireEvent } from "../../protocol/event.ts";
+import { bytesOfWire, decodeBlock, type WireEvent } from "../../protocol/event.ts";
 import { decodePage, decodePush } from "../../protocol/peer-messages.ts";
 import { decodeRangeAnswer } from "../../protocol/sync-codec.ts";
 import type { Exchange } from "./proxy.ts";
@@ -13,8 +13,7 @@ export function eventsIn({ path, request, answer }: Exchange): readonly WireEven
   return [];
 }
 
-export const sizeOfEvent = ({ block, message, signature }: WireEvent): number =>
-  block.length + message.length + signature.length;
+export const sizeOfEvent = (event: WireEvent): number => bytesOfWire(event) + event.signature.length;
 
 /** How many events of some topics went over lines, by path. */
 export function movedByPath(

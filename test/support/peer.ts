@@ -1,7 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { type Bytes, fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
 import { portableSigner, portableSuite, type Signer } from "../../protocol/crypto.ts";
-import { createEvent, type EncodedEvent, type NewEvent, type WireEvent } from "../../protocol/event.ts";
+import {
+  createEvent,
+  type EncodedEvent,
+  type NewEvent,
+  type WholeEvent,
+  type WireEvent,
+} from "../../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import {
@@ -46,7 +52,7 @@ export class TestPeer {
   }
 
   /** A good event of this peer, but for the changes. */
-  event(topic: string, changes: Partial<NewEvent> = {}): EncodedEvent {
+  event(topic: string, changes: Partial<NewEvent> = {}): EncodedEvent & WholeEvent {
     const bytes = utf8(topic);
     return createEvent(
       {

@@ -1,14 +1,17 @@
 import type { Context, Hono } from "hono";
 import type { Env } from "../../durable-objects/env.ts";
-import { eventView } from "../../durable-objects/hub/event-views.ts";
+import { eventView, goneView } from "../../durable-objects/hub/event-views.ts";
 import { nodeConfig } from "../../durable-objects/node-config.ts";
 import { outcomeOf } from "../../durable-objects/outcome.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
+import type { FoundEvent } from "../../durable-objects/sealed/tiered-reads.ts";
 import { HUBS, hubStub, shardStub } from "../../durable-objects/stubs.ts";
 import { TIME_KEY_BYTES } from "../../durable-objects/topic-shard/queries.ts";
-import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
+import type { EventList } from "../../durable-objects/topic-shard/shard-api.ts";
+import type { ShownEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { GRPC, invalidArgument, PennypostError } from "../../protocol/errors.ts";
+import { isWhole } from "../../protocol/event.ts";
 import { digestOfId, EVENT_ID_BYTES, eventCid, parseEventCid } from "../../protocol/event-id.ts";
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS, MAX_UINT64 } from "../../protocol/limits.ts";
 import { checkTopic, shardOf, topicKey } from "../../protocol/topic.ts";
@@ -46,7 +49,8 @@ async function event(c: Handler, cid: string): Promise<Response> {
   const found = await findEvent(c.env, digest);
   if (!found)
     throw new PennypostError("event_not_found", GRPC.notFound, "this node has no event with that CID");
-  if (c.req.header("Accept")?.includes("application/json")) return c.json(eventView(found));
+  if (c.req.header("Accept")?.includes("application/json")) return c.json(eventView(wholeOf(found)));
+  // The message is no part of this answer, gone or not.
   return new Response(found.block, {
     headers: {
       "content-type": "application/vnd.ipld.dag-cbor",
@@ -56,8 +60,17 @@ async function event(c: Handler, cid: string): Promise<Response> {
   });
 }
 
+/** @throws PennypostError `message_gone` (410), with all that is left: it can be verified as the event itself. */
+function wholeOf(found: FoundEvent): ShownEvent {
+  if (isWhole(found)) return found;
+  throw new PennypostError("message_gone", GRPC.notFound, "the event is here, and its message is gone", {
+    reason: found.why ?? "dropped",
+    ...goneView(found),
+  });
+}
+
 /** A CID does not tell its topic, so every shard is asked. */
-async function findEvent(env: Env, digest: Bytes): Promise<StoredEvent | undefined> {
+async function findEvent(env: Env, digest: Bytes): Promise<FoundEvent | undefined> {
   const shards = Array.from({ length: nodeConfig(env).shardCount }, (_, shard) => shardStub(env, shard));
   const found = await Promise.all(shards.map((shard) => outcomeOf("shard", shard.event(digest))));
   return found.find((each) => each !== null) ?? undefined;
@@ -116,7 +129,7 @@ async function eventsByTime(c: Handler, text: string, limit: number): Promise<Re
   };
   const page = await outcomeOf("shard", shard.eventsByTime(query));
   const last = page.isFull ? page.events.at(-1) : undefined;
-  return c.json({ events: page.events.map(eventView), cursor: last ? toHex(last.timeKey) : null });
+  return pageResponse(c, page, last?.timeKey);
 }
 
 async function eventsByCause(c: Handler, text: string, limit: number): Promise<Response> {
@@ -124,8 +137,11 @@ async function eventsByCause(c: Handler, text: string, limit: number): Promise<R
   const after = cursorOf(c.req.query("cursor"), EVENT_ID_BYTES);
   const page = await outcomeOf("shard", shard.eventsByCause(topic, key, after, limit));
   const last = page.isFull ? page.events.at(-1) : undefined;
-  return c.json({ events: page.events.map(eventView), cursor: last ? toHex(last.id) : null });
+  return pageResponse(c, page, last?.id);
 }
+
+const pageResponse = (c: Handler, { events, gone }: EventList, cursor: Bytes | undefined): Response =>
+  c.json({ events: events.map(eventView), gone, cursor: cursor ? toHex(cursor) : null });
 
 function subscribe(c: Handler): Promise<Response> {
   if (c.req.header("Upgrade")?.toLowerCase() !== "websocket") {

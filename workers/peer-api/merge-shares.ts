@@ -1,7 +1,6 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
-import type { WireEvent } from "../../protocol/event.ts";
-import { decodeBlock } from "../../protocol/event.ts";
+import { bytesOfWire, decodeBlock, type WireEvent } from "../../protocol/event.ts";
 import { eventId } from "../../protocol/event-id.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../protocol/limits.ts";
 import type { EventPage } from "../../protocol/peer-messages.ts";
@@ -26,7 +25,7 @@ export function mergeShares(shares: readonly EventPage[], suite: CryptoSuite): E
   const events: WireEvent[] = [];
   let bytes = 0;
   for (const { event } of all) {
-    bytes += event.block.length + event.message.length;
+    bytes += bytesOfWire(event);
     if (events.length > 0 && (bytes > MAX_PEER_PAGE_BYTES || events.length === MAX_PEER_EVENTS))
       return { events, more: true };
     events.push(event);

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setLogSink } from "../../durable-objects/log.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { segmentOf } from "../../durable-objects/testing/held-segments.ts";
+import { segmentOf, toSegmentEvent } from "../../durable-objects/testing/held-segments.ts";
 import type { MemoryArchive } from "../../durable-objects/testing/memory-archive.ts";
-import { type Bytes, concatBytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
+import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
-import { type EncodedEvent, envelopeDigest } from "../../protocol/event.ts";
-import { MAX_INLINE_MESSAGE_BYTES, type SegmentEvent } from "../../protocol/segment-file.ts";
+import type { EncodedEvent } from "../../protocol/event.ts";
+import { MAX_INLINE_MESSAGE_BYTES } from "../../protocol/segment-file.ts";
 import {
   decodeFilePart,
   decodeFilePartAnswer,
@@ -39,12 +39,6 @@ let made = 0;
 const eventsOf = (pair: Pair, count = EVENTS, from = 4, to = 94): EncodedEvent[] =>
   Array.from({ length: count }, (_, n) => pair.event(made++, topicOf(n), from + (n % (to - from))));
 
-function toSegment({ id, fields, signature, block, message }: EncodedEvent): SegmentEvent {
-  const { topic, ts, origin, msg, size } = fields;
-  const timeKey = concatBytes(uint64Bytes(ts), envelopeDigest(topic, message, suite));
-  return { topicKey: topicKey(topic, suite), id, timeKey, origin, msg, size, signature, block, message };
-}
-
 /** Waits for work that lets others have their turns. */
 async function done<T>(pair: Pair, work: Promise<T>): Promise<T> {
   let isDone = false;
@@ -66,12 +60,13 @@ async function seal(pair: Pair, node: MemoryNode, events: readonly EncodedEvent[
     ({ fields }) => `${shardOf(topicKey(fields.topic, suite), node.shards.length)} ${fields.class}`,
   );
   for (const [name, group] of groups) {
-    const { blocks, messages } = segmentOf(group.map(toSegment)).files;
+    const { blocks, messages } = segmentOf(group.map(toSegmentEvent)).files;
     const shard = node.shards[Number(name.split(" ")[0])];
     for (const event of group)
-      if (event.message.length > MAX_INLINE_MESSAGE_BYTES) await shard?.keepLarge(event.message);
+      if (event.message && event.message.length > MAX_INLINE_MESSAGE_BYTES)
+        await shard?.keepLarge(event.message);
     expect(
-      (await done(pair, shard?.adopt({ blocks, messages }, false) as Promise<{ stored: number }>)).stored,
+      (await done(pair, shard?.adopt({ blocks, messages }, "ask") as Promise<{ stored: number }>)).stored,
     ).toBe(group.length);
   }
 }
@@ -84,7 +79,7 @@ async function eventsAt(node: MemoryNode, asOf: number): Promise<string[]> {
   for (const shard of node.shards)
     for (let after = null; ; ) {
       const page = await shard.listRange({ ...all, asOf, after });
-      blocks.push(...page.events.map(({ block, message }) => toHex(suite.sha256(block)) + message.length));
+      blocks.push(...page.events.map(({ block, message }) => toHex(suite.sha256(block)) + message?.length));
       if (!page.next) break;
       after = page.next as never;
     }
@@ -270,7 +265,7 @@ test("events that break a rule in a peer's segment are its breach, and the other
   const bad = { ...pair.event(9_000, topicOf(0), 5), signature: new Uint8Array(64).fill(1) } as EncodedEvent;
   await seal(pair, pair.b, events);
   const { blocks, messages } = segmentOf(
-    [...events.filter(({ fields }) => fields.class === 1), bad].map(toSegment),
+    [...events.filter(({ fields }) => fields.class === 1), bad].map(toSegmentEvent),
   ).files;
   const { world } = pair;
   const send = world.send.bind(world);

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compareBytes, toHex } from "../../../protocol/bytes.ts";
+import { bytesOfWire } from "../../../protocol/event.ts";
 import { MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
 import type { EventName } from "../../../protocol/peer-messages.ts";
 import { SYMBOL_BYTES, symbolOf } from "../../../protocol/sketch-symbol.ts";
@@ -274,7 +275,7 @@ describe("the events of some buckets", () => {
       for (let pages = 0; ; pages++) {
         expect(pages).toBeLessThan(100);
         const page = shard.listings.range({ ...asked, asOf, after });
-        const bytes = page.events.reduce((sum, { block, message }) => sum + block.length + message.length, 0);
+        const bytes = page.events.reduce((sum, event) => sum + bytesOfWire(event), 0);
         if (page.events.length > 1) expect(bytes).toBeLessThanOrEqual(MAX_PEER_PAGE_BYTES);
         found.push(...page.events.map(({ signature }) => toHex(signature)));
         if (!page.next) break;

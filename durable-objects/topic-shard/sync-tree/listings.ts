@@ -1,6 +1,6 @@
 import { type Bytes, compareBytes, equalBytes, readUint64, toHex } from "../../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../../protocol/crypto.ts";
-import { toWire } from "../../../protocol/event.ts";
+import { bytesOfWire, toWire } from "../../../protocol/event.ts";
 import { MAX_PEER_EVENTS, MAX_PEER_PAGE_BYTES } from "../../../protocol/limits.ts";
 import type { EventName } from "../../../protocol/peer-messages.ts";
 import { placeOfSymbol, symbolOf } from "../../../protocol/sketch-symbol.ts";
@@ -181,7 +181,7 @@ export class Listings {
       const rows = this.#store.tree.eventsOfTopics(keys, place, ROWS_PER_READ, MAX_PEER_PAGE_BYTES);
       for (const event of rows) {
         if (this.isAsked(question, event.class, event.id)) {
-          bytes += event.block.length + event.message.length;
+          bytes += bytesOfWire(event);
           const isFull = bytes > MAX_PEER_PAGE_BYTES || page.length === MAX_PEER_EVENTS;
           if (page.length > 0 && isFull) return { events: page.map(toWire), next: place };
           page.push(event);
