@@ -1,7 +1,7 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { type Bytes, compareBytes, concatBytes, uint64Bytes, utf8 } from "../protocol/bytes.ts";
 import type { CryptoSuite, Signer } from "../protocol/crypto.ts";
-import { type EventFields, encodeBlock, signedBytes, type WireEvent } from "../protocol/event.ts";
+import { type EventFields, encodeBlock, signedBytes, type WholeEvent } from "../protocol/event.ts";
 import { eventId } from "../protocol/event-id.ts";
 import type { Network } from "../protocol/genesis.ts";
 import { EPHEMERAL_TOPICS, GENESIS_MS, TOPICS } from "./genesis.ts";
@@ -9,7 +9,7 @@ import type { Random } from "./random.ts";
 
 /** An event that a member could make, whatever its links and its seq. */
 export interface Forged {
-  readonly wire: WireEvent;
+  readonly wire: WholeEvent;
   readonly id: Bytes;
   readonly topic: Bytes;
   readonly topicKey: Bytes;

@@ -9,7 +9,7 @@ import type { MemoryObject } from "../../durable-objects/testing/memory-archive.
 import type { StoredEvent } from "../../durable-objects/topic-shard/shard-store.ts";
 import { type Bytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { readMessages, readSegment } from "../../protocol/segment-file.ts";
+import { MAX_INLINE_MESSAGE_BYTES, readMessages, readSegment } from "../../protocol/segment-file.ts";
 import type { SimNode } from "../sim-node.ts";
 import type { Simulation } from "../simulation.ts";
 import { readBlock, timeKeyOf } from "./rules.ts";
@@ -26,7 +26,7 @@ export function sealedEventsOf(node: SimNode, shard: number): StoredEvent[] {
   if (!sealed) return [];
   return sealed
     .segments()
-    .filter((segment) => segment.sealing === null && segment.doomedMs === null)
+    .filter(({ sealing, merging, doomedMs }) => sealing === null && merging === null && doomedMs === null)
     .flatMap((segment) => {
       const events = eventsOfFile(node, placeOf(node, shard), segment);
       if (segment.outCount === 0) return [...events];
@@ -45,9 +45,12 @@ function eventsOfFile(node: SimNode, place: ShardPlace, segment: HeldSegment): r
     ? readMessages(objectOf(node, messagesKey(place, segment.root)).bytes, suite)
     : new Map<string, Bytes>();
   const read = events.map(({ block, signature }) => {
-    const { msg } = readBlock(block);
-    const apart = () => objectOf(node, largeKey(place, msg.multihash.digest)).bytes;
-    return storedEventOf(block, signature, messages.get(msg.toString()) ?? apart(), suite);
+    const { msg, size } = readBlock(block);
+    const { digest } = msg.multihash;
+    const apart = () => objectOf(node, largeKey(place, digest)).bytes;
+    // Who has sealed an event without its message has none in the file.
+    const other = Number(size) > MAX_INLINE_MESSAGE_BYTES ? apart() : null;
+    return storedEventOf(block, signature, messages.get(toHex(digest)) ?? other, suite);
   });
   filesRead.set(file, read);
   return read;
@@ -60,7 +63,12 @@ function objectOf(node: SimNode, key: string): MemoryObject {
   return found;
 }
 
-function storedEventOf(block: Bytes, signature: Bytes, message: Bytes, suite: CryptoSuite): StoredEvent {
+function storedEventOf(
+  block: Bytes,
+  signature: Bytes,
+  message: Bytes | null,
+  suite: CryptoSuite,
+): StoredEvent {
   const fields = readBlock(block);
   const id = new Uint8Array(40);
   new DataView(id.buffer).setBigUint64(0, BigInt(fields.seq));

@@ -40,8 +40,8 @@ export const SEALING_MUTANTS: readonly Mutant[] = [
     CATEGORY,
     SEALING,
     "cut-seal-leaves-files",
-    "    await write(() => store.index.intend(partition, written, clock.nowMs()));",
-    "    void write;",
+    "    await write(() => store.index.intend(ofPartition(partition), written, clock.nowMs()));",
+    "    void [write, ofPartition];",
   ),
   of(
     CATEGORY,
@@ -61,7 +61,7 @@ export const SEALING_MUTANTS: readonly Mutant[] = [
     CATEGORY,
     STORE,
     "taken-out-while-it-is-sealed",
-    "if (this.index.isBuilding) this.index.discardBuilding();",
+    "if (this.index.isSealing) this.index.discardSealing();",
     "",
   ),
   of(
@@ -78,7 +78,7 @@ export const SEALING_MUTANTS: readonly Mutant[] = [
     "return [...hot, ...sealed].sort(compareBytes).slice(-limit);",
     "return hot;",
   ),
-  of(CATEGORY, LIST, "read-while-it-is-built", "kept.filter(({ sealing }) => sealing === null)", "kept"),
+  of(CATEGORY, LIST, "read-while-it-is-built", "kept.filter((each) => !isBuilding(each))", "kept"),
   of(
     CATEGORY,
     LIST,
@@ -119,8 +119,8 @@ export const SEALING_MUTANTS: readonly Mutant[] = [
     CATEGORY,
     "durable-objects/topic-shard/shard-reads.ts",
     "subscriber-goes-on-behind-a-drop",
-    "const isTooFar = last - position > MAX_RESUME_POSITIONS || position < wholeFrom(store.partitions.all());",
-    "const isTooFar = last - position > MAX_RESUME_POSITIONS;",
+    "last - position > MAX_RESUME_POSITIONS || position < readableFrom(store.partitions.all());",
+    "last - position > MAX_RESUME_POSITIONS;",
   ),
   of(
     CATEGORY,

@@ -23,8 +23,8 @@ export const SHARD_MUTANTS: readonly Mutant[] = [
     "links and heads",
     HEADS,
     "late-parent-is-head",
-    "} else if (!store.links.hasUnmet(topicKey, id)) {",
-    "} else if (links.length >= 0) {",
+    "  if (!store.links.hasUnmet(topicKey, id)) store.links.addHead(topicKey, id);",
+    "  store.links.addHead(topicKey, id);",
   ),
   of(
     "links and heads",
