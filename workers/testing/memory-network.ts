@@ -1,3 +1,4 @@
+import type { Clock } from "../../durable-objects/clock.ts";
 import { Conduct } from "../../durable-objects/node-state/conduct.ts";
 import { Evidence } from "../../durable-objects/node-state/evidence.ts";
 import { type RecordListener, RecordTeller } from "../../durable-objects/node-state/record-teller.ts";
@@ -17,7 +18,7 @@ import { MemoryHubNames } from "../../durable-objects/testing/memory-hub-names.t
 import { MemoryRecordStore } from "../../durable-objects/testing/memory-record-store.ts";
 import { MemoryShardStore } from "../../durable-objects/testing/memory-shard-store.ts";
 import { MemorySyncStore } from "../../durable-objects/testing/memory-sync-store.ts";
-import { memoryTier } from "../../durable-objects/testing/memory-tier.ts";
+import { type MemoryTier, memoryTier } from "../../durable-objects/testing/memory-tier.ts";
 import { MemoryUntoldStore } from "../../durable-objects/testing/memory-untold-store.ts";
 import {
   envelopeOf,
@@ -47,11 +48,14 @@ export class World {
   /** Each request that was sent, whether it arrived or not. */
   readonly log: string[] = [];
   isCut = false;
+  /** Nodes that nobody reaches, and that reach nobody. */
+  readonly away = new Set<MemoryNode>();
 
   async send(from: MemoryNode, to: string, path: Parameters<PeerService["handle"]>[0], body: Bytes) {
     this.log.push(`${this.clock.nowMs() - START_MS} ${from.url} ${to}${path} ${toHex(suite.sha256(body))}`);
     const node = this.nodes.get(to);
-    if (!node || this.isCut) throw unavailable("peer_unreachable", `${to} does not answer`);
+    if (!node || this.isCut || this.away.has(node) || this.away.has(from))
+      throw unavailable("peer_unreachable", `${to} does not answer`);
     return node.service.handle(path, body, from.signer.publicKey);
   }
 
@@ -68,12 +72,24 @@ export interface NodeOptions {
   readonly network?: Network;
   readonly smallBucketEvents?: number;
   readonly manyLacking?: number;
+  /** How long events stay hot; for ever by default. */
+  readonly hotMs?: number;
+  /** How far the node's clock is ahead of the world's; negative when behind. */
+  readonly skewMs?: number;
 }
+
+/** A clock that is always so far ahead of another. */
+const skewed = (clock: Clock, skewMs: number): Clock => ({
+  nowMs: () => clock.nowMs() + skewMs,
+  after: (delayMs, work) => clock.after(delayMs, work),
+});
 
 export class MemoryNode {
   readonly url: string;
   readonly signer: Signer;
   readonly service: PeerService;
+  readonly clock: Clock;
+  readonly tier: MemoryTier;
   readonly shards: Shard[];
   readonly links = new Map<string, Link>();
   readonly stores: MemoryShardStore[];
@@ -86,7 +102,8 @@ export class MemoryNode {
   handOvers = 0;
 
   constructor(world: World, name: number, peers: readonly number[], options: NodeOptions) {
-    const { clock } = world;
+    const clock = skewed(world.clock, options.skewMs ?? 0);
+    this.clock = clock;
     const { shardCount, network = shardWorldNetwork, smallBucketEvents, manyLacking } = options;
     this.url = urlOf(name);
     this.signer = signers[name] as Signer;
@@ -99,6 +116,7 @@ export class MemoryNode {
     const known = fixedPeers(addresses);
     const shards = { count: shardCount, at: (shard: number) => this.shards[shard] as Shard };
     const links = { of: (url: string) => this.links.get(url) as Link };
+    this.tier = { ...memoryTier(clock), hotMs: options.hotMs ?? null };
     this.stores = Array.from({ length: shardCount }, () => new MemoryShardStore());
     this.sync = new SyncRoots({
       suite,
@@ -151,7 +169,7 @@ export class MemoryNode {
         shard,
         random: (bytes) => new Uint8Array(bytes).fill(100 + name),
         store: this.stores[shard] as MemoryShardStore,
-        tier: memoryTier(clock),
+        tier: this.tier,
         suite,
         roots: this.sync,
         evidence: this.evidence,
