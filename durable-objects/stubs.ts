@@ -65,6 +65,7 @@ function shardAt(env: Env, shard: number): ShardApi {
     adopt: (foreign, mayLack) => outcomeOf("shard", stub().adopt(foreign, mayLack)),
     listSegments: (after, limit) => outcomeOf("shard", stub().listSegments(after, limit)),
     readSegmentFile: (question) => outcomeOf("shard", stub().readSegmentFile(question)),
+    listHot: (after, limit) => outcomeOf("shard", stub().listHot(after, limit)),
     countWithin: (span, limit) => outcomeOf("shard", stub().countWithin(span, limit)),
     keepLarge: (message) => outcomeOf("shard", stub().keepLarge(message)),
     handOver: (asOf) => outcomeOf("shard", stub().handOver(asOf)),

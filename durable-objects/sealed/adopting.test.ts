@@ -60,6 +60,7 @@ describe("a segment of another node", () => {
           stored: MANY,
           known: 0,
           left: 0,
+          leftBy: {},
           refused: [],
           needs: [],
         });
@@ -114,26 +115,32 @@ describe("of a segment's events there stay away", () => {
   const stranger = platformSigner(new Uint8Array(32).fill(7));
   const single = forgeEvent({ ...at(START_MS), message: "single" });
 
-  test.each<[string, EncodedEvent, readonly string[], number]>([
+  test.each<[string, EncodedEvent, readonly string[], Readonly<Record<string, number>>]>([
     [
       "one with another's signature",
       damaged(single, { signature: new Uint8Array(64).fill(1) }),
       ["signature"],
-      0,
+      {},
     ],
-    ["one whose class is not the policy's", forgeEvent({ ...at(START_MS), classId: 7 }), ["class"], 0],
+    ["one whose class is not the policy's", forgeEvent({ ...at(START_MS), classId: 7 }), ["class"], {}],
     [
       "one that is older than the network",
       forgeEvent({ topic: M_ONE, seq: 1n, message: "old" }),
       ["genesis"],
-      0,
+      {},
     ],
-    ["one of an origin that nobody has admitted", forgeEvent({ ...at(START_MS), signer: stranger }), [], 1],
-    ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], 1],
-  ])("%s", (_, event, refused, left) =>
+    [
+      "one of an origin that nobody has admitted",
+      forgeEvent({ ...at(START_MS), signer: stranger }),
+      [],
+      { "unknown-origin": 1 },
+    ],
+    ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], { "far-ahead": 1 }],
+  ])("%s", (_, event, refused, leftBy) =>
     onSealingNode(async (node) => {
       const adopted = await node.shard.adopt(withOthers([event]), false);
-      expect(adopted).toEqual({ stored: MANY, known: 0, left, refused, needs: [] });
+      const left = Object.keys(leftBy).length;
+      expect(adopted).toEqual({ stored: MANY, known: 0, left, leftBy, refused, needs: [] });
       expect(await node.shard.lacking([{ topicKey: keyOf(M_ONE), id: event.id }])).toHaveLength(1);
     }),
   );
@@ -143,14 +150,17 @@ describe("of a segment's events there stay away", () => {
       const { blocks } = foreignOf(good);
       const messages = foreignOf(good.slice(0, 150)).messages;
       const adopted = await node.shard.adopt({ blocks, messages }, false);
-      expect(adopted).toMatchObject({ stored: 150, left: 50, refused: [] });
+      expect(adopted).toMatchObject({ stored: 150, leftBy: { "message-missing": 50 }, refused: [] });
     }));
 
   test("those that have expired", () =>
     onSealingNode(async (node) => {
       node.advance(100 * 24 * HOUR_MS);
       const late = forgeEvent(at(START_MS + 99 * 24 * HOUR_MS));
-      expect(await node.shard.adopt(withOthers([late]), false)).toMatchObject({ stored: 1, left: MANY });
+      expect(await node.shard.adopt(withOthers([late]), false)).toMatchObject({
+        stored: 1,
+        leftBy: { expired: MANY },
+      });
     }));
 
   test("those of an origin that the records have removed, also when the record comes while files are written", () =>
@@ -222,7 +232,11 @@ describe("large messages", () => {
   test("that nobody has leave their events away", () =>
     onSealingNode(async (node) => {
       await node.shard.keepLarge(largeOf(0));
-      expect(await node.shard.adopt(foreignOf(events), true)).toMatchObject({ stored: 2, left: 1 });
+      expect(await node.shard.adopt(foreignOf(events), true)).toMatchObject({
+        stored: 2,
+        left: 1,
+        leftBy: { "message-missing": 1 },
+      });
     }));
 
   test("that are damaged are asked for again", () =>

@@ -5,7 +5,7 @@ import { decodeBlock, type EventFields, type WireEvent } from "../../protocol/ev
 import type { Network } from "../../protocol/genesis.ts";
 import { byName } from "../../protocol/peer-messages.ts";
 import { MAX_INLINE_MESSAGE_BYTES, readMessages, readSegment } from "../../protocol/segment-file.ts";
-import { shardOf } from "../../protocol/topic.ts";
+import { shardOf, topicKey } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import type { Judged } from "../topic-shard/shard-core.ts";
@@ -37,8 +37,10 @@ export interface ForeignSegment {
 export interface Adopted {
   readonly stored: number;
   readonly known: number;
-  /** They cannot be judged yet, have expired, are another shard's, or their message was not given. */
+  /** They cannot be judged yet, have expired, or their message was not given. Another shard's are counted nowhere. */
   readonly left: number;
+  /** The same, by why. */
+  readonly leftBy: Readonly<Record<string, number>>;
   /** The rules that refused events broke. */
   readonly refused: readonly string[];
   /** Large messages that are to be kept first (SHA-256): nothing was stored. */
@@ -70,7 +72,7 @@ export interface AdoptingParts {
 /** What was read of a file, and is valid and this shard's. */
 interface Sifted {
   readonly events: VerifiedEvent[];
-  readonly left: number;
+  readonly leftBy: Readonly<Record<string, number>>;
   readonly refused: string[];
   readonly needs: Bytes[];
 }
@@ -107,12 +109,14 @@ export class Adopting {
       throw invalidArgument("segment_too_large", `${bytes} bytes are too many for a segment`, { bytes });
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const recordsDigest = this.#parts.recordsDigest();
-      const { events, left, refused, needs } = await this.#sift(foreign);
-      if (needs.length > 0 && !mayLack) return { stored: 0, known: 0, left: 0, refused: [], needs };
+      const { events, leftBy, refused, needs } = await this.#sift(foreign);
+      if (needs.length > 0 && !mayLack)
+        return { stored: 0, known: 0, left: 0, leftBy: {}, refused: [], needs };
       const fresh = events.filter((event) => !this.#isKnown(event));
       if (await this.#store(fresh, recordsDigest)) {
         const known = events.length - fresh.length;
-        return { stored: fresh.length, known, left, refused, needs: [] };
+        const left = Object.values(leftBy).reduce((sum, count) => sum + count, 0);
+        return { stored: fresh.length, known, left, leftBy, refused, needs: [] };
       }
     }
     throw unavailable("adoption_contended", "the segment's events, or the records, changed each time");
@@ -130,9 +134,8 @@ export class Adopting {
     const byId = new Map<string, VerifiedEvent>();
     const refused: string[] = [];
     const needs = new Map<string, Bytes>();
-    let left = 0;
-    const messageOf = async (block: Bytes): Promise<Bytes | undefined> => {
-      const fields = fieldsOf(block);
+    const leftBy: Record<string, number> = {};
+    const messageOf = async (fields: EventFields | undefined): Promise<Bytes | undefined> => {
       if (!fields) return NO_MESSAGE;
       const key = toHex(fields.msg);
       if (!isLarge({ fields })) return inFile.get(key);
@@ -143,19 +146,24 @@ export class Adopting {
     };
     for (const [i, { block, signature }] of content.events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await this.#pause();
-      const message = await messageOf(block);
+      const fields = fieldsOf(block);
+      if (fields && !this.#owns(fields)) continue;
+      const message = await messageOf(fields);
       const judged = message && this.#parts.judge({ block, signature, message });
       if (judged?.kind === "refused") refused.push(judged.rule);
-      else if (judged?.kind === "valid" && this.#owns(judged.event))
+      else if (judged?.kind === "valid")
         byId.set(toHex(judged.event.id), isLarge(judged.event) ? withoutMessage(judged.event) : judged.event);
-      else left++;
+      else {
+        const why = whyLeft(judged);
+        leftBy[why] = (leftBy[why] ?? 0) + 1;
+      }
     }
-    return { events: [...byId.values()].sort(byName), left, refused, needs: [...needs.values()] };
+    return { events: [...byId.values()].sort(byName), leftBy, refused, needs: [...needs.values()] };
   }
 
-  #owns({ topicKey }: VerifiedEvent): boolean {
-    const { shard, shardCount } = this.#parts.place;
-    return shardOf(topicKey, shardCount) === shard;
+  #owns({ topic }: EventFields): boolean {
+    const { place, suite } = this.#parts;
+    return shardOf(topicKey(topic, suite), place.shardCount) === place.shard;
   }
 
   async #pause(): Promise<void> {
@@ -221,6 +229,11 @@ export class Adopting {
 
 const isLarge = ({ fields }: { readonly fields: Pick<EventFields, "size"> }): boolean =>
   fields.size > MAX_INLINE_MESSAGE_BYTES;
+
+const whyLeft = (judged: Exclude<Judged, { kind: "valid" | "refused" }> | undefined): string => {
+  if (!judged) return "message-missing";
+  return judged.kind === "ephemeral" ? "ephemeral" : judged.reason;
+};
 
 /** A large message is not kept in memory: it is stored. */
 const withoutMessage = (event: VerifiedEvent): VerifiedEvent => ({ ...event, message: NO_MESSAGE });

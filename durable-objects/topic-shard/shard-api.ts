@@ -68,6 +68,18 @@ export interface CaughtUp extends ShardPosition {
   readonly events: readonly FedEvent[];
 }
 
+/** Names of events in the hot tier, in the order of their arrival. */
+export interface HotNames {
+  /** Where to go on reading. */
+  readonly cursor: Cursor;
+  readonly names: readonly EventName[];
+  readonly more: boolean;
+  /** The cursor asked for is of another life of the store: this was read from the beginning. */
+  readonly restart: boolean;
+  /** What arrived up to this position is not hot any more. */
+  readonly oldest: number;
+}
+
 /** What other parts of a node ask of one shard. All @throws PennypostError, also when the shard does not answer. */
 export interface ShardApi {
   /** Stores envelopes, all of this shard's topics, and answers their event ids in order. All or none. */
@@ -117,6 +129,11 @@ export interface ShardApi {
   listSegments(after: number, limit: number): Promise<SegmentSummary[]>;
   /** A part of a segment's file, unverified; null when it is not here. */
   readSegmentFile(question: FilePartQuestion): Promise<Bytes | null>;
+  /**
+   * The names of hot events behind a cursor. Unlike `pull` it never begins anew for what was sealed or adopted meanwhile: that is in the
+   * list of segments.
+   */
+  listHot(after: Cursor | null, limit: number): Promise<HotNames>;
   /** How many events are here of a span, at most `limit`. */
   countWithin(span: EventSpan, limit: number): Promise<number>;
   /** What some buckets and classes hold of the compared range. */

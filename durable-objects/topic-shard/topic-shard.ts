@@ -36,7 +36,15 @@ import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import { Shard } from "./shard.ts";
-import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
+import type {
+  CaughtUp,
+  EventList,
+  HotNames,
+  IngestSummary,
+  Receipt,
+  ShardApi,
+  ShardPosition,
+} from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
 import type { StoredEvent } from "./shard-store.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
@@ -218,6 +226,10 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
 
   async readSegmentFile(question: FilePartQuestion): Promise<Outcome<Bytes | null>> {
     return attempt(() => this.#started.readSegmentFile(question));
+  }
+
+  async listHot(after: Cursor | null, limit: number): Promise<Outcome<HotNames>> {
+    return attempt(() => this.#started.listHot(after, limit));
   }
 
   async countWithin(span: EventSpan, limit: number): Promise<Outcome<number>> {
