@@ -117,7 +117,7 @@ describe("command lines", () => {
     ["peer invite --days 91", "A whole number from 1 to 90"],
     ["peer join https://a.example", "missing required argument 'invitation'"],
     ["export", "required option '--out <path>' not specified"],
-    ["export --out -", "Only --format jsonl goes to stdout."],
+    ["export --out -", "only --format jsonl goes to stdout"],
     ["export --out d --format zip", "Allowed choices are car, jsonl."],
     ["import", "required option '--from <dir>' not specified"],
     ["peer rotate", "required option '--old-key <file>' not specified"],

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import type { NodeOptions } from "../admin-client.ts";
 import { parsePath } from "../options.ts";
 
@@ -33,15 +33,15 @@ export function addBackup(program: Command, actions: BackupActions): void {
   const format = new Option("--format <format>", "car: a folder that import takes; jsonl: an envelope a line")
     .choices(["car", "jsonl"])
     .default("car");
-  toNode(program.command("export"))
+  const command = toNode(program.command("export"))
     .description("copy all that a node has into a folder; again into the same one: what is new")
     .requiredOption("--out <path>", "the folder; of jsonl a file, or - for stdout", parsePath)
-    .addOption(format)
-    .action((options: ExportOptions) => {
-      if (options.out === "-" && options.format !== "jsonl")
-        throw new InvalidArgumentError("Only --format jsonl goes to stdout.");
-      return actions.export(options);
-    });
+    .addOption(format);
+  command.action((options: ExportOptions) => {
+    if (options.out === "-" && options.format !== "jsonl")
+      command.error("error: only --format jsonl goes to stdout");
+    return actions.export(options);
+  });
   toNode(program.command("import"))
     .description("put what an export has into a node of the same network; each event is judged")
     .requiredOption("--from <dir>", "the folder of an export", parsePath)

@@ -1,7 +1,9 @@
+import { CarBufferReader } from "@ipld/car/buffer-reader";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { type Bytes, toHex } from "../../protocol/bytes.ts";
+import { type Bytes, fromHex, toHex } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import { decodeBlock, type EventFields, type WireEvent } from "../../protocol/event.ts";
+import { eventCid } from "../../protocol/event-id.ts";
 import { MAX_INLINE_MESSAGE_BYTES, readMessages, readSegment } from "../../protocol/segment-file.ts";
 import type { SegmentEntry } from "./manifest.ts";
 import { factsOf } from "./safe-files.ts";
@@ -17,6 +19,13 @@ const damaged = (root: string, why: string) =>
 
 export const isLarge = ({ size }: EventFields): boolean => size > MAX_INLINE_MESSAGE_BYTES;
 
+/** Whether a CAR file that can be read is of a root, in its head and with its last block. */
+function endsWithRoot(file: Bytes, root: string): boolean {
+  const reader = CarBufferReader.fromBytes(file);
+  const named = eventCid(fromHex(root));
+  return [reader.getRoots()[0], reader.blocks().at(-1)?.cid].every((cid) => cid?.equals(named) === true);
+}
+
 /**
  * A segment's files with every CID checked. What they say of events is for the node that takes them to judge.
  * @throws PennypostError `segment_malformed`, `cbor_…`, `event_…`, or `export_damaged` for the file of another segment.
@@ -25,6 +34,7 @@ export function* readEvents(root: string, blocks: Bytes, messages: Bytes | null)
   const content = readSegment(blocks, suite);
   if (toHex(content.root) !== root) throw damaged(root, "this is the file of another one");
   const inFile = messages ? readMessages(messages, suite) : new Map<string, Bytes>();
+  if (messages && !endsWithRoot(messages, root)) throw damaged(root, "its file of messages is another one's");
   for (const { block, signature } of content.events) {
     const fields = decodeBlock(block);
     yield { block, signature, fields, message: inFile.get(toHex(fields.msg)) ?? null };
