@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { CarReader } from "@ipld/car";
 import { sha256 } from "multiformats/hashes/sha2";
 import { beforeAll, describe, expect, test } from "vitest";
-import { utf8 } from "../protocol/bytes.ts";
+import { toHex, utf8 } from "../protocol/bytes.ts";
 import type { Signer } from "../protocol/crypto.ts";
 import { createEvent, type EncodedEvent, type WireEvent } from "../protocol/event.ts";
-import { DEVELOPMENT_GENESIS } from "../protocol/genesis.ts";
+import { DEVELOPMENT_GENESIS, type Genesis } from "../protocol/genesis.ts";
 import { firstSeqOf } from "../protocol/hybrid-clock.ts";
 import { Admin } from "./support/admin.ts";
 import {
@@ -247,7 +247,8 @@ describe("an import", () => {
       });
       const { status, summary } = await runImport(target, folder);
       expect(status).toBe(0);
-      expect(summary.known).toBeGreaterThan(0);
+      // The first one asks for a large message, and nothing of it is stored before that.
+      if (count > 0) expect(summary.known).toBeGreaterThan(0);
       expect(Number(summary.stored) + Number(summary.known)).toBe(ALL);
       await expectSame();
     },
@@ -297,6 +298,34 @@ describe("an import", () => {
     expect(status).toBe(3);
     expect(errors).toContain(`${entry.root}.messages.car: its bytes are not those that were exported`);
     expect(summary).toMatchObject({ stored: ALL - entry.events, known: 0 });
+  });
+
+  test("brings the records first, by which the events are judged", async () => {
+    const genesisOf = (keys: readonly string[]): Genesis => ({
+      ...DEVELOPMENT_GENESIS,
+      ...{ name: "of members", members: [...keys], recordKeys: [...keys] },
+    });
+    const first = await startNetwork(1, { shards: 1, genesis: genesisOf });
+    const { genesis } = first.node(0);
+    const second = await startNetwork(1, { shards: 2, genesis: () => genesis });
+    try {
+      const member = new TestPeer(first.node(0), newSigner(), first.rules);
+      const key = toHex(member.signer.publicKey);
+      const path = `/admin/members/${key}?admitted=true&from=2026-02-01`;
+      expect((await new Admin(first.node(0)).request("PUT", path)).status).toBe(200);
+      await member.pushEvents(member.event("plain"), member.event("plain"));
+      const folder = temporaryFolder();
+      expect((await runExport(first.node(0), folder)).summary).toMatchObject({ events: 2, records: 1 });
+      const restored = await runImport(second.node(0), folder);
+      expect(restored).toMatchObject({
+        status: 0,
+        summary: { stored: 2, left: {}, records: { added: 1, refused: {} } },
+      });
+      const again = await runImport(second.node(0), folder);
+      expect(again.summary).toMatchObject({ known: 2, records: { added: 0, refused: {} } });
+    } finally {
+      await Promise.all([first.stop(), second.stop()]);
+    }
   });
 
   test("into a node of another network sends nothing", async () => {

@@ -7,12 +7,14 @@ import { platformSigner, suite } from "../../durable-objects/platform-suite.ts";
 import { envWith } from "../../durable-objects/testing/fake-env.ts";
 import { segmentOf } from "../../durable-objects/testing/held-segments.ts";
 import { type Bytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
+import { encodeCbor } from "../../protocol/cbor.ts";
 import { createEvent, type EncodedEvent, envelopeDigest } from "../../protocol/event.ts";
 import { DEVELOPMENT_GENESIS, Network } from "../../protocol/genesis.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { decodePage, encodeWant } from "../../protocol/peer-messages.ts";
 import { createRecord } from "../../protocol/record.ts";
 import { encodeRecordsOffer } from "../../protocol/record-messages.ts";
+import { type SegmentEvent, writeSegment } from "../../protocol/segment-file.ts";
 import { shardOf, topicKey } from "../../protocol/topic.ts";
 import { handleRequest } from "../app.ts";
 import { segmentShards } from "./import-segment.ts";
@@ -209,6 +211,36 @@ describe("a segment", () => {
     const otherClass = filesOf([forged, second, ...others]);
     expect(await send(otherClass)).toMatchObject({ stored: events.length - 1, refused: { signature: 1 } });
     expect(await send(filesOf([misfiled]))).toMatchObject({ stored: 1, refused: {} });
+  });
+
+  test("has what is no event counted once, and what is of a later version, too", async () => {
+    const made = (block: Bytes): SegmentEvent => ({
+      ...{ topicKey: new Uint8Array(32), timeKey: new Uint8Array(40), origin: new Uint8Array(32) },
+      ...{ msg: new Uint8Array(32), size: 0, signature: new Uint8Array(64), message: null, block },
+      id: concatBytes(new Uint8Array(8), suite.sha256(block)),
+    });
+    const good = events.map(({ id, fields, signature, block, message }) => ({
+      ...made(block),
+      ...{
+        id,
+        signature,
+        message,
+        msg: fields.msg,
+        size: fields.size,
+        topicKey: topicKey(fields.topic, suite),
+      },
+    }));
+    const others = [made(utf8("no event")), made(encodeCbor({ v: 9 }))];
+    const facts = { net: network.id, class: 1, from: 0, to: 1 };
+    const mixed = writeSegment(facts, [...others, ...good], suite);
+    const { unreadable } = segmentShards(mixed.blocks, SHARDS);
+    expect(unreadable).toHaveLength(2);
+    const [rule = ""] = unreadable;
+    expect(await send(mixed)).toMatchObject({
+      ...{ stored: events.length, left: 1, leftBy: { "later-version": 1 }, refused: { [rule]: 1 } },
+    });
+    const none = writeSegment(facts, others, suite);
+    expect(await send(none)).toMatchObject({ stored: 0, left: 1, refused: { [rule]: 1 } });
   });
 });
 
