@@ -30,7 +30,8 @@ export function nodeUrl({ node }: NodeOptions): string {
   );
 }
 
-function secretOf({ adminSecret }: NodeOptions): string {
+/** @throws CommandError when the operator named none, or its file cannot be read. */
+export function secretOf({ adminSecret }: NodeOptions): string {
   if (adminSecret === undefined) {
     const secret = process.env.PENNYPOST_ADMIN_SECRET?.trim();
     if (secret) return secret;
@@ -80,29 +81,41 @@ export async function askNode<T = Answer>(
   });
   const answer = await readAnswer(url, response);
   if (response.status === 200) return answer as T;
-  const refusal = {
-    code: response.headers.get(ERROR_CODE_HEADER),
-    reason: reasonIn(answer),
-    message: String(answer.message ?? response.status),
-  };
+  const refusal = refusalIn(response, answer);
   throw new CommandError(`${url}: ${refusal.message}`, (await mendFor(refusal)) ?? mendOf(refusal));
 }
+
+const refusalIn = (response: Response, answer: Answer): Refusal => ({
+  code: response.headers.get(ERROR_CODE_HEADER),
+  reason: reasonIn(answer),
+  message: String(answer.message ?? response.status),
+});
+
+/** What a node refused with, by an answer that is not 200. @throws CommandError when it is no node's. */
+export const readRefusal = async (url: string, response: Response): Promise<Refusal> =>
+  refusalIn(response, await readAnswer(url, response));
+
+/** A refusal as the operator reads it. */
+export const refusalError = (url: string, refusal: Refusal): CommandError =>
+  new CommandError(`${url}: ${refusal.message}`, mendOf(refusal));
 
 /** What a node tells everybody of itself. */
 export async function readInfo(
   options: NodeOptions,
-): Promise<{ readonly key: string; readonly networkId: string }> {
+): Promise<{ readonly key: string; readonly networkId: string; readonly shards: number }> {
   const url = nodeUrl(options);
   const response = await send(url, "/v1/info", {
     signal: AbortSignal.timeout(TIMEOUT_MS),
     redirect: "manual",
   });
-  const { key, networkId, message } = await readAnswer(url, response);
-  if (typeof key === "string" && typeof networkId === "string") return { key, networkId };
+  const { key, networkId, shards, message } = await readAnswer(url, response);
+  if (typeof key === "string" && typeof networkId === "string")
+    return { key, networkId, shards: Number(shards) };
   throw new CommandError(`${url}: ${String(message ?? "it does not tell its key")}`);
 }
 
-async function send(url: string, path: string, init: RequestInit): Promise<Response> {
+/** @throws CommandError when nobody answers. */
+export async function send(url: string, path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(new URL(path, url), init);
   } catch (error) {

@@ -3,11 +3,14 @@ import { PennypostError } from "../protocol/errors.ts";
 /** An error meant for the operator: what failed and why, and the command or step that mends it. */
 export class CommandError extends Error {
   readonly mend: string | undefined;
+  /** What the command ends with. */
+  readonly status: number;
 
-  constructor(message: string, mend?: string, options?: ErrorOptions) {
+  constructor(message: string, mend?: string, options?: ErrorOptions & { readonly status?: number }) {
     super(message, options);
     this.name = "CommandError";
     this.mend = mend;
+    this.status = options?.status ?? 1;
   }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { describeError } from "./command-error.ts";
+import { CommandError, describeError } from "./command-error.ts";
 import { type Actions, makeProgram } from "./program.ts";
 
 const output = {
@@ -13,6 +13,8 @@ const actions: Actions = {
   node: async (options) => (await import("./launcher.ts")).runNode(options),
   deploy: async (options) =>
     (await import("./deploy.ts")).deploy(options, (line) => output.stdout(`${line}\n`)),
+  export: async (options) => (await import("./backup/export.ts")).exportNode(options, output, Date.now()),
+  import: async (options) => (await import("./backup/import.ts")).importInto(options, output),
   peer: {
     invite: async (options) => (await import("./peer.ts")).invite(options, output),
     revoke: async (options) => (await import("./peer.ts")).revoke(options, output),
@@ -34,7 +36,7 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     output.stderr(`${describeError(error)}\n`);
-    return 1;
+    return error instanceof CommandError ? error.status : 1;
   }
 }
 

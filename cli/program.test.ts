@@ -17,6 +17,8 @@ async function run(line: string): Promise<{ calls: Call[]; errors: string; exitC
     start: record("start"),
     node: record("node"),
     deploy: record("deploy"),
+    export: record("export"),
+    import: record("import"),
     peer: {
       invite: record("invite"),
       revoke: record("revoke"),
@@ -69,6 +71,12 @@ describe("command lines", () => {
     ["deploy --require-identity-proof", ["deploy", { requireIdentityProof: true }]],
     ["deploy --no-require-identity-proof", ["deploy", { requireIdentityProof: false }]],
     ["deploy --issuer-name Node.Example", ["deploy", { issuerName: "node.example" }]],
+    ["export --out d", ["export", { out: "d", format: "car" }]],
+    [
+      "export --url https://a.example --admin-secret f --out - --format jsonl --json",
+      ["export", { node: "https://a.example", adminSecret: "f", out: "-", format: "jsonl", json: true }],
+    ],
+    ["import --node http://a:1 --from d", ["import", { node: "http://a:1", from: "d" }]],
     ["peer invite", ["invite", { days: 7 }]],
     [
       "peer invite --days 1 --url https://a.example --node http://b:1 --admin-secret f --json",
@@ -108,6 +116,10 @@ describe("command lines", () => {
     ["deploy --peers https://a.example", "which the other node prints when it starts"],
     ["peer invite --days 91", "A whole number from 1 to 90"],
     ["peer join https://a.example", "missing required argument 'invitation'"],
+    ["export", "required option '--out <path>' not specified"],
+    ["export --out -", "only --format jsonl goes to stdout"],
+    ["export --out d --format zip", "Allowed choices are car, jsonl."],
+    ["import", "required option '--from <dir>' not specified"],
     ["peer rotate", "required option '--old-key <file>' not specified"],
     ["peer suspend", "missing required argument 'key'"],
     ["node --rpc-url ftp://a.example", "an http or https URL is needed"],

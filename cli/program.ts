@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
+import { addBackup, type ExportOptions, type ImportOptions } from "./backup/backup-program.ts";
 import type { DeployOptions } from "./deploy.ts";
 import type { KeygenOptions } from "./keygen.ts";
 import type { NetworkOptions, NodeOptions } from "./launcher.ts";
@@ -25,6 +26,8 @@ export interface Actions {
   start(options: NetworkOptions): Promise<void>;
   node(options: NodeOptions): Promise<void>;
   deploy(options: DeployOptions): Promise<void>;
+  export(options: ExportOptions): Promise<void>;
+  import(options: ImportOptions): Promise<void>;
   readonly peer: PeerActions;
 }
 
@@ -150,6 +153,7 @@ export function makeProgram(actions: Actions): Command {
   addStart(program, actions);
   addNode(program, actions);
   addDeploy(program, actions);
+  addBackup(program, actions);
   addPeer(program, actions.peer);
   return program;
 }

@@ -169,7 +169,7 @@ export class SegmentCopy {
   ): Promise<Adopted | undefined> {
     const { shards } = this.#parts;
     try {
-      const adopted = await shards.at(shard).adopt(foreign, "ask");
+      const adopted = await shards.at(shard).adopt(foreign, { asksForLarge: true, storesGone: false });
       if (adopted.needs.length === 0) return adopted;
       for (const digest of adopted.needs) {
         const { shard: from, root } = segment;
@@ -178,7 +178,7 @@ export class SegmentCopy {
         const isIt = message && equalBytes(this.#parts.suite.sha256(message), digest);
         if (isIt && message.length > MAX_INLINE_MESSAGE_BYTES) await shards.at(shard).keepLarge(message);
       }
-      return await shards.at(shard).adopt(foreign, "leave");
+      return await shards.at(shard).adopt(foreign, { asksForLarge: false, storesGone: false });
     } catch (error) {
       if (!(error instanceof PennypostError) || !/^(segment|cbor)_/.test(error.code)) throw error;
       this.#noteUnreadable(segment, error.code);

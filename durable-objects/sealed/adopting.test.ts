@@ -6,11 +6,10 @@ import type { EncodedEvent } from "../../protocol/event.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { MAX_INLINE_MESSAGE_BYTES } from "../../protocol/segment-file.ts";
 import { platformSigner, suite } from "../platform-suite.ts";
-import { segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
+import { ASK, LEAVE, segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
 import { HOUR_MS, onSealingNode, type SealingNode } from "../testing/sealing-node.ts";
 import { forgeEvent, keyOf, memberRecord, START_MS, signers, TOPICS } from "../testing/shard-world.ts";
 import { FAULT_KINDS } from "../testing/storage-faults.ts";
-import { SqlShardStore } from "../topic-shard/sql-shard-store.ts";
 import type { ForeignSegment } from "./adopting.ts";
 
 /** A shard on a real SQLite, R2 and D1 takes over what others have in segments. */
@@ -49,10 +48,11 @@ describe("a segment of another node", () => {
       for (let at = 0; at < MANY; at += 20) await node.shard.ingest(events.slice(at, at + 20), "peer", []);
       const before = await node.everything();
       await onSealingNode(async (other) => {
-        expect(await other.shard.adopt(foreignOf(events), "ask")).toEqual({
+        expect(await other.shard.adopt(foreignOf(events), ASK)).toEqual({
           stored: MANY,
           known: 0,
           left: 0,
+          leftBy: {},
           refused: [],
           needs: [],
         });
@@ -69,9 +69,9 @@ describe("a segment of another node", () => {
   test("that comes again changes nothing", () =>
     onSealingNode(async (node) => {
       const foreign = foreignOf(eventsOf(M_ONE, MANY));
-      await node.shard.adopt(foreign, "ask");
+      await node.shard.adopt(foreign, ASK);
       const [before, files] = [await node.everything(), await node.files()];
-      expect(await node.shard.adopt(foreign, "ask")).toMatchObject({ stored: 0, known: MANY });
+      expect(await node.shard.adopt(foreign, ASK)).toMatchObject({ stored: 0, known: MANY });
       expect([await node.everything(), await node.files()]).toEqual([before, files]);
     }));
 
@@ -80,14 +80,14 @@ describe("a segment of another node", () => {
       const events = eventsOf(M_ONE, MANY);
       await node.shard.ingest(events.slice(0, 190), "peer", []);
       const before = node.hotRows();
-      expect(await node.shard.adopt(foreignOf(events), "ask")).toMatchObject({ stored: 10, known: 190 });
+      expect(await node.shard.adopt(foreignOf(events), ASK)).toMatchObject({ stored: 10, known: 190 });
       expect(node.hotRows()).toBe(before + 10);
       expect(await node.files()).toEqual([]);
     }));
 
   test("is gone when its class's duration is over, with its files", () =>
     onSealingNode(async (node) => {
-      await node.shard.adopt(foreignOf(eventsOf(M_ONE, MANY)), "ask");
+      await node.shard.adopt(foreignOf(eventsOf(M_ONE, MANY)), ASK);
       node.advance(200 * 24 * HOUR_MS);
       await node.handOver();
       for (let rounds = 0; rounds < 3; rounds++) {
@@ -107,26 +107,32 @@ describe("of a segment's events there stay away", () => {
   const stranger = platformSigner(new Uint8Array(32).fill(7));
   const single = forgeEvent({ ...at(START_MS), message: "single" });
 
-  test.each<[string, EncodedEvent, readonly string[], number]>([
+  test.each<[string, EncodedEvent, readonly string[], Readonly<Record<string, number>>]>([
     [
       "one with another's signature",
       damaged(single, { signature: new Uint8Array(64).fill(1) }),
       ["signature"],
-      0,
+      {},
     ],
-    ["one whose class is not the policy's", forgeEvent({ ...at(START_MS), classId: 7 }), ["class"], 0],
+    ["one whose class is not the policy's", forgeEvent({ ...at(START_MS), classId: 7 }), ["class"], {}],
     [
       "one that is older than the network",
       forgeEvent({ topic: M_ONE, seq: 1n, message: "old" }),
       ["genesis"],
-      0,
+      {},
     ],
-    ["one of an origin that nobody has admitted", forgeEvent({ ...at(START_MS), signer: stranger }), [], 1],
-    ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], 1],
-  ])("%s", (_, event, refused, left) =>
+    [
+      "one of an origin that nobody has admitted",
+      forgeEvent({ ...at(START_MS), signer: stranger }),
+      [],
+      { "unknown-origin": 1 },
+    ],
+    ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], { "far-ahead": 1 }],
+  ])("%s", (_, event, refused, leftBy) =>
     onSealingNode(async (node) => {
-      const adopted = await node.shard.adopt(withOthers([event]), "ask");
-      expect(adopted).toEqual({ stored: MANY, known: 0, left, refused, needs: [] });
+      const adopted = await node.shard.adopt(withOthers([event]), ASK);
+      const left = Object.keys(leftBy).length;
+      expect(adopted).toEqual({ stored: MANY, known: 0, left, leftBy, refused, needs: [] });
       expect(await node.shard.lacking([{ topicKey: keyOf(M_ONE), id: event.id }])).toHaveLength(1);
     }),
   );
@@ -135,15 +141,18 @@ describe("of a segment's events there stay away", () => {
     onSealingNode(async (node) => {
       const { blocks } = foreignOf(good);
       const messages = foreignOf(good.slice(0, 150)).messages;
-      const adopted = await node.shard.adopt({ blocks, messages }, "ask");
-      expect(adopted).toMatchObject({ stored: 150, left: 50, refused: [] });
+      const adopted = await node.shard.adopt({ blocks, messages }, ASK);
+      expect(adopted).toMatchObject({ stored: 150, leftBy: { "message-missing": 50 }, refused: [] });
     }));
 
   test("those that have expired", () =>
     onSealingNode(async (node) => {
       node.advance(100 * 24 * HOUR_MS);
       const late = forgeEvent(at(START_MS + 99 * 24 * HOUR_MS));
-      expect(await node.shard.adopt(withOthers([late]), "ask")).toMatchObject({ stored: 1, left: MANY });
+      expect(await node.shard.adopt(withOthers([late]), ASK)).toMatchObject({
+        stored: 1,
+        leftBy: { expired: MANY },
+      });
     }));
 
   test("those of an origin that the records have removed, also when the record comes while files are written", () =>
@@ -157,7 +166,7 @@ describe("of a segment's events there stay away", () => {
         await added;
         return run(name, work);
       });
-      expect(await node.shard.adopt(foreignOf(good), "ask")).toMatchObject({ stored: 0, left: MANY });
+      expect(await node.shard.adopt(foreignOf(good), ASK)).toMatchObject({ stored: 0, left: MANY });
       expect((await node.everything()).pages[0]?.[2]).toEqual([]);
     }));
 });
@@ -182,7 +191,7 @@ test.each<[string, (foreign: ForeignSegment) => ForeignSegment, string]>([
 ])("a file that has %s is refused as a whole, and changes nothing", (_, change, code) =>
   onSealingNode(async (node) => {
     const foreign = change(foreignOf(eventsOf(M_ONE, MANY)));
-    await expect(node.shard.adopt(foreign, "ask")).rejects.toMatchObject({ code });
+    await expect(node.shard.adopt(foreign, ASK)).rejects.toMatchObject({ code });
     expect([node.hotRows(), await node.files()]).toEqual([0, []]);
   }),
 );
@@ -200,13 +209,13 @@ describe("large messages", () => {
   test("are asked for, and then the segment is taken with them", () =>
     onSealingNode(async (node) => {
       const foreign = foreignOf(events);
-      const asked = await node.shard.adopt(foreign, "ask");
+      const asked = await node.shard.adopt(foreign, ASK);
       expect(asked.needs.map(toHex).sort()).toEqual(
         [0, 2].map((n) => toHex(suite.sha256(largeOf(n)))).sort(),
       );
       expect([asked.stored, node.hotRows()]).toEqual([0, 0]);
       for (const n of [0, 2]) await node.shard.keepLarge(largeOf(n));
-      expect(await node.shard.adopt(foreign, "ask")).toMatchObject({ stored: 3, needs: [] });
+      expect(await node.shard.adopt(foreign, ASK)).toMatchObject({ stored: 3, needs: [] });
       const page = await node.shard.eventsByCause(utf8(PLAIN), keyOf(PLAIN), null, 10);
       expect(page.events.map(({ message }) => message)).toEqual([largeOf(0), utf8("small"), largeOf(2)]);
       expect(await node.everyKeyIsHeld()).toBe(true);
@@ -215,7 +224,11 @@ describe("large messages", () => {
   test("that nobody has leave their events away", () =>
     onSealingNode(async (node) => {
       await node.shard.keepLarge(largeOf(0));
-      expect(await node.shard.adopt(foreignOf(events), "leave")).toMatchObject({ stored: 2, left: 1 });
+      expect(await node.shard.adopt(foreignOf(events), LEAVE)).toMatchObject({
+        stored: 2,
+        left: 1,
+        leftBy: { "message-missing": 1 },
+      });
     }));
 
   test("that are damaged are asked for again", () =>
@@ -224,7 +237,7 @@ describe("large messages", () => {
       await node.shard.keepLarge(largeOf(2));
       const [key] = (await node.files()).filter((each) => each.startsWith("large/"));
       await env.BUCKET.put(key as string, largeOf(9));
-      expect((await node.shard.adopt(foreignOf(events), "ask")).needs).toHaveLength(1);
+      expect((await node.shard.adopt(foreignOf(events), ASK)).needs).toHaveLength(1);
     }));
 
   test("are not kept when they are small", () =>
@@ -244,17 +257,16 @@ test("an event that comes by itself while the files are written is not there twi
       await came;
       return run(name, work);
     });
-    expect(await node.shard.adopt(foreignOf(events), "ask")).toMatchObject({ stored: MANY - 5, known: 5 });
+    expect(await node.shard.adopt(foreignOf(events), ASK)).toMatchObject({ stored: MANY - 5, known: 5 });
     const page = await node.shard.eventsByCause(utf8(M_ONE), keyOf(M_ONE), null, 1_000);
     expect(page.events.map(({ id }) => toHex(id))).toEqual(events.map(({ id }) => toHex(id)));
   }));
 
 test("a peer's cursor and a subscription begin anew, and go on behind it", () =>
   onSealingNode(async (node) => {
-    new SqlShardStore(node.storage).saveGeneration(new Uint8Array(8).fill(1));
     await node.shard.ingest(eventsOf(CONTACT, 1), "peer", []);
     const { cursor } = await node.shard.pull(null, 10);
-    await node.shard.adopt(foreignOf(eventsOf(M_ONE, MANY)), "ask");
+    await node.shard.adopt(foreignOf(eventsOf(M_ONE, MANY)), ASK);
     const again = await node.shard.pull(cursor, 10);
     expect(again).toMatchObject({ restart: true, names: [] });
     expect((await node.shard.deliveredAfter(cursor.position, null)).isTooFar).toBe(true);
@@ -271,7 +283,7 @@ async function withEachFault(kind: (typeof FAULT_KINDS)[number], work: (node: Se
       const foreign = foreignOf(eventsOf(M_ONE, MANY));
       const empty = await node.everything();
       node.faults.failAt(call, kind);
-      const failed = await node.shard.adopt(foreign, "ask").then(
+      const failed = await node.shard.adopt(foreign, ASK).then(
         () => false,
         () => true,
       );
@@ -281,7 +293,7 @@ async function withEachFault(kind: (typeof FAULT_KINDS)[number], work: (node: Se
       if (failed) expect(await node.everything()).toEqual(empty);
       node.restart();
       if (failed) expect(await node.everything()).toEqual(empty);
-      expect((await node.shard.adopt(foreign, "ask")).stored).toBe(failed ? MANY : 0);
+      expect((await node.shard.adopt(foreign, ASK)).stored).toBe(failed ? MANY : 0);
       await work(node);
     });
     if (calls < call) return call - 1;

@@ -5,7 +5,7 @@ import { decodeBlock, type EventFields, type WireEvent } from "../../protocol/ev
 import type { Network } from "../../protocol/genesis.ts";
 import { byName } from "../../protocol/peer-messages.ts";
 import { MAX_INLINE_MESSAGE_BYTES, readMessages, readSegment } from "../../protocol/segment-file.ts";
-import { shardOf } from "../../protocol/topic.ts";
+import { shardOf, topicKey } from "../../protocol/topic.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import type { Clock } from "../clock.ts";
 import type { Judged } from "../topic-shard/shard-core.ts";
@@ -33,18 +33,22 @@ export interface ForeignSegment {
   readonly messages: Bytes | null;
 }
 
-/**
- * What becomes of events whose messages are not given. `ask`: nothing is stored while large ones are to be kept first, and events without
- * their messages are left; `leave`: all of them are left; `gone`: they are stored without, as nobody has them.
- */
-export type WhereLacking = "ask" | "leave" | "gone";
+/** What becomes of events whose messages are not given. */
+export interface AdoptOptions {
+  /** Nothing is stored while large messages are to be kept first. */
+  readonly asksForLarge: boolean;
+  /** The others are stored without their messages, as those that nobody has; else they are left. */
+  readonly storesGone: boolean;
+}
 
 /** What became of a segment's events. */
 export interface Adopted {
   readonly stored: number;
   readonly known: number;
-  /** They cannot be judged yet, have expired, are another shard's, or their message was not given. */
+  /** They cannot be judged yet, have expired, or their message was not given. Another shard's are counted nowhere. */
   readonly left: number;
+  /** The same, by why. */
+  readonly leftBy: Readonly<Record<string, number>>;
   /** The rules that refused events broke. */
   readonly refused: readonly string[];
   /** Large messages that are to be kept first (SHA-256): nothing was stored. */
@@ -76,7 +80,7 @@ export interface AdoptingParts {
 /** What was read of a file, and is valid and this shard's. */
 interface Sifted {
   readonly events: VerifiedEvent[];
-  readonly left: number;
+  readonly leftBy: Readonly<Record<string, number>>;
   readonly refused: string[];
   readonly needs: Bytes[];
 }
@@ -107,19 +111,20 @@ export class Adopting {
    * Never two at once, nor beside steps of maintenance.
    * @throws PennypostError `segment_malformed`, `segment_too_large`; of the archive and the catalogue; `adoption_contended` (503).
    */
-  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
+  async adopt(foreign: ForeignSegment, options: AdoptOptions): Promise<Adopted> {
     const bytes = foreign.blocks.length + (foreign.messages?.length ?? 0);
     if (bytes > MAX_ADOPTED_BYTES)
       throw invalidArgument("segment_too_large", `${bytes} bytes are too many for a segment`, { bytes });
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const recordsDigest = this.#parts.recordsDigest();
-      const { events, left, refused, needs } = await this.#sift(foreign, whereLacking);
-      if (needs.length > 0 && whereLacking === "ask")
-        return { stored: 0, known: 0, left: 0, refused: [], needs };
+      const { events, leftBy, refused, needs } = await this.#sift(foreign, options);
+      if (needs.length > 0 && options.asksForLarge)
+        return { stored: 0, known: 0, left: 0, leftBy: {}, refused: [], needs };
       const fresh = events.filter((event) => !this.#isKnown(event));
       if (await this.#store(fresh, recordsDigest)) {
         const known = events.length - fresh.length;
-        return { stored: fresh.length, known, left, refused, needs: [] };
+        const left = Object.values(leftBy).reduce((sum, count) => sum + count, 0);
+        return { stored: fresh.length, known, left, leftBy, refused, needs: [] };
       }
     }
     throw unavailable("adoption_contended", "the segment's events, or the records, changed each time");
@@ -130,17 +135,16 @@ export class Adopting {
   }
 
   /** Judges a file's events, and reads large messages from the archive. */
-  async #sift({ blocks, messages }: ForeignSegment, whereLacking: WhereLacking): Promise<Sifted> {
+  async #sift({ blocks, messages }: ForeignSegment, { storesGone }: AdoptOptions): Promise<Sifted> {
     const { suite } = this.#parts;
     const content = readSegment(blocks, suite);
     const inFile = messages ? readMessages(messages, suite) : new Map<string, Bytes>();
     const byId = new Map<string, VerifiedEvent>();
     const refused: string[] = [];
     const needs = new Map<string, Bytes>();
-    let left = 0;
-    const lacking = whereLacking === "gone" ? null : undefined;
-    const messageOf = async (block: Bytes): Promise<Bytes | null | undefined> => {
-      const fields = fieldsOf(block);
+    const leftBy: Record<string, number> = {};
+    const lacking = storesGone ? null : undefined;
+    const messageOf = async (fields: EventFields | undefined): Promise<Bytes | null | undefined> => {
       if (!fields) return NO_MESSAGE;
       const key = toHex(fields.msg);
       if (!isLarge({ fields })) return inFile.get(key) ?? lacking;
@@ -151,19 +155,24 @@ export class Adopting {
     };
     for (const [i, { block, signature }] of content.events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await this.#pause();
-      const message = await messageOf(block);
+      const fields = fieldsOf(block);
+      if (fields && !this.#owns(fields)) continue;
+      const message = await messageOf(fields);
       const judged = message === undefined ? undefined : this.#parts.judge({ block, signature, message });
       if (judged?.kind === "refused") refused.push(judged.rule);
-      else if (judged?.kind === "valid" && this.#owns(judged.event))
+      else if (judged?.kind === "valid")
         byId.set(toHex(judged.event.id), isApart(judged.event) ? withoutMessage(judged.event) : judged.event);
-      else left++;
+      else {
+        const why = whyLeft(judged);
+        leftBy[why] = (leftBy[why] ?? 0) + 1;
+      }
     }
-    return { events: [...byId.values()].sort(byName), left, refused, needs: [...needs.values()] };
+    return { events: [...byId.values()].sort(byName), leftBy, refused, needs: [...needs.values()] };
   }
 
-  #owns({ topicKey }: VerifiedEvent): boolean {
-    const { shard, shardCount } = this.#parts.place;
-    return shardOf(topicKey, shardCount) === shard;
+  #owns({ topic }: EventFields): boolean {
+    const { place, suite } = this.#parts;
+    return shardOf(topicKey(topic, suite), place.shardCount) === place.shard;
   }
 
   async #pause(): Promise<void> {
@@ -234,6 +243,10 @@ const isLarge = ({ fields }: { readonly fields: Pick<EventFields, "size"> }): bo
 
 /** Whether an event's message is an object of its own, which is stored. */
 const isApart = (event: VerifiedEvent): boolean => event.message !== null && isLarge(event);
+const whyLeft = (judged: Exclude<Judged, { kind: "valid" | "refused" }> | undefined): string => {
+  if (!judged) return "message-missing";
+  return judged.kind === "ephemeral" ? "ephemeral" : judged.reason;
+};
 
 /** A large message is not kept in memory: it is stored. */
 const withoutMessage = (event: VerifiedEvent): VerifiedEvent => ({ ...event, message: NO_MESSAGE });

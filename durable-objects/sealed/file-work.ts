@@ -5,8 +5,8 @@ import {
   type Adopted,
   Adopting,
   type AdoptingParts,
+  type AdoptOptions,
   type ForeignSegment,
-  type WhereLacking,
 } from "./adopting.ts";
 import type { DamageNotes } from "./damage-notes.ts";
 import { Expiring } from "./expiring.ts";
@@ -74,8 +74,8 @@ export class FileWork {
   }
 
   /** See `Adopting.adopt`. */
-  adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
-    return this.#turn.run(() => this.#adopting.adopt(foreign, whereLacking));
+  adopt(foreign: ForeignSegment, options: AdoptOptions): Promise<Adopted> {
+    return this.#turn.run(() => this.#adopting.adopt(foreign, options));
   }
 
   /** See `Adopting.keepLarge`. */

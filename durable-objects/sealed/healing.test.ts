@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Bytes, toHex, utf8 } from "../../protocol/bytes.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
-import { segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
+import { ASK, segmentOf, toSegmentEvent } from "../testing/held-segments.ts";
 import { HOUR_MS, onSealingNode, type SealingNode } from "../testing/sealing-node.ts";
 import { forgeEvent, keyOf, START_MS, TOPICS } from "../testing/shard-world.ts";
 import { FAULT_KINDS } from "../testing/storage-faults.ts";
@@ -54,7 +54,7 @@ const onSealed = (work: (scene: Scene) => Promise<void>) =>
     node.peers = [events];
     const { blocks, messages } = segmentOf(events.map(toSegmentEvent)).files;
     await node.shard.keepLarge(utf8(LARGE));
-    await node.shard.adopt({ blocks, messages }, "ask");
+    await node.shard.adopt({ blocks, messages }, ASK);
     const keyOfFile = async (part: string) =>
       (await node.files()).find((key) => key.includes(part)) as string;
     const keys = {

@@ -10,6 +10,7 @@ import { ENTRY_BYTES } from "../../protocol/segment-runs.ts";
 import { byTopicAndId } from "../../protocol/testing/sealed-events.ts";
 import { topicKey } from "../../protocol/topic.ts";
 import { suite } from "../platform-suite.ts";
+import type { AdoptOptions } from "../sealed/adopting.ts";
 import { type NewSegment, ofGroups } from "../sealed/segment-list.ts";
 import type { TieredShardStore } from "../sealed/tiered-shard-store.ts";
 import type { StoredEvent } from "../topic-shard/shard-store.ts";
@@ -110,3 +111,7 @@ export function toSegmentEvent({ id, fields, signature, block, message }: Encode
   const timeKey = concatBytes(uint64Bytes(ts), digest);
   return { topicKey: topicKey(topic, suite), id, timeKey, origin, msg, size, signature, block, message };
 }
+
+/** How a peer's segments are adopted at first, and when large messages that were asked for did not come. */
+export const ASK: AdoptOptions = { asksForLarge: true, storesGone: false };
+export const LEAVE: AdoptOptions = { asksForLarge: false, storesGone: false };

@@ -190,6 +190,7 @@ export class SealingNode {
 /** Works with a new node; what others left in R2 and D1 is gone. */
 export const onSealingNode = (work: (node: SealingNode) => Promise<void>) =>
   onStorage(async (storage) => {
+    new SqlShardStore(storage).saveGeneration(new Uint8Array(8).fill(1));
     const node = new SealingNode(storage);
     await env.BUCKET.delete(await node.files());
     await env.DB.batch(["segments", "segment_topics"].map((table) => env.DB.prepare(`DELETE FROM ${table}`)));

@@ -19,7 +19,7 @@ import type {
 } from "../../protocol/sync-messages.ts";
 import { shardOf } from "../../protocol/topic.ts";
 import type { FedEvent } from "../feed.ts";
-import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
+import type { Adopted, AdoptOptions, ForeignSegment } from "../sealed/adopting.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import type { EventSpan } from "../sealed/segment-sharing.ts";
 import type { FoundEvent } from "../sealed/tiered-reads.ts";
@@ -71,6 +71,18 @@ export interface CaughtUp extends ShardPosition {
   readonly events: readonly FedEvent[];
 }
 
+/** Names of events in the hot tier, in the order of their arrival. */
+export interface HotNames {
+  /** Where to go on reading. */
+  readonly cursor: Cursor;
+  readonly names: readonly EventName[];
+  readonly more: boolean;
+  /** The cursor asked for is of another life of the store: this was read from the beginning. */
+  readonly restart: boolean;
+  /** What arrived up to this position is not hot any more. */
+  readonly oldest: number;
+}
+
 /** What other parts of a node ask of one shard. All @throws PennypostError, also when the shard does not answer. */
 export interface ShardApi {
   /** Stores envelopes, all of this shard's topics, and answers their event ids in order. All or none. */
@@ -113,13 +125,18 @@ export interface ShardApi {
   /** Does what is due of sealing: old events move into files. */
   maintain(): Promise<Maintained>;
   /** Takes the events of a segment that another node or shard has. */
-  adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted>;
+  adopt(foreign: ForeignSegment, options: AdoptOptions): Promise<Adopted>;
   /** Keeps a large message for a segment that is to be adopted. */
   keepLarge(message: Bytes): Promise<null>;
   /** The shard's segments by their numbers, after one. */
   listSegments(after: number, limit: number): Promise<SegmentSummary[]>;
   /** A part of a segment's file, unverified; null when it is not here. */
   readSegmentFile(question: FilePartQuestion): Promise<Bytes | null>;
+  /**
+   * The names of hot events behind a cursor. Unlike `pull` it never begins anew for what was sealed or adopted meanwhile: that is in the
+   * list of segments.
+   */
+  listHot(after: Cursor | null, limit: number): Promise<HotNames>;
   /** How many events are here of a span, at most `limit`. */
   countWithin(span: EventSpan, limit: number): Promise<number>;
   /** What some buckets and classes hold of the compared range. */

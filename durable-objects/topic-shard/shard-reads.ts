@@ -45,7 +45,7 @@ import {
   type TimeQuery,
   timeRangeOf,
 } from "./queries.ts";
-import type { CaughtUp, EventList } from "./shard-api.ts";
+import type { CaughtUp, EventList, HotNames } from "./shard-api.ts";
 import { expiryId, ShardCore } from "./shard-core.ts";
 import { ECHO } from "./shard-store.ts";
 import type { IdsOfSlot, NameSpan } from "./sync-tree/list-slots.ts";
@@ -294,6 +294,23 @@ export abstract class ShardReads {
 
   async countWithin(span: EventSpan, limit: number): Promise<number> {
     return this.#sharing.countWithin(span, limit);
+  }
+
+  async listHot(after: Cursor | null, limit: number): Promise<HotNames> {
+    const { store, generation } = this;
+    const isSame =
+      after !== null && equalBytes(after.generation, generation) && after.position <= this.core.position;
+    const oldest = Math.min(...store.partitions.all().map((partition) => partition.after));
+    const start = isSame ? Math.max(after.position, oldest) : oldest;
+    const names = store.namesAfter(start, limit + 1);
+    const page = names.slice(0, limit);
+    return {
+      cursor: { shard: this.ports.shard, generation, position: page.at(-1)?.position ?? start },
+      names: page.map(({ topicKey, id }) => ({ topicKey, id })),
+      more: names.length > limit,
+      restart: after !== null && !isSame,
+      oldest,
+    };
   }
 
   async bySymbols(symbols: readonly Bytes[]): Promise<EventName[]> {

@@ -7,7 +7,7 @@ import { readStoredRecord, type WireRecord } from "../../protocol/record.ts";
 import { newestAsOf } from "../../protocol/sync-range.ts";
 import type { VerifiedEvent } from "../../protocol/validity.ts";
 import { logWarning } from "../log.ts";
-import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
+import type { Adopted, AdoptOptions, ForeignSegment } from "../sealed/adopting.ts";
 import { FileWork } from "../sealed/file-work.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { HubFeed } from "./hub-feed.ts";
@@ -314,8 +314,8 @@ export class Shard extends ShardReads implements ShardApi {
     return this.#files.maintain();
   }
 
-  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Adopted> {
-    const adopted = await this.#files.adopt(foreign, whereLacking);
+  async adopt(foreign: ForeignSegment, options: AdoptOptions): Promise<Adopted> {
+    const adopted = await this.#files.adopt(foreign, options);
     if (adopted.stored > 0) await this.#stored([], "");
     return adopted;
   }

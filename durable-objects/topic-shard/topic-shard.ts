@@ -25,7 +25,7 @@ import { nodeConfig } from "../node-config.ts";
 import { networkMismatch, shardCountMismatch } from "../node-state/mismatches.ts";
 import { attempt, type Outcome, outcomeOf, type RemoteApi } from "../outcome.ts";
 import { suite } from "../platform-suite.ts";
-import type { Adopted, ForeignSegment, WhereLacking } from "../sealed/adopting.ts";
+import type { Adopted, AdoptOptions, ForeignSegment } from "../sealed/adopting.ts";
 import { D1Catalogue } from "../sealed/d1-catalogue.ts";
 import type { Maintained } from "../sealed/maintenance.ts";
 import { R2Archive } from "../sealed/r2-archive.ts";
@@ -37,7 +37,15 @@ import type { EnvelopePage, TimeQuery } from "./queries.ts";
 import { bytesMeta, migrateSchema, readMeta, writeMeta } from "./schema.ts";
 import type { ScrubReport } from "./scrub/shard-scrub.ts";
 import { Shard } from "./shard.ts";
-import type { CaughtUp, EventList, IngestSummary, Receipt, ShardApi, ShardPosition } from "./shard-api.ts";
+import type {
+  CaughtUp,
+  EventList,
+  HotNames,
+  IngestSummary,
+  Receipt,
+  ShardApi,
+  ShardPosition,
+} from "./shard-api.ts";
 import type { Envelope } from "./shard-core.ts";
 import { SqlHubNames } from "./sql-hub-names.ts";
 import { SqlShardStore } from "./sql-shard-store.ts";
@@ -220,12 +228,16 @@ export class TopicShard extends DurableObject<Env> implements RemoteApi<ShardApi
     return attempt(() => this.#started.readSegmentFile(question));
   }
 
+  async listHot(after: Cursor | null, limit: number): Promise<Outcome<HotNames>> {
+    return attempt(() => this.#started.listHot(after, limit));
+  }
+
   async countWithin(span: EventSpan, limit: number): Promise<Outcome<number>> {
     return attempt(() => this.#started.countWithin(span, limit));
   }
 
-  async adopt(foreign: ForeignSegment, whereLacking: WhereLacking): Promise<Outcome<Adopted>> {
-    return attempt(() => this.#started.adopt(foreign, whereLacking));
+  async adopt(foreign: ForeignSegment, options: AdoptOptions): Promise<Outcome<Adopted>> {
+    return attempt(() => this.#started.adopt(foreign, options));
   }
 
   async keepLarge(message: Bytes): Promise<Outcome<null>> {

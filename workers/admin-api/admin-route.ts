@@ -11,11 +11,16 @@ const MAX_BODY_BYTES = 8_192;
 const bodies = new BodyReader(8 * MAX_BODY_BYTES);
 
 /** Lets in who has the secret; what is answered is for nobody's cache. */
-export function admin(handler: (c: AdminContext) => Promise<object>) {
+export const admin = (handler: (c: AdminContext) => Promise<object>) =>
+  adminBytes(async (c) => c.json(await handler(c)));
+
+/** The same for answers that are no JSON. */
+export function adminBytes(handler: (c: AdminContext) => Promise<Response>) {
   return async (c: AdminContext): Promise<Response> => {
     checkBearer(c.req.header("Authorization") ?? null, nodeConfig(c.env).adminSecret);
     const answer = await handler(c);
-    return c.json(answer, 200, { "cache-control": "no-store" });
+    answer.headers.set("cache-control", "no-store");
+    return answer;
   };
 }
 

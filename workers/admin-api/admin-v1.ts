@@ -4,6 +4,8 @@ import type { Env } from "../../durable-objects/env.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { audited, auditPage, MAX_AUDIT_ROWS } from "../audit-log.ts";
 import { type AdminContext, admin } from "./admin-route.ts";
+import { exportAdmin } from "./export-admin.ts";
+import { importAdmin } from "./import-admin.ts";
 import { peersAdmin } from "./peers-admin.ts";
 import { stampSales } from "./stamps-admin.ts";
 import { readStanding, readWallet, setStanding, standingChange, standingOf } from "./wallets-admin.ts";
@@ -18,6 +20,8 @@ export function adminV1(app: Hono<{ Bindings: Env }>): void {
     admin((c) => stampSales(c.env)),
   );
   peersAdmin(app);
+  exportAdmin(app);
+  importAdmin(app);
 }
 
 /** What the operator changed, the newest first: `?before=ID` goes on behind a page. */

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setLogSink } from "../../durable-objects/log.ts";
 import { suite } from "../../durable-objects/platform-suite.ts";
-import { segmentOf, toSegmentEvent } from "../../durable-objects/testing/held-segments.ts";
+import { ASK, segmentOf, toSegmentEvent } from "../../durable-objects/testing/held-segments.ts";
 import type { MemoryArchive } from "../../durable-objects/testing/memory-archive.ts";
 import { type Bytes, toHex } from "../../protocol/bytes.ts";
 import { unavailable } from "../../protocol/errors.ts";
@@ -66,7 +66,7 @@ async function seal(pair: Pair, node: MemoryNode, events: readonly EncodedEvent[
       if (event.message && event.message.length > MAX_INLINE_MESSAGE_BYTES)
         await shard?.keepLarge(event.message);
     expect(
-      (await done(pair, shard?.adopt({ blocks, messages }, "ask") as Promise<{ stored: number }>)).stored,
+      (await done(pair, shard?.adopt({ blocks, messages }, ASK) as Promise<{ stored: number }>)).stored,
     ).toBe(group.length);
   }
 }

@@ -7,27 +7,31 @@ import {
   MAX_LISTED_SEGMENTS,
   type SegmentPlace,
   type SegmentSummary,
+  type SegmentsAnswer,
 } from "../../protocol/segment-messages.ts";
 
 /** Shards that are asked for one list; the next one goes on. */
 const MAX_SHARDS_OF_LIST = 64;
 
 /** This node's segments after a place, shard by shard. */
-export async function listSegments(shards: Shards, after: SegmentPlace | null): Promise<Bytes> {
+export async function segmentsBehind(shards: Shards, after: SegmentPlace | null): Promise<SegmentsAnswer> {
   const segments: SegmentSummary[] = [];
   let place = after ?? { shard: 0, number: 0 };
   for (let asked = 0; place.shard < shards.count; asked++) {
-    if (asked === MAX_SHARDS_OF_LIST) return encodeSegmentsAnswer({ segments, next: place });
+    if (asked === MAX_SHARDS_OF_LIST) return { segments, next: place };
     const room = MAX_LISTED_SEGMENTS - segments.length;
     const own = await shards.at(place.shard).listSegments(place.number, room);
     segments.push(...own);
     const last = own.at(-1);
-    if (last && own.length === room)
-      return encodeSegmentsAnswer({ segments, next: { shard: place.shard, number: last.number } });
+    if (last && own.length === room) return { segments, next: { shard: place.shard, number: last.number } };
     place = { shard: place.shard + 1, number: 0 };
   }
-  return encodeSegmentsAnswer({ segments, next: null });
+  return { segments, next: null };
 }
+
+/** The same for a peer. */
+export const listSegments = async (shards: Shards, after: SegmentPlace | null): Promise<Bytes> =>
+  encodeSegmentsAnswer(await segmentsBehind(shards, after));
 
 /** Null for a shard that this node has not. */
 export async function readFilePart(shards: Shards, question: FilePartQuestion): Promise<Bytes> {

@@ -216,7 +216,8 @@ export async function exportOf(node: MemoryNode): Promise<Exported> {
 export async function importInto(node: MemoryNode, { segments, events }: Exported): Promise<number> {
   let taken = 0;
   for (const shard of node.shards) {
-    for (const segment of segments) taken += (await shard.adopt(segment, "gone")).stored;
+    for (const segment of segments)
+      taken += (await shard.adopt(segment, { asksForLarge: false, storesGone: true })).stored;
     taken += (await shard.ingest(events, "export", [])).stored;
   }
   return taken;
