@@ -308,6 +308,8 @@ export function readSegment(file: Bytes, suite: CryptoSuite): SegmentContent {
 export function readMessages(file: Bytes, suite: CryptoSuite): Map<string, Bytes> {
   const { root, blocks } = blocksOf(file, suite);
   const messages = blocks.filter(({ cid }) => !cid.equals(root));
+  // The root comes last: without it the file is cut.
+  if (messages.length === blocks.length) throw malformed("it ends before its root");
   return new Map(
     messages.map(({ cid, bytes }) => [
       toHex(digestOfMessageCid(cid) ?? cid.multihash.digest),

@@ -90,6 +90,16 @@ export const wrongLength = (key: string, expected: number, found: number) =>
     found,
   });
 
+/** What `read` answers; null where the archive has nothing, or other bytes than it should. */
+export async function unlessLost(read: () => Promise<Bytes>): Promise<Bytes | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof PennypostError && error.grpc === GRPC.dataLoss) return null;
+    throw error;
+  }
+}
+
 /** The archive as what reads parts of files: what is not there is null. */
 export const filesIn = (archive: Archive): RangeSource => ({
   async read(key, offset, length) {

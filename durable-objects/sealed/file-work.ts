@@ -14,6 +14,7 @@ import { Healing, type HealingParts } from "./healing.ts";
 import { type Maintained, type MaintenanceJob, maintain } from "./maintenance.ts";
 import { Merging, type MergingParts } from "./merging.ts";
 import { Reaping } from "./reaping.ts";
+import { Recovering } from "./recovering.ts";
 import { Sealing, type SealingParts } from "./sealing.ts";
 import { Verifying, type VerifyingParts } from "./verifying.ts";
 
@@ -40,6 +41,8 @@ export class FileWork {
 
   constructor(parts: FileWorkParts) {
     this.#shard = parts.place.shard;
+    this.#adopting = new Adopting(parts);
+    const takeOver: Adopting["adopt"] = (foreign, options) => this.#adopting.adopt(foreign, options);
     // What has expired goes first: it is not to be sealed.
     const jobs = [
       new Expiring(parts),
@@ -48,12 +51,12 @@ export class FileWork {
       new Healing(parts),
       new Sealing(parts),
       new Merging(parts),
+      new Recovering({ ...parts, takeOver }),
     ];
     this.#jobs = jobs.map((job: MaintenanceJob) => ({
       ...(job.maxSteps === undefined ? {} : { maxSteps: job.maxSteps }),
       step: () => this.#turn.run<Awaited<ReturnType<MaintenanceJob["step"]>>>(() => job.step()),
     }));
-    this.#adopting = new Adopting(parts);
   }
 
   /** Does what is due; one run at a time. */

@@ -1,6 +1,5 @@
 import { type Bytes, compareBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
-import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import {
   messageOfStoredBlock,
   originOfStoredBlock,
@@ -13,7 +12,7 @@ import type { EventName } from "../../protocol/peer-messages.ts";
 import { restoreSegment } from "../../protocol/segment-file.ts";
 import { type ByteRange, blockRange, signatureRange } from "../../protocol/segment-places.ts";
 import { logInfo, logWarning } from "../log.ts";
-import type { Archive } from "./archive.ts";
+import { type Archive, unlessLost } from "./archive.ts";
 import { blocksKey, largeKey, messagesKey, type ShardPlace } from "./archive-keys.ts";
 import type { DamageNotes } from "./damage-notes.ts";
 import type { HeldPlace } from "./sealed-index.ts";
@@ -197,13 +196,4 @@ function take(
     event.signature = signature;
   if (event.message || !message) return;
   if (equalBytes(suite.sha256(message), messageOfStoredBlock(event.block).msg)) event.message = message;
-}
-
-async function unlessLost(read: () => Promise<Bytes>): Promise<Bytes | null> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof PennypostError && error.grpc === GRPC.dataLoss) return null;
-    throw error;
-  }
 }

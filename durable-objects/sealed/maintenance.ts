@@ -3,13 +3,14 @@ import type { ExpireStep } from "./expiring.ts";
 import type { HealStep } from "./healing.ts";
 import type { MergeStep } from "./merging.ts";
 import type { ReapStep } from "./reaping.ts";
+import type { RecoverStep } from "./recovering.ts";
 import type { SealStep } from "./sealing.ts";
 import type { VerifyStep } from "./verifying.ts";
 
 /** Steps of one call: a segment each, or less. The next call goes on. */
 export const MAX_STEPS = 64;
 
-type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep | MergeStep;
+type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep | MergeStep | RecoverStep;
 
 /** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
 export interface MaintenanceJob {
@@ -29,6 +30,8 @@ export interface Maintained {
   /** Sealed events that have expired, and the bytes of files that were deleted. */
   readonly expiredEvents: number;
   readonly reapedBytes: number;
+  /** Events of files that the shard did not hold to, which it has taken up. */
+  readonly recoveredEvents: number;
   /** Segments whose damaged files were mended. */
   readonly healed: number;
   /** Groups of segments that were merged into others, and the bytes that were written for it. */
@@ -47,6 +50,7 @@ const NOTHING: Maintained = {
   partitions: 0,
   expiredEvents: 0,
   reapedBytes: 0,
+  recoveredEvents: 0,
   healed: 0,
   mergedGroups: 0,
   rewrittenBytes: 0,
@@ -66,6 +70,8 @@ function withStep(done: Maintained, step: MaintenanceStep): Maintained {
       return { ...done, expiredEvents: done.expiredEvents + step.events };
     case "reaped":
       return { ...done, reapedBytes: done.reapedBytes + step.bytes };
+    case "recovered":
+      return { ...done, recoveredEvents: done.recoveredEvents + step.events };
     case "healed":
       return { ...done, healed: done.healed + 1 };
     case "rewritten":

@@ -1,10 +1,9 @@
 import type { Bytes } from "../../protocol/bytes.ts";
-import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
 import { bucketOf } from "../../protocol/topic.ts";
 import { spanOfSlots } from "../topic-shard/sync-tree/slot-spans.ts";
 import { eventsOfSpans } from "../topic-shard/sync-tree/span-walk.ts";
-import type { Archive } from "./archive.ts";
+import { type Archive, unlessLost } from "./archive.ts";
 import { blocksKey, largeKey, messagesKey, type ShardPlace } from "./archive-keys.ts";
 import type { HeldSegment } from "./sealed-store.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
@@ -82,15 +81,5 @@ export class SegmentSharing {
         if (count === limit) break;
       }
     return count;
-  }
-}
-
-/** What is not there, or has other bytes than it should, is nothing to give. */
-async function unlessLost(read: () => Promise<Bytes>): Promise<Bytes | null> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof PennypostError && error.grpc === GRPC.dataLoss) return null;
-    throw error;
   }
 }

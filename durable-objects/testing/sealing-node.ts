@@ -22,6 +22,7 @@ import { MemoryEvidenceStore } from "./memory-evidence-store.ts";
 import { MemoryHubNames } from "./memory-hub-names.ts";
 import { envelopeOf, keyOf, network, onStorage, START_MS, SUBJECT, TOPICS } from "./shard-world.ts";
 import { StorageFaults, withFaults } from "./storage-faults.ts";
+import { timedBucket } from "./timed-bucket.ts";
 
 /** A shard on a real SQLite, R2 and D1, whose clock goes as the test says. */
 
@@ -36,6 +37,7 @@ export class SealingNode {
   /** What peers have, each asked in turn; without any, the shard has no peers. */
   peers: readonly (readonly WireEvent[])[] = [];
   readonly evidence = new Evidence(new MemoryEvidenceStore());
+  readonly #bucket = timedBucket(env.BUCKET, this.clock, START_MS);
   shard: Shard;
 
   constructor(storage: DurableObjectStorage) {
@@ -61,7 +63,7 @@ export class SealingNode {
       random: (bytes) => new Uint8Array(bytes).fill(2),
       store: new SqlShardStore(this.storage),
       tier: {
-        archive: new R2Archive(withFaults(env.BUCKET, this.faults), suite, this.clock),
+        archive: new R2Archive(withFaults(this.#bucket, this.faults), suite, this.clock),
         catalogue: new D1Catalogue(withFaults(env.DB, this.faults), this.clock),
         hotMs: HOT_MS,
       },
