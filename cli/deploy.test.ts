@@ -73,7 +73,7 @@ describe("the config that is deployed", () => {
     const raw = await readRawWranglerConfig();
     expect(raw.vars).toMatchObject({ GENESIS: "development", PEERS: "" });
     const { vars, main, ...rest } = deployConfig(raw, ROOT);
-    expect(vars).toEqual({ SHARDS: "16" });
+    expect(vars).toEqual({ SHARDS: "16", HOT_HOURS: "48" });
     expect(main).toBe(join(ROOT, "workers/index.ts"));
     expect({ ...rest, vars: raw.vars, main: raw.main }).toEqual(raw);
   });

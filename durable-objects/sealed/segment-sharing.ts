@@ -1,6 +1,6 @@
 import type { Bytes } from "../../protocol/bytes.ts";
 import type { FilePartQuestion, SegmentSummary } from "../../protocol/segment-messages.ts";
-import { bucketOf } from "../../protocol/topic.ts";
+import { bucketOf, bucketsOf } from "../../protocol/topic.ts";
 import { spanOfSlots } from "../topic-shard/sync-tree/slot-spans.ts";
 import { eventsOfSpans } from "../topic-shard/sync-tree/span-walk.ts";
 import { type Archive, unlessLost } from "./archive.ts";
@@ -73,9 +73,12 @@ export class SegmentSharing {
 
   /** How many events are here, hot or sealed, of a span; at most `limit`. */
   countWithin({ class: classId, firstBucket, lastBucket, from, to }: EventSpan, limit: number): number {
-    const { tree } = this.#parts.store;
+    const { place, store } = this.#parts;
+    const { tree } = store;
+    const own = bucketsOf(place.shard, place.shardCount);
+    const last = Math.min(lastBucket, own.to - 1);
     let count = 0;
-    for (let bucket = firstBucket; bucket <= lastBucket && count < limit; bucket++)
+    for (let bucket = Math.max(firstBucket, own.from); bucket <= last && count < limit; bucket++)
       for (const event of eventsOfSpans(tree, bucket, [spanOfSlots({ from, to })])) {
         if (event.class === classId) count++;
         if (count === limit) break;

@@ -13,8 +13,8 @@ export const EXCHANGE_MUTANTS: readonly Mutant[] = [
     "cursor and generation",
     READS,
     "cursor-behind-the-page",
-    "position: page.at(-1)?.position ?? start }",
-    "position: names.at(-1)?.position ?? start }",
+    "cursor: { shard, generation, position: page.at(-1)?.position ?? start }",
+    "cursor: { shard, generation, position: names.at(-1)?.position ?? start }",
   ),
   of(
     "cursor and generation",
