@@ -15,6 +15,8 @@ const MAX_TURNS = 32;
 const MINUTES_OF_SCRUBS = 16;
 /** After the last publish all is sealed and merged, and nothing enters or leaves the compared range till it expires. */
 const SEALED_AFTER_DAYS = 6;
+/** After the last event has expired, its segment has gone. */
+const GONE_AFTER_DAYS = 3;
 /** Of so many days on which nothing happens but the daily scrub, one is lived; the others count as that one. */
 const STILL_DAYS = 8;
 const EVENTS_PER_CALL = 2_048;
@@ -86,7 +88,7 @@ export class Life {
     const { days } = this.#plan;
     for (let day = 0; day < days; ) {
       const still = this.#stillDays(day);
-      if (still > 1) await this.#sampleStill(day, still);
+      if (still > 0) await this.#sampleStill(day, still);
       else await this.#liveDay(day);
       day += Math.max(1, still);
       await this.#rest(day);
@@ -104,9 +106,15 @@ export class Life {
   /** How many days from this one on are alike; 0 when this one is not. */
   #stillDays(day: number): number {
     const { events, publishDays, days } = this.#plan;
-    const from = events === 0 ? 2 : publishDays + SEALED_AFTER_DAYS;
-    const to = events === 0 ? days : CLASS_DAYS - 1;
-    return day < from || day >= to ? 0 : Math.min(STILL_DAYS, to - day);
+    const stretches =
+      events === 0
+        ? [{ from: 2, to: days }]
+        : [
+            { from: publishDays + SEALED_AFTER_DAYS, to: CLASS_DAYS - 1 },
+            { from: publishDays + CLASS_DAYS + GONE_AFTER_DAYS, to: days },
+          ];
+    const still = stretches.find(({ from, to }) => day >= from && day < to);
+    return still ? Math.min(STILL_DAYS, still.to - day) : 0;
   }
 
   async #sampleStill(day: number, count: number): Promise<void> {
