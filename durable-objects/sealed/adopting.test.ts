@@ -1,9 +1,11 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Bytes, compareBytes, concatBytes, toHex, uint64Bytes, utf8 } from "../../protocol/bytes.ts";
+import { encodeCbor } from "../../protocol/cbor.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
 import { envelopeDigest } from "../../protocol/event.ts";
+import { eventId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { MAX_INLINE_MESSAGE_BYTES, type SegmentEvent } from "../../protocol/segment-file.ts";
 import { platformSigner, suite } from "../platform-suite.ts";
@@ -113,6 +115,8 @@ describe("of a segment's events there stay away", () => {
   const damaged = (event: EncodedEvent, part: Partial<EncodedEvent>): EncodedEvent => ({ ...event, ...part });
   const stranger = platformSigner(new Uint8Array(32).fill(7));
   const single = forgeEvent({ ...at(START_MS), message: "single" });
+  const withBlock = (block: Bytes): EncodedEvent =>
+    damaged(single, { block, id: eventId(single.fields.seq, suite.sha256(block)) });
 
   test.each<[string, EncodedEvent, readonly string[], number]>([
     [
@@ -130,6 +134,15 @@ describe("of a segment's events there stay away", () => {
     ],
     ["one of an origin that nobody has admitted", forgeEvent({ ...at(START_MS), signer: stranger }), [], 1],
     ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], 1],
+    ["one that is nothing", withBlock(Uint8Array.of(0xf6)), ["form"], 0],
+    ["one that is no CBOR", withBlock(utf8("no block")), ["cbor_malformed"], 0],
+    [
+      "one with bytes behind its end",
+      withBlock(concatBytes(single.block, Uint8Array.of(0))),
+      ["cbor_malformed"],
+      0,
+    ],
+    ["one whose message is named otherwise", withBlock(encodeCbor({ msg: 1, size: 6 })), ["form"], 0],
   ])("%s", (_, event, refused, left) =>
     onSealingNode(async (node) => {
       const adopted = await node.shard.adopt(withOthers([event]), false);
