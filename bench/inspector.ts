@@ -72,6 +72,11 @@ export class Inspector {
     return { usedBytes: usedSize, bufferBytes: backingStorageSize };
   }
 
+  /** So that the heap is what is in use. */
+  async collectGarbage(): Promise<void> {
+    await this.#ask("HeapProfiler.collectGarbage");
+  }
+
   async startProfile(): Promise<void> {
     await this.#ask("Profiler.enable");
     await this.#ask("Profiler.setSamplingInterval", { interval: 1_000 });

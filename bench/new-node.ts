@@ -25,6 +25,8 @@ const MAX_TURNS = 100;
 /** Runs of anti-entropy: one takes four minutes at most. */
 const MAX_RUNS = 100;
 const HEAP_EVERY_MS = 500;
+/** A collection takes some tens of ms, which are in what is measured. */
+const LOOKS_PER_COLLECTION = 4;
 const LEAST_FACTOR = 5;
 const MOST_HEAP_BYTES = 128 * 1024 * 1024;
 const SHOWN_FUNCTIONS = 40;
@@ -59,24 +61,32 @@ async function seal(node: BenchNode): Promise<number> {
   return sealed;
 }
 
+/** The most that an isolate had at one time, heap and buffers, in bytes. */
 interface Peak {
-  heapBytes: number;
-  bufferBytes: number;
+  /** With what nothing uses any more, and is not collected yet. */
+  seen: number;
+  /** Right after a collection of garbage. */
+  used: number;
 }
 
 /** Looks at a heap again and again while `work` goes on. */
 async function watched<T>(inspector: Inspector, peak: Peak, work: () => Promise<T>): Promise<T> {
-  const look = async () => {
+  const bytes = async () => {
     const { usedBytes, bufferBytes } = await inspector.heap();
-    peak.heapBytes = Math.max(peak.heapBytes, usedBytes);
-    peak.bufferBytes = Math.max(peak.bufferBytes, bufferBytes);
+    return usedBytes + bufferBytes;
+  };
+  let looks = 0;
+  const look = async () => {
+    peak.seen = Math.max(peak.seen, await bytes());
+    if (looks++ % LOOKS_PER_COLLECTION !== 0) return;
+    await inspector.collectGarbage();
+    peak.used = Math.max(peak.used, await bytes());
   };
   const timer = setInterval(() => void look(), HEAP_EVERY_MS);
   try {
     return await work();
   } finally {
     clearInterval(timer);
-    await look();
   }
 }
 
@@ -122,32 +132,82 @@ interface Options {
   readonly json?: string;
 }
 
-async function main(): Promise<void> {
-  const program = new Command("bench:new-node")
-    .description("how long an empty node takes to have all that its peer has; a table on stdout")
-    .option("--events <count>", "events of the peer", Number, 1_000_000)
-    .option("--publishes <count>", "publishes to compare with", Number, 3_000)
-    .option("--profile", "show in which functions of the new node the time goes")
-    .option("--json <file>", "all figures")
-    .parse();
-  const { events, publishes, profile, json } = program.opts<Options>();
-  const { name } = await readWranglerConfig();
-  const folder = mkdtempSync(join(tmpdir(), "pennypost-new-node-"));
-  const [fullPort, newPort, publishPort, fullInspector, newInspector] = (await freePorts(5)) as [
-    number,
-    number,
-    number,
-    number,
-    number,
+interface Figures {
+  readonly copied: Awaited<ReturnType<typeof copyAll>>;
+  /** Of the new node's process. */
+  readonly cpuMs: number;
+  readonly peaks: { readonly full: Peak; readonly new: Peak };
+  /** The most that the processes had. */
+  readonly processBytes: { readonly full: number; readonly new: number };
+}
+
+interface Pair {
+  readonly full: BenchNode;
+  readonly fresh: BenchNode;
+  readonly inspectors: readonly [full: Inspector, fresh: Inspector];
+}
+
+/** Lets the new node copy all that the other one has. */
+async function copyWatched({ full, fresh, inspectors }: Pair, hasProfile: boolean): Promise<Figures> {
+  const peaks = { full: { seen: 0, used: 0 }, new: { seen: 0, used: 0 } };
+  if (hasProfile) await inspectors[1].startProfile();
+  const cpuBefore = fresh.cpuMs();
+  const copied = await watched(inspectors[0], peaks.full, () =>
+    watched(inspectors[1], peaks.new, () => copyAll(full, fresh)),
+  );
+  const cpuMs = fresh.cpuMs() - cpuBefore;
+  if (hasProfile)
+    for (const each of await inspectors[1].endProfile(SHOWN_FUNCTIONS))
+      say(`  ${(100 * each.part).toFixed(1)} % ${each.name}`);
+  return { copied, cpuMs, peaks, processBytes: { full: full.peakBytes(), new: fresh.peakBytes() } };
+}
+
+function markdown({ copied, cpuMs, peaks, processBytes }: Figures, published: number): string {
+  const rate = (copied.events * 1_000) / copied.ms;
+  const heap = Math.max(peaks.full.used, peaks.new.used);
+  const is = (reached: boolean) => (reached ? "reached" : "**not reached**");
+  const both = (of: (which: "new" | "full") => number) => `${megabytes(of("new"))}, ${megabytes(of("full"))}`;
+  const rows = [
+    ["", "found", "to reach", ""],
+    ["---", "---", "---", "---"],
+    ["until the new node has all", `${(copied.ms / 1_000).toFixed(1)} s in ${copied.runs} runs`, "", ""],
+    ["its rate", `${Math.round(rate)} events/s`, "", ""],
+    ["its process, of a processor", `${Math.round((cpuMs * 1_000) / copied.events)} µs an event`, "", ""],
+    ["publishes one by one", `${Math.round(published)} events/s`, "", ""],
+    ["factor", (rate / published).toFixed(1), `≥ ${LEAST_FACTOR}`, is(rate >= LEAST_FACTOR * published)],
+    [
+      "isolates of the new node and of its peer: heap and buffers in use",
+      both((which) => peaks[which].used),
+      `< ${megabytes(MOST_HEAP_BYTES)}`,
+      is(heap < MOST_HEAP_BYTES),
+    ],
+    ["the same with garbage", both((which) => peaks[which].seen), "", ""],
+    ["their processes, with R2, D1 and SQLite", both((which) => processBytes[which]), "", ""],
   ];
+  const about = `${copied.events.toLocaleString("en")} events of ${MESSAGE_BYTES} bytes; ${cpus().length} cores, Node ${process.versions.node}`;
+  return `${about}\n\n${rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n")}\n`;
+}
+
+/** A new folder's nodes: the full one, the new one, and one to publish to. */
+async function newNodes(folder: string) {
+  const ports = await freePorts(5);
   const nodeAt = (place: string, port: number, inspectorPort?: number) => {
     mkdirSync(join(folder, place));
     const inspected = inspectorPort === undefined ? {} : { inspectorPort };
     return new BenchNode(join(folder, place), port, { hotHours: HOT_HOURS, ...inspected });
   };
-  const full = nodeAt("full", fullPort, fullInspector);
-  const fresh = nodeAt("new", newPort, newInspector);
-  const publisher = nodeAt("publisher", publishPort);
+  const [fullPort = 0, freshPort = 0, publisherPort = 0, fullInspector = 0, freshInspector = 0] = ports;
+  return {
+    full: nodeAt("full", fullPort, fullInspector),
+    fresh: nodeAt("new", freshPort, freshInspector),
+    publisher: nodeAt("publisher", publisherPort),
+    inspectorPorts: [fullInspector, freshInspector] as const,
+  };
+}
+
+async function bench(folder: string, { events, publishes, profile, json }: Options): Promise<void> {
+  const { name } = await readWranglerConfig();
+  const { full, fresh, publisher, inspectorPorts } = await newNodes(folder);
   try {
     say(`writing ${events} events`);
     await fill(full, events);
@@ -156,51 +216,35 @@ async function main(): Promise<void> {
     await fresh.start(`${full.key}@${full.url}`);
     await fresh.state();
     const inspectors = [
-      await Inspector.open(HOST, fullInspector, name),
-      await Inspector.open(HOST, newInspector, name),
+      await Inspector.open(HOST, inspectorPorts[0], name),
+      await Inspector.open(HOST, inspectorPorts[1], name),
     ] as const;
-    const peaks = { full: { heapBytes: 0, bufferBytes: 0 }, new: { heapBytes: 0, bufferBytes: 0 } };
-    if (profile) await inspectors[1].startProfile();
-    const cpuBefore = fresh.cpuMs();
     say("copying");
-    const copied = await watched(inspectors[0], peaks.full, () =>
-      watched(inspectors[1], peaks.new, () => copyAll(full, fresh)),
-    );
-    const cpuMs = fresh.cpuMs() - cpuBefore;
-    if (profile)
-      for (const each of await inspectors[1].endProfile(SHOWN_FUNCTIONS))
-        say(`  ${(100 * each.part).toFixed(1)} % ${each.name}`);
+    const figures = await copyWatched({ full, fresh, inspectors }, profile === true);
     for (const each of inspectors) each.close();
-    const processBytes = { full: full.peakBytes(), new: fresh.peakBytes() };
     await Promise.all([full.stop(), fresh.stop()]);
-    if (copied.events < events) throw new Error(`${copied.events} of ${events} events came`);
+    if (figures.copied.events < events) throw new Error(`${figures.copied.events} of ${events} events came`);
     await publisher.start("");
     const published = await publishRate(publisher, publishes);
-    const rate = (copied.events * 1_000) / copied.ms;
-    const heap = Math.max(
-      ...[peaks.full, peaks.new].map(({ heapBytes, bufferBytes }) => heapBytes + bufferBytes),
-    );
-    const is = (reached: boolean) => (reached ? "reached" : "**not reached**");
-    const lines = [
-      `${copied.events.toLocaleString("en")} events of ${MESSAGE_BYTES} bytes; ${cpus().length} cores, Node ${process.versions.node}`,
-      "",
-      "| | found | to reach | |",
-      "| --- | --- | --- | --- |",
-      `| until the new node has all | ${(copied.ms / 1_000).toFixed(1)} s in ${copied.runs} runs | | |`,
-      `| its rate | ${Math.round(rate)} events/s | | |`,
-      `| its processor | ${Math.round((cpuMs * 1_000) / copied.events)} µs an event | | |`,
-      `| publishes one by one | ${Math.round(published)} events/s | | |`,
-      `| factor | ${(rate / published).toFixed(1)} | ≥ ${LEAST_FACTOR} | ${is(rate >= LEAST_FACTOR * published)} |`,
-      `| isolate of the new node: heap + buffers, each its peak | ${megabytes(peaks.new.heapBytes)} + ${megabytes(peaks.new.bufferBytes)} | | |`,
-      `| isolate of its peer | ${megabytes(peaks.full.heapBytes)} + ${megabytes(peaks.full.bufferBytes)} | | |`,
-      `| the greater | ${megabytes(heap)} | < 128 MiB | ${is(heap < MOST_HEAP_BYTES)} |`,
-      `| process of the new node, of its peer (with R2, D1, SQLite) | ${megabytes(processBytes.new)}, ${megabytes(processBytes.full)} | | |`,
-    ];
-    process.stdout.write(`${lines.join("\n")}\n`);
-    if (json)
-      writeFileSync(json, `${JSON.stringify({ copied, published, peaks, processBytes, cpuMs }, null, 2)}\n`);
+    process.stdout.write(markdown(figures, published));
+    if (json) writeFileSync(json, `${JSON.stringify({ ...figures, published }, null, 2)}\n`);
   } finally {
     await Promise.allSettled([full.stop(), fresh.stop(), publisher.stop()]);
+  }
+}
+
+async function main(): Promise<void> {
+  const program = new Command("bench:new-node")
+    .description("how long an empty node takes to have all that its peer has; a table on stdout")
+    .option("--events <count>", "events of the peer", Number, 1_000_000)
+    .option("--publishes <count>", "publishes to compare with", Number, 3_000)
+    .option("--profile", "show in which functions of the new node the time goes")
+    .option("--json <file>", "all figures")
+    .parse();
+  const folder = mkdtempSync(join(tmpdir(), "pennypost-new-node-"));
+  try {
+    await bench(folder, program.opts<Options>());
+  } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
