@@ -14,7 +14,7 @@ const MESSAGE_BYTES = 1_024;
 const WAYS: Readonly<Record<string, number>> = { singly: 1, batches: 100 };
 /** After the last publish: the class, its window of merging, and what is deleted later. */
 const REST_DAYS = 110;
-const QUICK = { events: 20_000, topics: 1_000, publishDays: 2 };
+const QUICK = { events: 20_000, topics: 1_000, publishDays: 1 };
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
     .option("--topics <count>", "topics", Number, 10_000)
     .option("--days <count>", "days over which they are published, evenly", Number, 10)
     .option("--way <way>", `${Object.keys(WAYS).join(" or ")}; all by default`)
-    .option("--quick", "20,000 events in two days: the upkeep of a slot is shared by fewer of them")
+    .option("--quick", "20,000 events in a day: the upkeep of a slot is shared by a fifth of them")
     .option("--json <file>", "all figures")
     .parse();
   const { events, topics, days, way, quick, json } = program.opts<Options>();

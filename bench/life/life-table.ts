@@ -110,8 +110,9 @@ function targetsTable(idle: LifeFigures, lives: Lives): string {
 
 const HOW = `A life is what it has beyond an idle one of the same length. SQLite's rows are \`rowsWritten\` and \`rowsRead\` of each statement, D1's are of
 each answer's \`meta\`, an alarm is a row. Object requests are calls to shards and to the sync object; those of the cron trigger (four a minute) are
-in the idle month alone. R2's class A is puts, class B is gets and heads; of the turns that were left out two reads each are added, since a shard verifies a
-segment's files at each of its turns. GB-months are the daily bytes at rest. Taken as such: 1 ms of a Worker's processor a publish and 0.05 ms an envelope, 10 ms of an
+in the idle month alone. R2's class A is puts, class B is gets and heads; a shard verifies a
+segment's two files at each of its turns, and of the turns that were left out these reads are added. Of days that are alike (nothing happens but the scrub, or slots leave
+the compared range) one is lived for up to eight, or four, and counts as all of them. GB-months are the daily bytes at rest. Taken as such: 1 ms of a Worker's processor a publish and 0.05 ms an envelope, 10 ms of an
 object a publish; the rest of the objects' time is what the calls took here. Not in it: budgets (at most a row and a request of the limiter for
 the address and for the wallet, each 5 s in which they publish), reads, subscriptions, peers.`;
 

@@ -19,6 +19,10 @@ const SEALED_AFTER_DAYS = 6;
 const GONE_AFTER_DAYS = 3;
 /** Of so many days on which nothing happens but the daily scrub, one is lived; the others count as that one. */
 const STILL_DAYS = 8;
+/** The same while slots leave the compared range; what else happens on a day, such as the end of a segment, counts once. */
+const LEAVING_DAYS = 4;
+const DAILY =
+  /^rowsRead$|^call (handOver|changed|scrub)$|^rows INSERT (tree|hand_overs|parts|shards|summary|scrubs)/;
 const EVENTS_PER_CALL = 2_048;
 
 /** All that is counted, as one flat list. */
@@ -87,10 +91,10 @@ export class Life {
     const startMs = performance.now();
     const { days } = this.#plan;
     for (let day = 0; day < days; ) {
-      const still = this.#stillDays(day);
-      if (still > 0) await this.#sampleStill(day, still);
+      const alike = this.#alikeDays(day);
+      if (alike > 0) await this.#sampleDays(day, alike);
       else await this.#liveDay(day);
-      day += Math.max(1, still);
+      day += Math.max(1, alike);
       await this.#rest(day);
     }
     return {
@@ -104,28 +108,33 @@ export class Life {
   }
 
   /** How many days from this one on are alike; 0 when this one is not. */
-  #stillDays(day: number): number {
+  #alikeDays(day: number): number {
     const { events, publishDays, days } = this.#plan;
     const stretches =
       events === 0
-        ? [{ from: 2, to: days }]
+        ? [{ from: 2, to: days, most: STILL_DAYS }]
         : [
-            { from: publishDays + SEALED_AFTER_DAYS, to: CLASS_DAYS - 1 },
-            { from: publishDays + CLASS_DAYS + GONE_AFTER_DAYS, to: days },
+            { from: publishDays + SEALED_AFTER_DAYS, to: CLASS_DAYS - 1, most: STILL_DAYS },
+            { from: CLASS_DAYS, to: CLASS_DAYS + publishDays - 1, most: LEAVING_DAYS },
+            { from: CLASS_DAYS + publishDays + GONE_AFTER_DAYS, to: days, most: STILL_DAYS },
           ];
-    const still = stretches.find(({ from, to }) => day >= from && day < to);
-    return still ? Math.min(STILL_DAYS, still.to - day) : 0;
+    const found = stretches.find(({ from, to }) => day >= from && day < to);
+    return found ? Math.min(found.most, found.to - day) : 0;
   }
 
-  async #sampleStill(day: number, count: number): Promise<void> {
+  /** Lives the last of some days that are alike, and counts it for all. */
+  async #sampleDays(day: number, count: number): Promise<void> {
     const last = day + count - 1;
     // What the jump itself brings about is of no day.
     await this.#settle(START_MS + last * DAY_MS);
     const before = await this.#counts();
     await this.#liveDay(last);
-    const delta = plus(await this.#counts(), before, -1);
-    for (const name of ["r2Bytes", "r2Objects", "d1Bytes"]) delete delta[name];
-    this.#extra = plus(this.#extra, delta, count - 1);
+    const delta = Object.entries(plus(await this.#counts(), before, -1));
+    this.#extra = plus(
+      this.#extra,
+      Object.fromEntries(delta.filter(([name]) => DAILY.test(name))),
+      count - 1,
+    );
   }
 
   async #liveDay(day: number): Promise<void> {

@@ -41,8 +41,12 @@ export const sqlRows = (totals: Totals): number =>
   Object.entries(totals).reduce((sum, [name, n]) => sum + (name.startsWith("rows ") ? n : 0), 0) +
   numberOf(totals, "alarms");
 
+/** Maintenance comes at its turn, whatever there is to do. */
 const callsOf = (totals: Totals): number =>
-  Object.entries(totals).reduce((sum, [name, n]) => sum + (name.startsWith("call ") ? n : 0), 0);
+  Object.entries(totals).reduce(
+    (sum, [name, n]) => sum + (name.startsWith("call ") && name !== "call maintain" ? n : 0),
+    0,
+  );
 
 /** What a life costs beyond an idle one of the same length. */
 export function moneyOf(life: LifeFigures, idle: LifeFigures): Money {
