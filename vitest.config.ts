@@ -84,6 +84,7 @@ export default defineConfig({
             "client/**/*.test.ts",
             "cli/**/*.test.ts",
             "simulator/**/*.test.ts",
+            "bench/**/*.test.ts",
           ],
           exclude: ["simulator/**/*.simulation.test.ts"],
           testTimeout: 60_000,

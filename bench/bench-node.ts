@@ -6,6 +6,7 @@ import { keptNodeKey } from "../cli/node-key.ts";
 import { bundleWorker } from "../cli/worker-bundle.ts";
 import { readWranglerConfig } from "../cli/wrangler-config.ts";
 import type { SyncReport } from "../durable-objects/peer-link/reconciliation.ts";
+import type { Maintained } from "../durable-objects/sealed/maintenance.ts";
 import { SHARDS } from "./data-set.ts";
 import type { Counters } from "./worker/instrumented.ts";
 
@@ -15,24 +16,33 @@ const REQUEST_TIMEOUT_MS = 600_000;
 
 let bundled: Promise<string> | undefined;
 
+export interface BenchNodeOptions {
+  /** Hours after which events are sealed; never where absent. */
+  readonly hotHours?: number;
+  readonly inspectorPort?: number;
+}
+
 /** A node in workerd with the instrumented Worker. */
 export class BenchNode {
   readonly folder: string;
   readonly url: string;
   readonly key: string;
   readonly #port: number;
+  readonly #options: BenchNodeOptions;
   #directory: DataDirectory | undefined;
   #node: LocalNode | undefined;
 
-  constructor(folder: string, port: number) {
+  constructor(folder: string, port: number, options: BenchNodeOptions = {}) {
     this.folder = folder;
     this.#port = port;
+    this.#options = options;
     this.url = `http://${HOST}:${port}`;
     this.key = keptNodeKey(join(folder, "node.key")).publicKey;
   }
 
   /** `peers`: as `PEERS` of the configuration. */
   async start(peers: string): Promise<void> {
+    const { hotHours, inspectorPort } = this.#options;
     const config = await readWranglerConfig();
     bundled ??= bundleWorker(ENTRY);
     this.#directory = await DataDirectory.open(this.folder);
@@ -42,7 +52,13 @@ export class BenchNode {
       directory: this.#directory,
       script: await bundled,
       config,
-      variables: { GENESIS: "development", PEERS: peers, SHARDS: String(SHARDS) },
+      variables: {
+        GENESIS: "development",
+        PEERS: peers,
+        SHARDS: String(SHARDS),
+        ...(hotHours === undefined ? {} : { HOT_HOURS: String(hotHours) }),
+      },
+      ...(inspectorPort === undefined ? {} : { inspectorPort }),
       report: (line) => void process.stderr.write(`${line}\n`),
     });
     await this.#node.ready();
@@ -71,6 +87,7 @@ export class BenchNode {
   /** A call to one shard that reads nothing. */
   check = (shard: number): Promise<null> => this.#bench(`check?shard=${shard}`);
   handOver = (shard: number, asOf: number) => this.#bench(`hand-over?shard=${shard}&asOf=${asOf}`);
+  maintain = (shard: number): Promise<Maintained> => this.#bench(`maintain?shard=${shard}`);
   endShard = (shard: number) => this.#bench(`end-shard?shard=${shard}`);
   endSync = () => this.#bench("end-sync");
 
@@ -78,6 +95,17 @@ export class BenchNode {
   cpuMs(): number {
     const pid = this.#directory ? Number(readFileSync(this.#directory.workerdFile, "utf8")) : 0;
     return cpuMsOf(pid);
+  }
+
+  /** The most memory that workerd's process has had so far, in bytes; 0 where the system does not tell. */
+  peakBytes(): number {
+    try {
+      const pid = Number(readFileSync(this.#directory?.workerdFile ?? "", "utf8"));
+      const status = readFileSync(`/proc/${pid}/status`, "utf8");
+      return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1_024;
+    } catch {
+      return 0;
+    }
   }
 }
 

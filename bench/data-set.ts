@@ -16,6 +16,7 @@ const DAYS_MS = 30 * 86_400_000;
 const ORIGINS = 5;
 /** Slots that count as recent: the last settled hour. */
 const RECENT_SLOTS = 4;
+/** Of one message, where nothing else is said. */
 const MESSAGE_BYTES = 100;
 
 export type SetName = "network" | "one topic";
@@ -33,6 +34,8 @@ export interface DataSet {
   readonly topics: readonly Topic[];
   /** The slots from `from` on and below `to` have events. */
   readonly slots: { readonly from: number; readonly to: number };
+  readonly messageBytes: number;
+  readonly origins: readonly Signer[];
 }
 
 /** Signs nothing: no node checks again what it has stored. */
@@ -41,8 +44,22 @@ function unsigned(seed: number): Signer {
   return { publicKey, sign: () => new Uint8Array(SIGNATURE_BYTES) };
 }
 const origins = Array.from({ length: ORIGINS }, (_, i) => unsigned(1 + i));
+/** As who takes them over has to check them. */
+const signingOrigins = Array.from({ length: ORIGINS }, (_, i) =>
+  platformSigner(new Uint8Array(32).fill(1 + i)),
+);
 
-export function dataSet(name: SetName, events: number, nowMs: number): DataSet {
+export interface SetForm {
+  readonly messageBytes?: number;
+  readonly isSigned?: boolean;
+}
+
+export function dataSet(
+  name: SetName,
+  events: number,
+  nowMs: number,
+  { messageBytes = MESSAGE_BYTES, isSigned = false }: SetForm = {},
+): DataSet {
   const count = name === "network" ? 10_000 : 1;
   const topics = Array.from({ length: count }, (_, i): Topic => {
     const topic = utf8(`/xmtp/0/m-bench-${i}/proto`);
@@ -50,7 +67,8 @@ export function dataSet(name: SetName, events: number, nowMs: number): DataSet {
     return { name: topic, key, shard: shardOf(key, SHARDS) };
   });
   const to = newestAsOf(nowMs);
-  return { name, events, topics, slots: { from: to - Math.floor(DAYS_MS / SLOT_MS), to } };
+  const slots = { from: to - Math.floor(DAYS_MS / SLOT_MS), to };
+  return { name, events, topics, slots, messageBytes, origins: isSigned ? signingOrigins : origins };
 }
 
 /** The events of one shard, in order of time; the same at each call. */
@@ -67,15 +85,23 @@ export function* eventsOfShard(set: DataSet, shard: number): Iterable<VerifiedEv
     seq = least > seq ? least : seq + 1n;
     if (topic.shard !== shard) continue;
     const parent = last.get(toHex(topic.key));
-    const event = eventOf(topic, seq, n, parent ? [parent] : [], origins[n % ORIGINS] as Signer);
+    const signer = set.origins[n % ORIGINS] as Signer;
+    const event = eventOf(topic, seq, n, parent ? [parent] : [], signer, set.messageBytes);
     last.set(toHex(topic.key), event.id);
     yield event;
   }
 }
 
-function eventOf(topic: Topic, seq: bigint, n: number, links: Bytes[], signer: Signer): VerifiedEvent {
+function eventOf(
+  topic: Topic,
+  seq: bigint,
+  n: number,
+  links: Bytes[],
+  signer: Signer,
+  messageBytes: number,
+): VerifiedEvent {
   const retention = network.classOf(topic.name);
-  const message = new Uint8Array(MESSAGE_BYTES);
+  const message = new Uint8Array(messageBytes);
   new DataView(message.buffer).setFloat64(0, n);
   const fields = {
     net: network.id,
@@ -104,6 +130,6 @@ export function differences(
     const topic = set.topics[Math.floor(random() * set.topics.length)] as Topic;
     const timeMs = Math.floor((from + random() * (set.slots.to - from)) * SLOT_MS);
     const seq = firstSeqOf(timeMs) + BigInt(Math.floor(random() * 2 ** 20));
-    return eventOf(topic, seq, 2 ** 40 + Math.floor(random() * 2 ** 40), [], signer);
+    return eventOf(topic, seq, 2 ** 40 + Math.floor(random() * 2 ** 40), [], signer, MESSAGE_BYTES);
   });
 }

@@ -34,7 +34,7 @@ function messageOf(number: number): Uint8Array {
 
 /** The envelope of a number; with a stamp where one is given. */
 export function publishOf(
-  node: TestNode,
+  node: Pick<TestNode, "key">,
   net: Uint8Array<ArrayBuffer>,
   number: number,
   stamp?: BlankStamp,
@@ -67,7 +67,7 @@ export class PublishClient {
   readonly #url: URL;
   readonly #connections: number;
 
-  constructor(node: TestNode, connections: number) {
+  constructor(node: Pick<TestNode, "url">, connections: number) {
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
     this.#url = new URL("/message/v1/publish", node.url);
     this.#connections = connections;

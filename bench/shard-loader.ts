@@ -56,8 +56,18 @@ function toRow(row: Row): Row {
   return row;
 }
 
-/** Writes a shard's share of a data set into its file, by the shard's own rules. Answers the number of events. */
-export function loadShard(file: string, set: DataSet, shard: number, signer: Signer, nowMs: number): number {
+/**
+ * Writes a shard's share of a data set into its file, by the shard's own rules, as of a time. `closedMs`: when the partition that they
+ * are in was closed, so that the shard seals it as soon as it is that old. Answers the number of events.
+ */
+export function loadShard(
+  file: string,
+  set: DataSet,
+  shard: number,
+  signer: Signer,
+  nowMs: number,
+  closedMs?: number,
+): number {
   const storage = new FileStorage(file);
   const store = new SqlShardStore(storage as unknown as DurableObjectStorage);
   const newGeneration = () => new Uint8Array(8);
@@ -78,6 +88,7 @@ export function loadShard(file: string, set: DataSet, shard: number, signer: Sig
       core.checkpointWhenDue();
     });
   }
+  if (closedMs !== undefined) store.transaction(() => store.partitions.roll(closedMs));
   storage.close();
   return events;
 }

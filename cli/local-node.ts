@@ -15,6 +15,8 @@ export interface NodeVariables {
   /** Comma-separated `KEY@URL` or, under the development genesis, URLs. */
   readonly PEERS: string;
   readonly SHARDS: string;
+  /** Hours after which events are sealed; never where absent. */
+  readonly HOT_HOURS?: string;
   /** Comma-separated policies that admit publishes. */
   readonly ADMISSION?: string;
   /** "off", or JSON. */
@@ -35,6 +37,8 @@ export interface LocalNodeOptions {
   readonly report: (line: string) => void;
   /** Told all that the node logs, of whatever level. */
   readonly logged?: (line: string) => void;
+  /** Where workerd's inspector listens; nowhere where absent. */
+  readonly inspectorPort?: number;
 }
 
 export const HOST = "127.0.0.1";
@@ -119,6 +123,7 @@ function miniflareOptions(options: LocalNodeOptions, workerd: string) {
     resourcePersistencePath: directory.storage,
     host: HOST,
     port: 0,
+    ...(options.inspectorPort === undefined ? {} : { inspectorPort: options.inspectorPort }),
     // For `runScheduled`.
     unsafeTriggerHandlers: true,
     // workerd's own socket: Miniflare's is a Worker in front that compresses, and so delays, streams.

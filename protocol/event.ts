@@ -226,13 +226,22 @@ export function linksOfStoredBlock(block: Uint8Array): Bytes[] {
 }
 
 /** The message of a block that was checked before it was stored: its SHA-256, and its length in bytes. */
-export function messageOfStoredBlock(block: Uint8Array): Pick<EventFields, "msg" | "size"> {
-  const { msg, size } = decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as Record<"msg" | "size", unknown>;
-  return {
-    msg: cidOf(msg, digestOfMessageCid, "msg"),
-    size: Number(uintOf(size, BigInt(MAX_MESSAGE_BYTES), "size")),
-  };
+export const messageOfStoredBlock = (block: Uint8Array): Pick<EventFields, "msg" | "size"> =>
+  messageIn(fieldsIn(block));
+
+/** The same with the topic. */
+export function envelopeOfStoredBlock(block: Uint8Array): Pick<EventFields, "topic" | "msg" | "size"> {
+  const fields = fieldsIn(block);
+  return { topic: utf8(String(fields.topic)), ...messageIn(fields) };
 }
+
+type ReadFields = Readonly<Record<string, unknown>>;
+const fieldsIn = (block: Uint8Array) => decodeCbor(block, { bytes: MAX_BLOCK_BYTES }) as ReadFields;
+
+const messageIn = ({ msg, size }: ReadFields): Pick<EventFields, "msg" | "size"> => ({
+  msg: cidOf(msg, digestOfMessageCid, "msg"),
+  size: Number(uintOf(size, BigInt(MAX_MESSAGE_BYTES), "size")),
+});
 
 /** The origin of a block that was checked before it was stored: what a canonical block ends with. */
 export const originOfStoredBlock = (block: Uint8Array): Bytes =>

@@ -110,6 +110,10 @@ const routes: Record<string, (env: Env, query: URLSearchParams) => Promise<unkno
       .handOver(Number(query.get("asOf")));
     return { dueAsOf };
   },
+  "/bench/maintain": (env, query) =>
+    shardsOf(env)
+      .at(Number(query.get("shard")))
+      .maintain(),
   "/bench/end-shard": (env, query) =>
     (shardStub(env, Number(query.get("shard"))) as unknown as TopicShard).end().catch(() => null),
   "/bench/end-sync": (env) => (syncStub(env) as unknown as Sync).end().catch(() => null),

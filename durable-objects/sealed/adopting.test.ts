@@ -1,8 +1,10 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Bytes, compareBytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import { type Bytes, compareBytes, concatBytes, toHex, utf8 } from "../../protocol/bytes.ts";
+import { encodeCbor } from "../../protocol/cbor.ts";
 import type { Signer } from "../../protocol/crypto.ts";
 import type { EncodedEvent } from "../../protocol/event.ts";
+import { eventId } from "../../protocol/event-id.ts";
 import { firstSeqOf } from "../../protocol/hybrid-clock.ts";
 import { MAX_INLINE_MESSAGE_BYTES } from "../../protocol/segment-file.ts";
 import { platformSigner, suite } from "../platform-suite.ts";
@@ -106,6 +108,8 @@ describe("of a segment's events there stay away", () => {
   const damaged = (event: EncodedEvent, part: Partial<EncodedEvent>): EncodedEvent => ({ ...event, ...part });
   const stranger = platformSigner(new Uint8Array(32).fill(7));
   const single = forgeEvent({ ...at(START_MS), message: "single" });
+  const withBlock = (block: Bytes): EncodedEvent =>
+    damaged(single, { block, id: eventId(single.fields.seq, suite.sha256(block)) });
 
   test.each<[string, EncodedEvent, readonly string[], Readonly<Record<string, number>>]>([
     [
@@ -128,6 +132,15 @@ describe("of a segment's events there stay away", () => {
       { "unknown-origin": 1 },
     ],
     ["one from the future", forgeEvent(at(START_MS + HOUR_MS)), [], { "far-ahead": 1 }],
+    ["one that is nothing", withBlock(Uint8Array.of(0xf6)), ["form"], {}],
+    ["one that is no CBOR", withBlock(utf8("no block")), ["cbor_malformed"], {}],
+    [
+      "one with bytes behind its end",
+      withBlock(concatBytes(single.block, Uint8Array.of(0))),
+      ["cbor_malformed"],
+      {},
+    ],
+    ["one whose message is named otherwise", withBlock(encodeCbor({ msg: 1, size: 6 })), ["form"], {}],
   ])("%s", (_, event, refused, leftBy) =>
     onSealingNode(async (node) => {
       const adopted = await node.shard.adopt(withOthers([event]), ASK);

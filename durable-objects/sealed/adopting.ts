@@ -1,7 +1,12 @@
 import { type Bytes, concatBytes, equalBytes, toHex, uint64Bytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { GRPC, invalidArgument, PennypostError, unavailable } from "../../protocol/errors.ts";
-import { decodeBlock, type EventFields, type WireEvent } from "../../protocol/event.ts";
+import {
+  decodeBlock,
+  type EventFields,
+  envelopeOfStoredBlock,
+  type WireEvent,
+} from "../../protocol/event.ts";
 import type { Network } from "../../protocol/genesis.ts";
 import { byName } from "../../protocol/peer-messages.ts";
 import { MAX_INLINE_MESSAGE_BYTES, readMessages, readSegment } from "../../protocol/segment-file.ts";
@@ -144,10 +149,13 @@ export class Adopting {
     const needs = new Map<string, Bytes>();
     const leftBy: Record<string, number> = {};
     const lacking = storesGone ? null : undefined;
-    const messageOf = async (fields: EventFields | undefined): Promise<Bytes | null | undefined> => {
+    const messageOf = async (block: Bytes, msg: Bytes | undefined): Promise<Bytes | null | undefined> => {
+      const given = msg && inFile.get(toHex(msg));
+      if (given && given.length <= MAX_INLINE_MESSAGE_BYTES) return given;
+      const fields = fieldsOf(block);
       if (!fields) return NO_MESSAGE;
       const key = toHex(fields.msg);
-      if (!isLarge({ fields })) return inFile.get(key) ?? lacking;
+      if (!isLarge({ fields })) return lacking;
       if (needs.has(key) || needs.size >= MAX_NEEDED) return lacking;
       const message = await this.#large(fields.msg);
       if (!message) needs.set(key, fields.msg);
@@ -155,9 +163,9 @@ export class Adopting {
     };
     for (const [i, { block, signature }] of content.events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await this.#pause();
-      const fields = fieldsOf(block);
-      if (fields && !this.#owns(fields)) continue;
-      const message = await messageOf(fields);
+      const glanced = glanceAt(block);
+      if (glanced && !this.#owns(glanced)) continue;
+      const message = await messageOf(block, glanced?.msg);
       const judged = message === undefined ? undefined : this.#parts.judge({ block, signature, message });
       if (judged?.kind === "refused") refused.push(judged.rule);
       else if (judged?.kind === "valid")
@@ -170,7 +178,7 @@ export class Adopting {
     return { events: [...byId.values()].sort(byName), leftBy, refused, needs: [...needs.values()] };
   }
 
-  #owns({ topic }: EventFields): boolean {
+  #owns({ topic }: Pick<EventFields, "topic">): boolean {
     const { place, suite } = this.#parts;
     return shardOf(topicKey(topic, suite), place.shardCount) === place.shard;
   }
@@ -260,6 +268,16 @@ const sealable = (event: VerifiedEvent): SealableEvent => ({
   block: event.block,
   message: isApart(event) ? "apart" : event.message,
 });
+
+/** What bytes say of their topic and message, if they are a block: read in a fifth of the time that it takes to check them, which who judges does. */
+function glanceAt(block: Bytes): Pick<EventFields, "topic" | "msg"> | undefined {
+  try {
+    return envelopeOfStoredBlock(block);
+  } catch {
+    // What is no block at all may break this in any way.
+    return undefined;
+  }
+}
 
 /** What a block says; undefined for what is none: the rules say so. */
 function fieldsOf(block: Bytes): EventFields | undefined {

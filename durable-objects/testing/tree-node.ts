@@ -12,6 +12,7 @@ import { type CoreContext, ShardCore } from "../topic-shard/shard-core.ts";
 import type { ShardStore } from "../topic-shard/shard-store.ts";
 import type { HandOver } from "../topic-shard/sync-tree/shard-tree.ts";
 import { slotOfId } from "../topic-shard/sync-tree/slot-spans.ts";
+import { decodeMark, encodeMark, type TreeMark } from "../topic-shard/sync-tree/tree-mark.ts";
 import { envelopeOf, forgeEvent, newGeneration, SUBJECT, signers } from "./shard-world.ts";
 
 /** Slots leave the range of one class soon, and that of another never. */
@@ -34,6 +35,16 @@ export const treeNetwork = new Network(
 );
 export const TREE_TOPICS = ["short", "odd-0", "kept-0", "kept-1", "odd-1"];
 export const TREE_START_MS = Date.UTC(2026, 5, 1);
+
+export const markOf = ({ tree }: ShardStore): TreeMark =>
+  decodeMark(tree.treeValue("mark") ?? new Uint8Array());
+
+/** What is stored of the sketches is of no events at all. */
+export function loseSketches(store: ShardStore): void {
+  const none = new Sketch().prefix();
+  const mark = { ...markOf(store), sketches: { newest: none, previous: none } };
+  store.tree.saveTreeValue("mark", encodeMark(mark));
+}
 
 /** A core on a network whose classes end soon, and what its tree must say. */
 export class TreeNode {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { toHex, utf8 } from "../../../protocol/bytes.ts";
 import { SLOT_MS } from "../../../protocol/retention.ts";
-import { Sketch } from "../../../protocol/sketch.ts";
 import { shardOf, topicKey } from "../../../protocol/topic.ts";
 import { suite } from "../../platform-suite.ts";
 import { madeUpId, onStorage, wipe } from "../../testing/shard-world.ts";
-import { TreeNode } from "../../testing/tree-node.ts";
+import { loseSketches, markOf, TreeNode } from "../../testing/tree-node.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
+import { encodeMark } from "../sync-tree/tree-mark.ts";
 
 const full = () => {
   throw new Error("disk is full");
@@ -63,7 +63,7 @@ describe.each(Object.entries(MEANWHILE))(
         node.publish("kept-0", 1);
         node.nowMs += 3 * SLOT_MS;
         node.check(node.handOver());
-        node.store.tree.saveTreeValue("sketch-newest", new Sketch().prefix());
+        loseSketches(node.store);
         node.restart();
         node.arrive("kept-0", 7, 2);
         expect(scrub(node)).toMatchObject({ roots: 1, isWhole: true });
@@ -119,3 +119,21 @@ describe("an event that came late is in the sketches after a restart", () => {
       { shard: 0, shardCount: 1, scrubLimits: { idsPerStep: 1 } },
     ));
 });
+
+test("sketches that were written down in rows of their own, as they were once, are those of the mark from then on", () =>
+  onNode((node) => {
+    node.publish("kept-0", 1);
+    node.nowMs += 3 * SLOT_MS;
+    node.check(node.handOver());
+    const { sketches, ...mark } = markOf(node.store);
+    node.store.tree.saveTreeValue("sketch-newest", sketches?.newest ?? new Uint8Array());
+    node.store.tree.saveTreeValue("sketch-previous", sketches?.previous ?? new Uint8Array());
+    node.store.tree.saveTreeValue("mark", encodeMark({ ...mark, sketches: null }));
+    node.restart();
+    node.check(node.handOver());
+    node.publish("kept-0", 2);
+    node.nowMs += SLOT_MS;
+    node.check(node.handOver());
+    node.restart();
+    expect(scrub(node)).toMatchObject({ roots: 0, isWhole: true });
+  }));

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { type Bytes, toHex } from "../../../protocol/bytes.ts";
 import { SLOT_MS } from "../../../protocol/retention.ts";
 import { keyOf, madeUpId, naiveHeads, onStorage, wipe } from "../../testing/shard-world.ts";
-import { TREE_TOPICS, TreeNode } from "../../testing/tree-node.ts";
+import { loseSketches, TREE_TOPICS, TreeNode } from "../../testing/tree-node.ts";
 import { headsOf } from "../heads.ts";
 import { SqlShardStore } from "../sql-shard-store.ts";
 import type { ScrubLimits } from "./scrub-limits.ts";
@@ -106,11 +106,7 @@ describe("a scrub", () => {
       (shard) => shard.sql("UPDATE tree SET value = zeroblob(75) WHERE name LIKE 'roots-%'"),
       {},
     ],
-    [
-      "sketches",
-      (shard) => shard.sql("UPDATE tree SET value = zeroblob(32768) WHERE name LIKE 'sketch-%'"),
-      { roots: 1 },
-    ],
+    ["sketches", (shard) => loseSketches(shard.store), { roots: 1 }],
     ["leaves", (shard) => shard.sql("UPDATE slot_groups SET leaves = zeroblob(41)"), {}],
     ["heads that are missing", (shard) => shard.sql("DELETE FROM heads"), {}],
     [
@@ -159,7 +155,7 @@ describe("a scrub", () => {
       };
       expect(shard.scrub(between)).toEqual(NOTHING);
       shard.sql("UPDATE slot_groups SET leaves = zeroblob(41)");
-      shard.sql("UPDATE tree SET value = zeroblob(32768) WHERE name LIKE 'sketch-%'");
+      loseSketches(shard.store);
       shard.restart();
       expect(shard.scrub(between)).toEqual({ ...NOTHING, roots: 2 });
       shard.checkAll();

@@ -58,8 +58,6 @@ export class ShardTree {
   #noted = 0;
   #newest = new Sketch();
   #previous = new Sketch();
-  /** The sketches in memory are further than those that are stored. */
-  #isUnsaved = false;
 
   /** `entered` hears of each id that enters the compared range as its slot settles. */
   constructor(store: ShardStore, context: TreeContext, entered: (bucket: number, id: Bytes) => void) {
@@ -100,9 +98,8 @@ export class ShardTree {
     this.#late = [];
     this.#noted = 0;
     this.#roots.reload();
-    this.#isUnsaved = false;
-    this.#newest = sketchOf(tree.treeValue("sketch-newest"));
-    this.#previous = sketchOf(tree.treeValue("sketch-previous"));
+    this.#newest = sketchOf(mark.sketches?.newest ?? tree.treeValue("sketch-newest"));
+    this.#previous = sketchOf(mark.sketches?.previous ?? tree.treeValue("sketch-previous"));
     this.#noteAgain(mark.position);
   }
 
@@ -164,9 +161,8 @@ export class ShardTree {
   /** Writes down what is known up to a position, as the last step of a transaction. */
   saveMark(position: number): void {
     const { tree } = this.#store;
+    // What is behind the mark is in its sketches, and would not be noted again.
     this.#fold();
-    // What was folded before is behind the mark, too, and would not be noted again.
-    if (this.#isUnsaved) this.#saveSketches();
     this.#epoch++;
     this.#noted = 0;
     const mark = {
@@ -176,14 +172,9 @@ export class ShardTree {
       open: this.#open,
       dirty: this.#dirty,
       isUntold: this.#isUntold,
+      sketches: { newest: this.#newest.prefix(), previous: this.#previous.prefix() },
     };
     tree.saveTreeValue("mark", encodeMark(mark));
-  }
-
-  #saveSketches(): void {
-    this.#store.tree.saveTreeValue("sketch-newest", this.#newest.prefix());
-    this.#store.tree.saveTreeValue("sketch-previous", this.#previous.prefix());
-    this.#isUnsaved = false;
   }
 
   /** Puts late events into the sketches. */
@@ -193,7 +184,6 @@ export class ShardTree {
       if (isInRange(this.rangeOf(classId, this.#asOf), slot)) this.#newest.toggle(bucket, id);
       if (isInRange(this.rangeOf(classId, this.#asOf - 1), slot)) this.#previous.toggle(bucket, id);
     }
-    this.#isUnsaved ||= this.#late.length > 0;
     this.#late = [];
   }
 
@@ -232,7 +222,6 @@ export class ShardTree {
     this.#dirty.clear();
     if (asOf > this.#asOf) for (const bucket of this.#advance(asOf)) this.#roots.compute(bucket, asOf);
     const parts = this.#roots.save();
-    this.#saveSketches();
     this.saveMark(position);
     return {
       asOf: this.#asOf,
@@ -289,7 +278,7 @@ export class ShardTree {
     this.#dirty.add(bucket);
   }
 
-  /** Replaces the sketches where they differ; answers whether they did. */
+  /** Replaces the sketches where they differ; answers whether they did: then a mark must follow. */
   replaceSketches(newest: Sketch, previous: Sketch): boolean {
     this.#fold();
     const isRight =
@@ -298,7 +287,6 @@ export class ShardTree {
     if (isRight) return false;
     this.#newest = newest.clone();
     this.#previous = previous.clone();
-    this.#saveSketches();
     // So that they are handed over.
     this.#dirty.add(bucketsOf(this.#context.shard, this.#context.shardCount).from);
     return true;

@@ -14,6 +14,14 @@ export interface TreeMark {
   readonly dirty: ReadonlySet<number>;
   /** Whether the tree went ahead by itself since it was handed over last. */
   readonly isUntold: boolean;
+  /** What the tree's sketches are as of the mark; null in marks of before, when they had rows of their own. */
+  readonly sketches: MarkedSketches | null;
+}
+
+/** The cells of two sketches: of the range as of `asOf`, and as of the slot before. */
+export interface MarkedSketches {
+  readonly newest: Bytes;
+  readonly previous: Bytes;
 }
 
 export const EMPTY_MARK: TreeMark = {
@@ -23,6 +31,7 @@ export const EMPTY_MARK: TreeMark = {
   open: new Map(),
   dirty: new Set(),
   isUntold: false,
+  sketches: null,
 };
 
 /** It is our own: the limits are those of a row. */
@@ -40,13 +49,18 @@ function unpackBuckets(bytes: Uint8Array): Set<number> {
   return buckets;
 }
 
-export function encodeMark({ epoch, position, asOf, open, dirty, isUntold }: TreeMark): Bytes {
+/** One row has it all: a row is billed, whatever its bytes, and each hand-over writes the mark anyway. */
+export function encodeMark({ epoch, position, asOf, open, dirty, isUntold, sketches }: TreeMark): Bytes {
   const slots = [...open].sort(([a], [b]) => a - b).map(([slot, buckets]) => [slot, packBuckets(buckets)]);
-  return encodeCbor([epoch, position, asOf, slots, packBuckets(dirty), isUntold]);
+  const last = sketches ? [sketches.newest, sketches.previous] : [];
+  return encodeCbor([epoch, position, asOf, slots, packBuckets(dirty), isUntold, ...last]);
 }
 
 export function decodeMark(bytes: Bytes): TreeMark {
-  const [epoch, position, asOf, slots, dirty, isUntold = false] = decodeCbor(bytes, LIMITS) as [
+  const [epoch, position, asOf, slots, dirty, isUntold = false, newest, previous] = decodeCbor(
+    bytes,
+    LIMITS,
+  ) as [
     number,
     number,
     number,
@@ -54,7 +68,12 @@ export function decodeMark(bytes: Bytes): TreeMark {
     Uint8Array,
     // Not there in marks of the first version.
     boolean?,
+    // Nor these in marks of the second.
+    Uint8Array?,
+    Uint8Array?,
   ];
   const open = new Map(slots.map(([slot, buckets]) => [slot, unpackBuckets(buckets)]));
-  return { epoch, position, asOf, open, dirty: unpackBuckets(dirty), isUntold };
+  const sketches =
+    newest && previous ? { newest: new Uint8Array(newest), previous: new Uint8Array(previous) } : null;
+  return { epoch, position, asOf, open, dirty: unpackBuckets(dirty), isUntold, sketches };
 }
