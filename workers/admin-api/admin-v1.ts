@@ -1,10 +1,11 @@
 import type { Hono } from "hono";
 import { platformClock } from "../../durable-objects/clock.ts";
 import type { Env } from "../../durable-objects/env.ts";
+import { shardsOf } from "../../durable-objects/stubs.ts";
 import { invalidArgument } from "../../protocol/errors.ts";
 import { audited, auditPage, MAX_AUDIT_ROWS } from "../audit-log.ts";
 import { type AdminContext, admin } from "./admin-route.ts";
-import { exportAdmin } from "./export-admin.ts";
+import { exportAdmin, shardIn } from "./export-admin.ts";
 import { importAdmin } from "./import-admin.ts";
 import { peersAdmin } from "./peers-admin.ts";
 import { stampSales } from "./stamps-admin.ts";
@@ -19,10 +20,14 @@ export function adminV1(app: Hono<{ Bindings: Env }>): void {
     "/admin/stamps",
     admin((c) => stampSales(c.env)),
   );
+  app.post("/admin/maintain/:shard", admin(maintainShard));
   peersAdmin(app);
   exportAdmin(app);
   importAdmin(app);
 }
+
+/** Does what is due of a shard's sealing, merging, expiry and mending now, which the cron trigger does every 16 minutes. */
+const maintainShard = (c: AdminContext): Promise<object> => shardsOf(c.env).at(shardIn(c)).maintain();
 
 /** What the operator changed, the newest first: `?before=ID` goes on behind a page. */
 async function auditLog(c: AdminContext): Promise<object> {
