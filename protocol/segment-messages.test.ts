@@ -46,7 +46,8 @@ const part: fc.Arbitrary<FilePartQuestion> = fc.record({
 test("questions and answers are read as they were written", () => {
   fc.assert(
     fc.property(fc.option(place), fc.array(summary), part, digest, (after, segments, question, bytes) => {
-      expect(decodeSegments(encodeSegments(after))).toEqual(after);
+      const list = { after, limit: 1 + (question.offset % MAX_LISTED_SEGMENTS) };
+      expect(decodeSegments(encodeSegments(list))).toEqual(list);
       expect(decodeSegmentsAnswer(encodeSegmentsAnswer({ segments, next: after }))).toEqual({
         segments,
         next: after,
@@ -64,8 +65,10 @@ describe("refused are", () => {
   const changed = (at: number, value: unknown) => [[segment.with(at, value as never)], null];
 
   test.each<[string, (bytes: Uint8Array) => unknown, unknown]>([
-    ["a place of no shard", decodeSegments, [[1_024, 0]]],
-    ["a place below nothing", decodeSegments, [[0, -1]]],
+    ["a place of no shard", decodeSegments, [[1_024, 0], 1]],
+    ["a place below nothing", decodeSegments, [[0, -1], 1]],
+    ["a list of nothing", decodeSegments, [null, 0]],
+    ["too long a list", decodeSegments, [null, MAX_LISTED_SEGMENTS + 1]],
     ["a name that is no digest", decodeSegmentsAnswer, changed(2, new Uint8Array(31))],
     ["a bucket that is none", decodeSegmentsAnswer, changed(7, 4_096)],
     ["a part of an event", decodeSegmentsAnswer, changed(8, 0.5)],

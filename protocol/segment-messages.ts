@@ -41,6 +41,13 @@ export interface SegmentPlace {
   readonly number: number;
 }
 
+export interface SegmentsQuestion {
+  /** Where the list goes on; null for its beginning. */
+  readonly after: SegmentPlace | null;
+  /** At most `MAX_LISTED_SEGMENTS`. */
+  readonly limit: number;
+}
+
 export interface SegmentsAnswer {
   readonly segments: readonly SegmentSummary[];
   /** Where the list goes on; null at its end. */
@@ -72,7 +79,9 @@ const place = z
   .transform(([at, number]): SegmentPlace => ({ shard: at, number }));
 const digest = sized(DIGEST_BYTES);
 
-const segmentsSchema = z.tuple([place.nullable()]).transform(([after]) => after);
+const segmentsSchema = z
+  .tuple([place.nullable(), z.int().min(1).max(MAX_LISTED_SEGMENTS)])
+  .transform(([after, limit]): SegmentsQuestion => ({ after, limit }));
 const summary = z
   .tuple([
     shard,
@@ -115,7 +124,8 @@ const filePartAnswerSchema = z
 
 const placeTuple = ({ shard: at, number }: SegmentPlace) => [at, number];
 
-export const encodeSegments = (after: SegmentPlace | null): Bytes => encodeCbor([after && placeTuple(after)]);
+export const encodeSegments = ({ after, limit }: SegmentsQuestion): Bytes =>
+  encodeCbor([after && placeTuple(after), limit]);
 export const encodeSegmentsAnswer = ({ segments, next }: SegmentsAnswer): Bytes =>
   encodeCbor([
     segments.map((each) => [
@@ -129,7 +139,7 @@ export const encodeFilePart = (question: FilePartQuestion): Bytes =>
 export const encodeFilePartAnswer = (bytes: Bytes | null): Bytes => encodeCbor([bytes]);
 
 /** @throws PennypostError `cbor_malformed`, `cbor_too_large` or `peer_body_invalid`, as all of these. */
-export const decodeSegments = (bytes: Uint8Array): SegmentPlace | null => decode(segmentsSchema, bytes);
+export const decodeSegments = (bytes: Uint8Array): SegmentsQuestion => decode(segmentsSchema, bytes);
 export const decodeSegmentsAnswer = (bytes: Uint8Array): SegmentsAnswer =>
   decode(segmentsAnswerSchema, bytes);
 export const decodeFilePart = (bytes: Uint8Array): FilePartQuestion => decode(filePartSchema, bytes);

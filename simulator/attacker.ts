@@ -54,7 +54,8 @@ export class Attacker implements Tamper {
       ...this.#own.slice(-3).map(({ wire }) => wire),
       this.#forger.event({ timeMs: this.#nowMs + 11 * MINUTE_MS }).wire,
     ];
-    return lie(path, question, { random: this.#random, nowMs: this.#nowMs, events, honest });
+    const mayStrip = this.#simulation.honest.every(({ settings }) => settings.hotMs === null);
+    return lie(path, question, { random: this.#random, nowMs: this.#nowMs, events, honest, mayStrip });
   }
 
   get #nowMs(): number {

@@ -126,8 +126,9 @@ async function converge(simulation: Simulation, isAgain: boolean): Promise<void>
   for (let i = 0; i < 2; i++) await round();
   // What was stored last is compared once its slot has settled.
   await simulation.pass(checkTime(scheduler.nowMs + SLOT_MS));
-  await sealAll(simulation);
   const isQuiet = plan.nodes.every(({ lies }) => lies === null);
+  // Pairs are to find their differences by themselves.
+  await sealAll(simulation, isQuiet && plan.hasPairs ? async () => {} : round);
   if (network.ways === "none") network.ways = "only sync";
   if (isQuiet && plan.hasPairs && plan.ways !== "only pulls") await checkPairs(simulation);
   await roundsUntilSame(simulation, round);
@@ -162,9 +163,11 @@ async function settle(simulation: Simulation): Promise<void> {
   simulation.check();
 }
 
-async function sealAll(simulation: Simulation): Promise<void> {
+/** Slots pass meanwhile, in which nodes have their rounds as ever. */
+async function sealAll(simulation: Simulation, round: () => Promise<void>): Promise<void> {
   for (let turns = 0; turns < MAX_TURNS; turns++) {
     if (!(await maintainAll(simulation))) return;
+    await round();
     await waitForReaping(simulation);
   }
 }

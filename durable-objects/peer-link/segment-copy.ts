@@ -8,6 +8,7 @@ import {
   encodeSegments,
   type FilePartQuestion,
   MAX_FILE_PART_BYTES,
+  MAX_LISTED_SEGMENTS,
   type SegmentPlace,
   type SegmentSummary,
   type SegmentsAnswer,
@@ -87,7 +88,7 @@ export class SegmentCopy {
   async *#lacking(): AsyncIterable<SegmentSummary> {
     let seen = 0;
     for (let after: SegmentPlace | null = null; ; ) {
-      const body = encodeSegments(after);
+      const body = encodeSegments({ after, limit: MAX_LISTED_SEGMENTS });
       const answer: SegmentsAnswer = await this.#parts.ask("/peer/v1/segments", body, decodeSegmentsAnswer);
       for (const segment of answer.segments) {
         if (seen++ === MAX_SEGMENTS || !this.#goesOn) return;

@@ -29,7 +29,7 @@ export interface HealingParts {
   readonly damage: DamageNotes;
   nowMs(): number;
   /** What peers have of some events. Nothing of it is verified. */
-  fetch(names: readonly EventName[]): Promise<readonly WireEvent[]>;
+  askPeers(names: readonly EventName[]): Promise<readonly WireEvent[]>;
 }
 
 /** `unhealed`: nobody has what is lacking; it is tried again. */
@@ -123,7 +123,7 @@ export class Healing {
     if (lacking.length === 0) return;
     const byDigest = new Map(lacking.map((each) => [toHex(digestOfId(each.place.entry.id)), each]));
     const names = lacking.map(({ place }) => ({ topicKey: place.topicKey, id: place.entry.id }));
-    for (const wire of await this.#parts.fetch(names)) {
+    for (const wire of await this.#parts.askPeers(names)) {
       const event = byDigest.get(toHex(suite.sha256(wire.block)));
       if (event) take(event, wire, suite);
     }

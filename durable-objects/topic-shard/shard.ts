@@ -124,7 +124,7 @@ export class Shard extends ShardReads implements ShardApi {
       adopt: (events, hold) => this.core.adopt(events, hold, this.nowMs),
       damage: this.damage,
       damaged: (segment, file) => this.damaged(segment, file),
-      fetch: (names) => fetchNamed(this.ports, names),
+      askPeers: (names) => fetchNamed(this.ports, names),
     });
   }
 

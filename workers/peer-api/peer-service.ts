@@ -123,8 +123,8 @@ export class PeerService {
         return () => this.#takeRecords(records, peer);
       }
       case "/peer/v1/segments": {
-        const after = decodeSegments(body);
-        return () => listSegments(this.#ports.shards, after);
+        const list = decodeSegments(body);
+        return () => listSegments(this.#ports.shards, list);
       }
       case "/peer/v1/segments/file": {
         const question = decodeFilePart(body);

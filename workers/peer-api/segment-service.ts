@@ -8,18 +8,23 @@ import {
   type SegmentPlace,
   type SegmentSummary,
   type SegmentsAnswer,
+  type SegmentsQuestion,
 } from "../../protocol/segment-messages.ts";
 
 /** Shards that are asked for one list; the next one goes on. */
 const MAX_SHARDS_OF_LIST = 64;
 
 /** This node's segments after a place, shard by shard. */
-export async function segmentsBehind(shards: Shards, after: SegmentPlace | null): Promise<SegmentsAnswer> {
+export async function segmentsBehind(
+  shards: Shards,
+  after: SegmentPlace | null,
+  limit = MAX_LISTED_SEGMENTS,
+): Promise<SegmentsAnswer> {
   const segments: SegmentSummary[] = [];
   let place = after ?? { shard: 0, number: 0 };
   for (let asked = 0; place.shard < shards.count; asked++) {
     if (asked === MAX_SHARDS_OF_LIST) return { segments, next: place };
-    const room = MAX_LISTED_SEGMENTS - segments.length;
+    const room = limit - segments.length;
     const own = await shards.at(place.shard).listSegments(place.number, room);
     segments.push(...own);
     const last = own.at(-1);
@@ -30,8 +35,8 @@ export async function segmentsBehind(shards: Shards, after: SegmentPlace | null)
 }
 
 /** The same for a peer. */
-export const listSegments = async (shards: Shards, after: SegmentPlace | null): Promise<Bytes> =>
-  encodeSegmentsAnswer(await segmentsBehind(shards, after));
+export const listSegments = async (shards: Shards, { after, limit }: SegmentsQuestion): Promise<Bytes> =>
+  encodeSegmentsAnswer(await segmentsBehind(shards, after, limit));
 
 /** Null for a shard that this node has not. */
 export async function readFilePart(shards: Shards, question: FilePartQuestion): Promise<Bytes> {
