@@ -1,3 +1,4 @@
+import { type Bytes, readUint64 } from "../../protocol/bytes.ts";
 import { GRPC, PennypostError } from "../../protocol/errors.ts";
 import type { Archive } from "./archive.ts";
 import { blocksKey, messagesKey, type ShardPlace } from "./archive-keys.ts";
@@ -5,8 +6,10 @@ import type { SealedFile } from "./range-reader.ts";
 import type { HeldSegment } from "./sealed-store.ts";
 import type { TieredShardStore } from "./tiered-shard-store.ts";
 
-/** A segment's files are read so often at most: with the cron trigger one at each call, some ninety a day. */
-export const VERIFY_EVERY_MS = 10 * 60_000;
+/** Each segment's files are read once in so long, at a time that follows from the segment's name. */
+export const VERIFY_PERIOD_MS = 14 * 24 * 3_600_000;
+/** The cron trigger has a shard do its turn once in so long. */
+const TURN_MS = 16 * 60_000;
 
 export interface VerifyingParts {
   readonly place: ShardPlace;
@@ -20,12 +23,17 @@ export interface VerifyStep {
   readonly kind: "idle" | "verified";
 }
 
-/** Reads the files of all segments in turn, so that what is damaged is found though nobody reads it. Where it is in the list is lost with its life. */
+/** When a segment's files were to be read last, in ms since 1970. */
+export function verificationBefore(root: Bytes, nowMs: number): number {
+  const phase = Number(readUint64(root) % BigInt(VERIFY_PERIOD_MS));
+  return nowMs - ((nowMs - phase) % VERIFY_PERIOD_MS);
+}
+
+/** Reads the files of all segments now and then, so that what is damaged is found though nobody reads it. Nothing is written down for it. */
 export class Verifying {
   readonly #parts: VerifyingParts;
-  /** The number of the segment that was read last. */
-  #after = 0;
-  #nextMs = 0;
+  /** By number: the time for which a segment was read in this turn. */
+  readonly #read = new Map<number, number>();
 
   constructor(parts: VerifyingParts) {
     this.#parts = parts;
@@ -33,16 +41,16 @@ export class Verifying {
 
   /** @throws PennypostError `storage_unavailable` (503), `too_many_calls` (429). */
   async step(): Promise<VerifyStep> {
-    const { nowMs, store } = this.#parts;
-    const wait = this.#nextMs - nowMs();
-    if (wait > 0 && wait <= VERIFY_EVERY_MS) return { kind: "idle" };
-    const { segments } = store.index;
-    const segment = segments.find(({ number }) => number > this.#after) ?? segments[0];
-    if (!segment) return { kind: "idle" };
-    this.#nextMs = nowMs() + VERIFY_EVERY_MS;
-    this.#after = segment.number;
-    await this.#verify(segment);
-    return { kind: "verified" };
+    const nowMs = this.#parts.nowMs();
+    for (const [number, timeMs] of this.#read) if (nowMs - timeMs >= TURN_MS) this.#read.delete(number);
+    for (const segment of this.#parts.store.index.segments) {
+      const timeMs = verificationBefore(segment.root, nowMs);
+      if (nowMs - timeMs >= TURN_MS || this.#read.get(segment.number) === timeMs) continue;
+      this.#read.set(segment.number, timeMs);
+      await this.#verify(segment);
+      return { kind: "verified" };
+    }
+    return { kind: "idle" };
   }
 
   async #verify(segment: HeldSegment): Promise<void> {
