@@ -158,13 +158,13 @@ const NOW_MS = Date.now();
 const pastEvent = (ts: number, topic: string, agoSlots: number) =>
   forgeEvent({ topic, ts, network: development, timeMs: NOW_MS - agoSlots * SLOT_MS - ts });
 
-test("a settle writes a row for each 256 buckets and three more, a late event none but its own, and listings none", async () => {
+test("a settle writes a row for each 256 buckets and one more, a late event none but its own, and listings none", async () => {
   const asOf = newestAsOf(NOW_MS);
   const seen = await watch("shard-2", async (shard, rowsOf, storage) => {
     const ingest = (...events: ReturnType<typeof pastEvent>[]) => shard.ingest(events, "peer", []);
     await ingest(pastEvent(1, SMALL_TOPIC, 5));
-    // Its buckets in four parts, two sketches, the mark: with the 16 shards of a usual node it is one part.
-    const SETTLE_ROWS = 4 + 2 + 1;
+    // Its buckets in four parts, and the mark with the sketches: with the 16 shards of a usual node it is one part.
+    const SETTLE_ROWS = 4 + 1;
     expect(await rowsOf(() => shard.handOver(asOf))).toBe(SETTLE_ROWS);
     expect(await rowsOf(() => ingest(pastEvent(2, OF_SHARD_2[2] ?? "", 5)))).toBe(3);
     expect(await rowsOf(() => shard.handOver(asOf + 1))).toBe(SETTLE_ROWS);
