@@ -54,8 +54,7 @@ export class Attacker implements Tamper {
       ...this.#own.slice(-3).map(({ wire }) => wire),
       this.#forger.event({ timeMs: this.#nowMs + 11 * MINUTE_MS }).wire,
     ];
-    const mayStrip = this.#simulation.honest.every(({ settings }) => settings.hotMs === null);
-    return lie(path, question, { random: this.#random, nowMs: this.#nowMs, events, honest, mayStrip });
+    return lie(path, question, { random: this.#random, nowMs: this.#nowMs, events, honest });
   }
 
   get #nowMs(): number {

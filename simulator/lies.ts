@@ -16,11 +16,6 @@ export interface LieParts {
   events(): WireEvent[];
   /** What an honest node would answer. */
   honest(): Promise<Bytes>;
-  /**
-   * Whether messages may be said to be gone. An event that is sealed before anyone else was asked in peace stays without its message, which
-   * honest nodes may have: a gap of sealing that is not closed yet.
-   */
-  readonly mayStrip: boolean;
 }
 
 type Lie = (parts: LieParts, question: Bytes) => Promise<Bytes> | Bytes;
@@ -50,8 +45,7 @@ const ANY: readonly Lie[] = [
 /** Every event as if its message were gone: nobody can tell that from the truth. */
 const bare = (events: readonly (readonly unknown[])[]) =>
   events.map(([block, signature]) => [block, signature, null]);
-const barePage: Lie = async ({ honest, mayStrip }) => {
-  if (!mayStrip) return honest();
+const barePage: Lie = async ({ honest }) => {
   const [events, rest] = dagCbor.decode<[unknown[][], unknown]>(await honest());
   return cbor([bare(events), rest]);
 };

@@ -15,6 +15,7 @@ import { type Maintained, type MaintenanceJob, maintain } from "./maintenance.ts
 import { Merging, type MergingParts } from "./merging.ts";
 import { Reaping } from "./reaping.ts";
 import { Recovering } from "./recovering.ts";
+import { Refilling, type RefillingParts } from "./refilling.ts";
 import { Sealing, type SealingParts } from "./sealing.ts";
 import { Verifying, type VerifyingParts } from "./verifying.ts";
 
@@ -26,7 +27,8 @@ export interface FileWorkParts
     AdoptingParts,
     HealingParts,
     VerifyingParts,
-    MergingParts {
+    MergingParts,
+    RefillingParts {
   readonly damage: DamageNotes;
   nowMs(): number;
 }
@@ -49,6 +51,7 @@ export class FileWork {
       new Reaping(parts),
       new Verifying(parts),
       new Healing(parts),
+      new Refilling(parts),
       new Sealing(parts),
       new Merging(parts),
       new Recovering({ ...parts, takeOver }),

@@ -4,13 +4,22 @@ import type { HealStep } from "./healing.ts";
 import type { MergeStep } from "./merging.ts";
 import type { ReapStep } from "./reaping.ts";
 import type { RecoverStep } from "./recovering.ts";
+import type { RefillStep } from "./refilling.ts";
 import type { SealStep } from "./sealing.ts";
 import type { VerifyStep } from "./verifying.ts";
 
 /** Steps of one call: a segment each, or less. The next call goes on. */
 export const MAX_STEPS = 64;
 
-type MaintenanceStep = SealStep | ExpireStep | ReapStep | HealStep | VerifyStep | MergeStep | RecoverStep;
+type MaintenanceStep =
+  | SealStep
+  | ExpireStep
+  | ReapStep
+  | HealStep
+  | VerifyStep
+  | MergeStep
+  | RecoverStep
+  | RefillStep;
 
 /** What is done one step after the other, in the order of the list: a job begins when those before it have nothing to do. */
 export interface MaintenanceJob {

@@ -13,6 +13,7 @@ import { groupsToMerge, type MergeLimits, mergeLimits, type SegmentGroup } from 
 import type { HeldPlace } from "./sealed-index.ts";
 import { cutPlaces, MAX_PLACES_PER_READ, type SealedBody, type WantedParts } from "./sealed-parts.ts";
 import type { HeldSegment } from "./sealed-store.ts";
+import { isWithoutMessages } from "./segment.ts";
 import {
   type BuilderLimits,
   type SealableEvent,
@@ -204,10 +205,10 @@ export class Merging {
   }
 }
 
-/** The groups of some segments, but those that have a damaged one. */
+/** The groups of some segments, but those that have a damaged one, or one whose messages were dropped: what is merged does not tell why it has none. */
 function groupsOf(segments: readonly HeldSegment[], damage: Pick<DamageNotes, "has">): SegmentGroup[] {
   return [...Map.groupBy(segments, ({ group }) => group)]
-    .filter(([, members]) => !members.some(({ number }) => damage.has(number)))
+    .filter(([, members]) => !members.some((each) => damage.has(each.number) || isWithoutMessages(each)))
     .map(([group, members]) => ({
       group,
       to: Math.max(...members.map(({ to }) => to)),

@@ -1,6 +1,7 @@
 import { type Bytes, compareBytes } from "../../protocol/bytes.ts";
 import { EVENT_ID_BYTES } from "../../protocol/event-id.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
+import { messageRange } from "../../protocol/segment-places.ts";
 import type {
   Checkpoint,
   PlacedName,
@@ -105,7 +106,15 @@ export class TieredShardStore implements ShardStore {
   }
 
   isWithoutMessage(name: EventName): boolean {
-    return this.hot.isWithoutMessage(name) && !this.#isBeingSealed(this.hot.positionOf(name) ?? 0);
+    const position = this.hot.positionOf(name);
+    if (position === undefined) return this.isSealedWithoutMessage(name);
+    return this.hot.isWithoutMessage(name) && !this.#isBeingSealed(position);
+  }
+
+  /** Whether an event had no message when it was sealed; what the shard itself has dropped later is another matter. */
+  isSealedWithoutMessage(name: EventName): boolean {
+    const place = this.index.find(name);
+    return place !== undefined && messageRange(place.entry) === "gone";
   }
 
   /** Whether an event is in a partition that is being sealed: what its segments have is not to change meanwhile. */

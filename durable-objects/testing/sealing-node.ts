@@ -73,7 +73,7 @@ export class SealingNode {
         known: () => this.#addresses(),
         current: async () => this.#addresses(),
       },
-      links: { of: (url) => this.#linkTo(Number(url)) },
+      links: { of: (url) => this.linkTo(Number(url)) },
       hubs: { names: new MemoryHubNames(), feed: async (_, { to }) => ({ position: to, isListening: true }) },
       roots: { changed: async () => null },
       evidence: this.evidence,
@@ -87,7 +87,7 @@ export class SealingNode {
   }
 
   /** A peer that gives what it is asked for, ten events at a time. */
-  #linkTo(peer: number): LinkApi {
+  linkTo(peer: number): LinkApi {
     const want = async ({ wanted }: WantBody): Promise<EventPage> => {
       const digests = new Set(wanted.map(({ id }) => toHex(digestOfId(id))));
       const found = (this.peers[peer] ?? []).filter(({ block }) => digests.has(toHex(suite.sha256(block))));

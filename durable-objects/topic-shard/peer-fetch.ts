@@ -1,7 +1,7 @@
 import { toHex } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto.ts";
 import { PennypostError } from "../../protocol/errors.ts";
-import type { WireEvent } from "../../protocol/event.ts";
+import { isWhole, type WireEvent } from "../../protocol/event.ts";
 import { digestOfId } from "../../protocol/event-id.ts";
 import { MAX_WANTED_IDS } from "../../protocol/limits.ts";
 import type { EventName } from "../../protocol/peer-messages.ts";
@@ -16,8 +16,8 @@ interface FetchParts {
 }
 
 /**
- * What peers have of some events, by name: one peer is asked after the other for what is lacking still. Answers what hashes to a name; its signature
- * and its message are unverified. Never throws for a peer.
+ * What peers have of some events, by name: one peer is asked after the other for what is lacking still, also where one has it without its message.
+ * Answers what hashes to a name; its signature and its message are unverified. Never throws for a peer.
  */
 export async function fetchNamed(
   { peers, links, suite }: FetchParts,
@@ -31,16 +31,18 @@ export async function fetchNamed(
       const some = asked.slice(0, MAX_WANTED_IDS);
       const page = await wanted(url, some);
       if (!page) break;
-      let news = 0;
-      for (const event of page.events)
-        if (lacking.delete(toHex(suite.sha256(event.block)))) {
-          found.push(event);
-          news++;
-        }
+      const settled = new Set<string>();
+      for (const event of page.events) {
+        const digest = toHex(suite.sha256(event.block));
+        if (!lacking.has(digest)) continue;
+        found.push(event);
+        settled.add(digest);
+        if (isWhole(event)) lacking.delete(digest);
+      }
+      if (page.more && settled.size === 0) break;
       // Without more, those that did not come are not there.
-      const settled = page.more ? [] : some.map(([digest]) => digest);
-      if (page.more && news === 0) break;
-      asked = asked.filter(([digest]) => lacking.has(digest) && !settled.includes(digest));
+      if (!page.more) for (const [digest] of some) settled.add(digest);
+      asked = asked.filter(([digest]) => !settled.has(digest));
     }
     if (lacking.size === 0) break;
   }

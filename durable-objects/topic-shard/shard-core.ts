@@ -210,7 +210,7 @@ export class ShardCore {
    */
   store(event: VerifiedEvent, nowMs: number): "stored" | "known" {
     if (this.#store.positionOf(event) !== undefined)
-      return fillIn(event, nowMs, this.#store, this.#delivery) ? "stored" : "known";
+      return fillIn(event, nowMs, this.#tree.notedFlag, this.#store, this.#delivery) ? "stored" : "known";
     const isOwn = equalBytes(event.fields.origin, this.#context.signer.publicKey);
     if (isOwn) this.own.cameBack(event.fields.seq);
     if (this.#store.removed.isRemoved(event)) this.#store.removed.forgetRemoved(event);

@@ -124,6 +124,7 @@ export class Shard extends ShardReads implements ShardApi {
       adopt: (events, hold) => this.core.adopt(events, hold, this.nowMs),
       damage: this.damage,
       damaged: (segment, file) => this.damaged(segment, file),
+      ingest: (events) => this.intake.ingest(events, ""),
       askPeers: (names) => fetchNamed(this.ports, names),
     });
   }

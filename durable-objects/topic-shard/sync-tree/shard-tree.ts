@@ -81,6 +81,11 @@ export class ShardTree {
     return (this.#epoch % EPOCHS) << EPOCH_SHIFT;
   }
 
+  /** Those of an event that is stored anew and is in the tree already: neither this mark's nor the next one's. */
+  get notedFlag(): number {
+    return ((this.#epoch + EPOCHS - 1) % EPOCHS) << EPOCH_SHIFT;
+  }
+
   get notedSinceMark(): number {
     return this.#noted;
   }
